@@ -1,0 +1,54 @@
+/* Memory: checked size maths, aligned zeroed allocation with a fault hook, and the budget.
+ *
+ * Budget: one object per engine. Every lasting allocation is charged to it before it is made, so
+ * the sum can be checked against --mem. Threading: charge/refund are atomic, the rest is not.
+ * SPDX-License-Identifier: MIT */
+#ifndef LEVER_BASE_MEM_H
+#define LEVER_BASE_MEM_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* *out = a * b, or a + b. Return 0, or -1 on overflow (then *out is SIZE_MAX). */
+int lv_mul_size(size_t *out, size_t a, size_t b);
+int lv_add_size(size_t *out, size_t a, size_t b);
+
+/* n rounded up to a multiple of `to` (a power of two). No overflow check: sizes come checked. */
+static inline size_t lv_round_up(size_t n, size_t to) { return (n + to - 1) & ~(to - 1); }
+
+/* `bytes` zeroed bytes at an address that is a multiple of `align` (power of two, >= 8).
+ * Returned: free with lv_free. NULL when out of memory, when bytes == 0, or when a test's fault is due. */
+void *lv_alloc(size_t bytes, size_t align);
+void *lv_alloc_array(size_t n, size_t elem_bytes, size_t align); /* NULL on overflow too */
+void  lv_free(void *p);                                          /* accepts NULL */
+char *lv_strdup_n(const char *s, size_t len);                    /* copied, NUL added; lv_free */
+
+/* Large page-aligned anonymous mapping for weights, KV and the ring; 2 MiB-aligned with
+ * MADV_HUGEPAGE when bytes >= 2 MiB and the system allows it. Zeroed; pages become resident on first
+ * touch. Returned: release with lv_unmap(p, bytes) of the same size. NULL when out of memory. */
+void *lv_map(size_t bytes);
+void  lv_unmap(void *p, size_t bytes);
+
+/* Tests only: the n-th call from now (0 = next) of lv_alloc/lv_map fails; once, or from then on.
+ * n < 0 disarms. lv_alloc_live counts blocks not yet freed (lv_alloc and lv_map together). */
+void   lv_alloc_fault(long n, bool persistent);
+bool   lv_alloc_fault_fired(void);
+size_t lv_alloc_live(void);
+/* Number of lv_alloc + lv_map calls since the process started (to show the token path makes none). */
+size_t lv_alloc_calls(void);
+
+typedef struct lv_budget {
+    size_t        limit_bytes; /* 0 = no limit */
+    atomic_size_t used_bytes;
+} lv_budget;
+
+void lv_budget_init(lv_budget *b, size_t limit_bytes);
+/* Reserve bytes for `what`. LEVER_OK or LEVER_ELIMIT; the text names what, needed, used, limit. */
+int  lv_budget_charge(lv_budget *b, size_t bytes, const char *what, lever_error *err);
+void lv_budget_refund(lv_budget *b, size_t bytes);
+
+#endif

@@ -1,0 +1,97 @@
+/* Kernels: leaf arithmetic behind one table chosen once at start. No allocation, no I/O, no
+ * threads, no globals. Every function's result is defined bit for bit by its `__ref` version
+ * (DESIGN.md section 2) and is the same for every ISA, batch width and split of the work.
+ *
+ * Contract of every kernel, unless its comment says otherwise: pointers are valid, do not overlap
+ * and may have any alignment (weights: bytes); sizes are >= 1; reads and writes stay inside the
+ * documented shapes. NaN in activations propagates as the reference does it.
+ * SPDX-License-Identifier: MIT */
+#ifndef LEVER_KERNEL_KERNEL_H
+#define LEVER_KERNEL_KERNEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "quant/quant.h"
+
+/* Activations of a row batch are packed once per matrix input. Which packing a weight type
+ * multiplies with is fixed: F32, F16, BF16 -> LV_ACT_F32; Q8_0, Q4_0 -> LV_ACT_Q8.
+ *
+ * LV_ACT_Q8, per row and block of 32: amax = max |x| (compared as unsigned bits, so NaN > inf);
+ *   amax < 2^-100: d = 0, q = 0. amax inf or NaN: d = NaN (0x7fc00000), q = 0.
+ *   Else d = amax / 127, id = 127 / amax, q = round-to-nearest-even(x * id) clamped to [-127, 127].
+ * The byte layout of a packed batch is private to an ISA: pack and multiply with one table. */
+enum lv_act_kind { LV_ACT_F32, LV_ACT_Q8, LV_ACT_COUNT };
+enum { LV_ROW_GROUP = 16 }; /* rows are packed in groups of this many */
+
+/* Bytes of a packed batch [n_rows][k]; k a multiple of the block length. */
+typedef size_t (*lv_act_bytes_fn)(size_t n_rows, size_t k);
+/* Pack rows [row0, row1) of x [n_rows][ldx] (f32, k used) into dst, which holds the whole batch and
+ * is 64-byte aligned. row0 is a multiple of LV_ROW_GROUP, row1 too unless it is n_rows. */
+typedef void (*lv_act_pack_fn)(void *dst, const float *x, size_t ldx, size_t n_rows, size_t k,
+                               size_t row0, size_t row1);
+/* y[t * ldy + r] = sum_i w[r][i] * x[t][i]   for r < n_out, t < n_rows (overwritten)
+ *   w       [n_out][k] in the table's weight type, file layout, any alignment
+ *   act     packed batch [n_rows][k] from the same table, 64-byte aligned
+ *   scratch matmul_scratch_bytes(k) bytes, 64-byte aligned, private to the calling thread
+ * Quantised types: isum = exact int32 sum per block of 32, then acc = fmaf(dw * dx, (float)isum, acc),
+ * acc starting at +0, ascending blocks, one chain per output. F32/F16/BF16: 16 strided accumulators
+ * from +0 (element i to lane i mod 16, fmaf ascending), then lanes are added pairwise: i += i+8,
+ * i += i+4, i += i+2, i += i+1 ("dot16"). */
+typedef void (*lv_matmul_fn)(float *y, size_t ldy, const void *w, size_t n_out, const void *act,
+                             size_t n_rows, size_t k, void *scratch);
+
+/* Committed prefix and tree path of one row, in position order. Key of position p is at slot p when
+ * p < n_prefix, else at slot path[p - n_prefix]. Slot s of K is k + s * stride (f16 [head_dim]). */
+typedef struct lv_attn_span {
+    const uint16_t *k, *v;   /* f16, one KV head, first slot */
+    size_t          stride;  /* f16 elements between slots */
+    size_t          n_prefix;
+    const int32_t  *path;    /* [n_path] slots; borrowed; may be NULL when n_path == 0 */
+    size_t          n_path;
+} lv_attn_span;
+
+typedef struct lv_kernels {
+    const char *isa; /* best ISA in the table: "ref", "avx2", "avx512vnni", "neon", "dotprod", "i8mm" */
+
+    lv_act_bytes_fn act_bytes[LV_ACT_COUNT];
+    lv_act_pack_fn  act_pack[LV_ACT_COUNT];
+    lv_matmul_fn    matmul[LV_TYPE_COUNT]; /* NULL: type has no product in this build */
+    size_t (*matmul_scratch_bytes)(size_t k);
+
+    /* s = dot16(x, x) / n; y[i] = (x[i] * (1 / sqrtf(s + eps))) * w[i]. y may be x. */
+    void (*rmsnorm)(float *y, const float *x, const float *w, size_t n, float eps);
+    /* x += y */
+    void (*add)(float *x, const float *y, size_t n);
+    /* g[i] = (g[i] / (1 + exp(-g[i]))) * u[i] */
+    void (*silu_mul)(float *g, const float *u, size_t n);
+    /* Rotate one head in place: pair i is (x[2i], x[2i+1]) for interleaved, (x[i], x[i+n_rot/2])
+     * for neox; cs [n_rot/2][2] = cos, sin. (a, b) -> (a*c - b*s, a*s + b*c), each as
+     * fmaf(a, c, -(b * s)) and fmaf(a, s, b * c). */
+    void (*rope_interleaved)(float *x, const float *cs, size_t n_rot);
+    void (*rope_neox)(float *x, const float *cs, size_t n_rot);
+    void (*f32_to_f16)(uint16_t *dst, const float *src, size_t n);
+    /* Attention of one query head over one span: out [head_dim], q [head_dim],
+     * score[p] = dot16(q, K[p]) * scale; m = max; e[p] = exp(score[p] - m); s = sum of e in 16 lanes
+     * by absolute position p mod 16, tree as in dot16; out[d] = (sum_p e[p] * V[p][d], fmaf from +0,
+     * ascending p) * (1 / s). scores: scratch [n_prefix + n_path rounded up to 16], 64-byte aligned.
+     * n_prefix + n_path >= 1. */
+    void (*attention)(float *out, const float *q, const lv_attn_span *span, size_t head_dim,
+                      float scale, float *scores);
+    /* Index of the largest value, lowest index among equals; NaN never wins; 0 when all are NaN. */
+    size_t (*argmax)(const float *x, size_t n);
+    /* p = softmax(x): max, exp(x - max), sum by 16 lanes, times 1 / sum. p may be x. */
+    void (*softmax)(float *p, const float *x, size_t n);
+    /* y[i] = x[i] / temp + gumbel(seed, pos, id0 + i): the shared noise of METHODS.md section 4,
+     * see kernel/noise.h. y may be x. */
+    void (*perturb)(float *y, const float *x, size_t n, float temp, uint64_t seed, uint64_t pos,
+                    uint32_t id0);
+} lv_kernels;
+
+/* Fill *k with the best kernels that cpu_flags (os/cpu.h) allow; 0 gives the reference. */
+void lv_kernels_init(lv_kernels *k, unsigned cpu_flags);
+
+/* Activation packing of a weight type; -1 when the type has no product. */
+int lv_type_act_kind(uint32_t type);
+
+#endif

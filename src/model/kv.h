@@ -1,0 +1,39 @@
+/* KV cache of one sequence: f16, committed positions first, then scratch slots for rows whose fate
+ * is not known yet (tree rows, prefill chunks).
+ *
+ *   slot 0 .. n_committed-1          position = slot
+ *   slot n_committed + s, s < n_scratch   scratch row s, parent[s] = scratch index or -1 (prefix)
+ *
+ * Committing a path copies its slots down, bit for bit, so a cache filled by verification equals one
+ * filled by plain decoding. Threading: one owner. SPDX-License-Identifier: MIT */
+#ifndef LEVER_MODEL_KV_H
+#define LEVER_MODEL_KV_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "model/hparams.h"
+
+typedef struct lv_kv {
+    uint16_t *k, *v;        /* [n_layers][n_slots][kv_dim] f16 */
+    size_t    kv_dim;       /* n_kv_heads * head_dim */
+    uint32_t  n_layers;
+    uint32_t  n_ctx;        /* positions that may be committed */
+    uint32_t  n_slots;      /* n_ctx + scratch rows */
+    uint32_t  n_committed, n_scratch;
+    int32_t  *parent;       /* [n_slots - n_ctx] */
+    size_t    map_bytes;    /* private */
+} lv_kv;
+
+size_t lv_kv_memory_bytes(const lv_hparams *h, uint32_t n_ctx, uint32_t max_scratch);
+/* LEVER_OK, LEVER_ENOMEM, LEVER_EINVAL (sizes overflow). */
+int  lv_kv_init(lv_kv *kv, const lv_hparams *h, uint32_t n_ctx, uint32_t max_scratch, lever_error *err);
+void lv_kv_fini(lv_kv *kv); /* accepts a zeroed one */
+/* Keep scratch rows path [n] (ascending, each the child of the one before, the first a child of the
+ * prefix) as the next n positions and forget the other scratch rows. n may be 0. */
+void lv_kv_commit(lv_kv *kv, const int32_t *path, uint32_t n);
+/* Forget scratch rows and committed positions from n_keep on (n_keep <= n_committed). */
+void lv_kv_truncate(lv_kv *kv, uint32_t n_keep);
+
+#endif

@@ -1,0 +1,100 @@
+/* A model: hyper-parameters, weight map, and the forward pass over a row batch. The forward pass
+ * knows nothing of speculation: prefill, plain decoding, drafting and tree verification are all row
+ * batches with parent links.
+ *
+ * Life:  open (metadata only) -> weights are listed -> the plan pins some -> load -> forward, project.
+ * Owns:  the file, the weight map, resident weights, the stream and its ring, activation buffers.
+ * Does not own: the lv_cpu (shared with other models), KV caches, the budget.
+ * Threading: one owner thread. SPDX-License-Identifier: MIT */
+#ifndef LEVER_MODEL_MODEL_H
+#define LEVER_MODEL_MODEL_H
+
+#include <stdatomic.h>
+
+#include "base/mem.h"
+#include "device/cpu/cpu.h"
+#include "flash/io.h"
+#include "flash/residency.h"
+#include "flash/stream.h"
+#include "gguf/gguf.h"
+#include "model/hparams.h"
+#include "model/kv.h"
+
+typedef struct lv_model lv_model;
+
+/* The unit of model work. */
+typedef struct lv_row {
+    int32_t token;
+    int32_t seq;     /* index into lv_batch.kv */
+    int32_t parent;  /* scratch row of the same sequence, from this or an earlier batch; -1 = prefix */
+    int32_t pos;     /* filled by the forward pass: n_committed + depth below the prefix */
+} lv_row;
+
+typedef struct lv_batch {
+    lv_row *rows;       /* [n_rows]; a parent stands before its children */
+    uint32_t n_rows;    /* 1..max_rows */
+    lv_kv  **kv;        /* caches by sequence; each row takes the next scratch slot of its own */
+    uint32_t n_kv;
+    atomic_bool *cancel;/* nullable; polled between weights: the sweep ends with LEVER_ECANCEL */
+} lv_batch;
+
+/* What the plan needs to know of one matrix (norms and biases are always resident, not listed). */
+typedef struct lv_model_weight {
+    const char *name;     /* "blk.3.ffn_up.weight" */
+    uint32_t type;
+    uint64_t rows, cols, bytes, offset;
+    int32_t  layer;       /* -1: output head (and, when tied, embedding) ; layers are 0.. in order of use */
+    bool     resident;    /* in: to be pinned at load */
+} lv_model_weight;
+
+/* Read and check metadata: architecture, shapes, types of every tensor. No weight is read.
+ * Errors name file and tensor or key: LEVER_EIO, LEVER_EFORMAT, LEVER_EUNSUP, LEVER_ENOMEM. */
+int  lv_model_open(lv_model **out, const char *path, lever_error *err);
+void lv_model_close(lv_model **m);
+const lv_hparams *lv_model_hparams(const lv_model *m);
+const lv_gguf *lv_model_gguf(const lv_model *m);   /* NULL after lv_model_drop_metadata */
+/* Free the GGUF metadata (token strings can be megabytes) once the vocabulary has copied its part. */
+void lv_model_drop_metadata(lv_model *m);
+/* Matrices in order of use: layers ascending, the output head last. The caller sets .resident. */
+lv_model_weight *lv_model_weights(lv_model *m, size_t *n);
+/* Norms, biases and other always-resident bytes. */
+uint64_t lv_model_fixed_bytes(const lv_model *m);
+/* Activation buffers for batches of max_rows. */
+size_t lv_model_activation_bytes(const lv_model *m, uint32_t max_rows);
+/* Smallest ring for what is not resident, with extents of at most extent_bytes; 0: nothing streams. */
+size_t lv_model_min_ring(const lv_model *m, size_t extent_bytes);
+
+typedef struct lv_model_load_config {
+    lv_cpu    *cpu;          /* borrowed */
+    lv_io     *io;           /* borrowed; may be NULL when everything is resident */
+    uint32_t   max_rows;
+    size_t     extent_bytes; /* longest streamed read before alignment, e.g. 4 MiB; weights are cut at rows */
+    size_t     ring_bytes;   /* 0 when nothing streams */
+    void     (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes); /* nullable */
+    void      *user;
+} lv_model_load_config;
+
+/* Read resident weights past the page cache, allocate buffers, open the stream.
+ * LEVER_OK, LEVER_EIO, LEVER_ENOMEM, LEVER_EINVAL (ring too small). Half-loaded models are closable. */
+int  lv_model_load(lv_model *m, const lv_model_load_config *c, lever_error *err);
+
+/* Run the batch through all layers; appends one scratch slot per row to its KV cache. Hidden states
+ * after the final norm are kept for lv_model_project until the next forward.
+ * LEVER_OK; LEVER_EINVAL (token, parent or row count out of range); LEVER_ELIMIT (context or scratch
+ * full); LEVER_EIO; LEVER_ECANCEL. After a failure the scratch rows of this batch are gone and the
+ * model can be used again. */
+int  lv_model_forward(lv_model *m, lv_batch *b, lever_error *err);
+/* True when the output head is streamed: project then reads it once per call, so ask for many rows. */
+bool lv_model_head_streamed(const lv_model *m);
+/* logits [n][n_vocab] of batch rows `rows` [n] (n <= max_rows) of the last forward.
+ * LEVER_OK, LEVER_EINVAL, LEVER_EIO, LEVER_ECANCEL. */
+int  lv_model_project(lv_model *m, const uint32_t *rows, uint32_t n, float *logits, lever_error *err);
+
+typedef struct lv_model_stats {
+    uint64_t n_sweeps, n_rows;
+    uint64_t bytes_read;    /* from flash during sweeps and projections, embedding rows included */
+    uint64_t wait_ns, sweep_ns, project_ns;
+} lv_model_stats;
+void lv_model_get_stats(const lv_model *m, lv_model_stats *out);
+
+#endif

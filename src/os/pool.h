@@ -1,0 +1,25 @@
+/* Worker pool: one parallel loop at a time, chunks claimed by an atomic counter so that slow cores
+ * take fewer. The calling thread works too. Threads spin briefly, then sleep.
+ * Threading: one owner thread calls lv_pool_run. SPDX-License-Identifier: MIT */
+#ifndef LEVER_OS_POOL_H
+#define LEVER_OS_POOL_H
+
+#include <stddef.h>
+
+#include "base/error.h"
+
+typedef struct lv_pool lv_pool;
+
+/* n_threads >= 1 counts the caller: 1 starts no thread. LEVER_OK, LEVER_EINVAL, LEVER_ENOMEM (also when a
+ * thread can not be started). Returned: close with lv_pool_close. */
+int    lv_pool_open(lv_pool **out, unsigned n_threads, lever_error *err);
+void   lv_pool_close(lv_pool **pool); /* accepts NULL and *pool == NULL */
+unsigned lv_pool_n_threads(const lv_pool *pool);
+
+/* Call fn(arg, begin, end, thread) until [0, n) is covered in chunks of at most `grain` items
+ * (>= 1), each item once; thread < n_threads names the caller's private scratch. Returns when all
+ * are done; what fn wrote is visible to the caller. */
+typedef void (*lv_pool_fn)(void *arg, size_t begin, size_t end, unsigned thread);
+void lv_pool_run(lv_pool *pool, size_t n, size_t grain, lv_pool_fn fn, void *arg);
+
+#endif
