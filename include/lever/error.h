@@ -7,6 +7,12 @@
 extern "C" {
 #endif
 
+#if defined(__GNUC__)
+#define LEVER_API __attribute__((visibility("default")))
+#else
+#define LEVER_API
+#endif
+
 /* X(name, value, text) */
 #define LEVER_ERROR_MAP(X)                                                  \
     X(INVAL, -1, "invalid argument")                                        \
@@ -33,9 +39,9 @@ typedef struct lever_error {
 } lever_error;
 
 /* "LEVER_EIO" for -3 and so on; "LEVER_OK" for 0 and above. Static storage, never NULL. */
-const char *lever_status_name(int code);
+LEVER_API const char *lever_status_name(int code);
 /* The text of LEVER_ERROR_MAP. Static storage, never NULL. */
-const char *lever_status_text(int code);
+LEVER_API const char *lever_status_text(int code);
 
 #ifdef __cplusplus
 }

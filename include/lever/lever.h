@@ -1,0 +1,211 @@
+/* Lever: run language models larger than the memory they may use.
+ *
+ *   lever_config c;
+ *   lever_config_init(&c);
+ *   c.model_path = "big.gguf"; c.draft_path = "small.gguf"; c.mem_bytes = 3ull << 30;
+ *   lever_engine *engine;
+ *   lever_error err;
+ *   if (lever_engine_open(&engine, &c, &err) < 0) { ... err.msg ... }
+ *   lever_session *session;
+ *   lever_session_open(&session, engine, NULL, &err);
+ *   lever_session_append_text(session, "Once upon a time", SIZE_MAX, 0, &err);
+ *   lever_session_generate(session, NULL, on_token, user, &stats, &err);
+ *   lever_session_close(&session);
+ *   lever_engine_close(&engine);
+ *
+ * Threading: an engine and its sessions belong to one thread at a time; lever_session_cancel may be
+ * called from any thread and from a signal handler. Different engines are independent.
+ * Errors: functions return LEVER_OK or a count (>= 0), or LEVER_E* (< 0) with *err (nullable) filled.
+ * The library never prints, exits, or installs signal handlers. SPDX-License-Identifier: MIT */
+#ifndef LEVER_LEVER_H
+#define LEVER_LEVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lever/error.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* "0.1.0"; static storage. */
+LEVER_API const char *lever_version(void);
+
+/* ------------------------------------------------------------------ engine */
+
+/* All strings are borrowed during the call only. */
+typedef struct lever_config {
+    const char *model_path;    /* target GGUF; required */
+    const char *draft_path;    /* draft GGUF with the target's tokenizer; NULL = no speculation */
+    uint64_t    mem_bytes;     /* hard limit for the whole process; 0 = a safe share (3/4) of what is available */
+    uint32_t    n_ctx;         /* positions of context; 0 = the model's own, at most 4096 */
+    uint32_t    n_threads;     /* 0 = every core this process may use */
+    const char *policy;        /* "none", "chain:K", "tree:K1,K2,..."; NULL = chain:8 with a draft, else none */
+    const char *io_backend;    /* "auto", "uring", "pool", "sim"; NULL = auto */
+    const char *isa;           /* NULL = best; "ref", "avx2", "avx512vnni", "neon", ... forces at most this one */
+    bool        pin_first_layers; /* resident weights: whole first layers instead of spread evenly */
+    bool        no_pin;        /* keep no layer resident: everything streams (baselines, tests) */
+    uint32_t    max_rows;      /* rows of one sweep (prefill chunk); 0 = chosen by the memory plan */
+    long        sim_fail_at;   /* tests, io_backend "sim": this read (from 0) fails, and all later ones; -1 = none */
+    void      (*progress)(void *user, const char *what, uint64_t done, uint64_t total); /* nullable */
+    void       *progress_user;
+} lever_config;
+
+LEVER_API void lever_config_init(lever_config *c);
+
+typedef struct lever_engine lever_engine;
+
+/* Open files, plan memory, load what stays resident, start streaming.
+ * LEVER_EINVAL (a setting), LEVER_EIO (file missing, unreadable, truncated), LEVER_EFORMAT, LEVER_EUNSUP (type,
+ * architecture, tokenizer), LEVER_ELIMIT (limit too small: the text says how much is needed), LEVER_ENOMEM.
+ * On failure *out is NULL. Returned: close with lever_engine_close, after its sessions. */
+LEVER_API int  lever_engine_open(lever_engine **out, const lever_config *c, lever_error *err);
+LEVER_API void lever_engine_close(lever_engine **engine);
+
+/* Tokens of text [len] (SIZE_MAX: up to NUL). Returns the number of tokens, of which at most cap are
+ * stored; LEVER_ENOMEM, LEVER_EINVAL. */
+enum lever_encode_flags {
+    LEVER_ENCODE_NO_BOS = 1,       /* leave out the begin-of-text token the model asks for */
+    LEVER_ENCODE_PARSE_SPECIAL = 2 /* names of control tokens in the text become these tokens */
+};
+LEVER_API int64_t lever_tokenize(const lever_engine *engine, const char *text, size_t len, unsigned flags,
+                                 int32_t *tokens, size_t cap, lever_error *err);
+LEVER_API int32_t lever_n_vocab(const lever_engine *engine);
+
+/* What is going on inside; strings are static or live as long as the engine. */
+typedef struct lever_engine_info {
+    const char *isa, *io_backend, *policy;
+    char        arch[32];
+    uint32_t    n_threads, n_ctx, max_rows;
+    uint64_t    mem_limit_bytes, planned_bytes; /* planned_bytes <= mem_limit_bytes */
+    uint64_t    target_file_bytes, target_resident_bytes, target_streamed_bytes; /* per sweep */
+} lever_engine_info;
+LEVER_API void lever_engine_get_info(const lever_engine *engine, lever_engine_info *info);
+
+/* ----------------------------------------------------------------- session */
+
+typedef struct lever_sampling {
+    float    temperature;    /* 0 = greedy */
+    int32_t  top_k;          /* 0 = off */
+    float    top_p;          /* 1 = off */
+    float    min_p;          /* 0 = off */
+    float    repeat_penalty; /* 1 = off */
+    int32_t  repeat_last_n;  /* tokens looked back */
+    uint64_t seed;           /* with temperature > 0 the text is a function of model, prompt, settings and seed */
+} lever_sampling;
+
+LEVER_API void lever_sampling_init(lever_sampling *s); /* 0.8, 40, 0.95, 0.05, 1, 64, seed 0 */
+
+typedef struct lever_session lever_session; /* one text: its tokens and both KV caches */
+
+/* sampling NULL = defaults; copied. One session per engine may be open. LEVER_EINVAL, LEVER_ENOMEM. */
+LEVER_API int  lever_session_open(lever_session **out, lever_engine *engine, const lever_sampling *sampling,
+                                  lever_error *err);
+LEVER_API void lever_session_close(lever_session **session);
+/* Forget the text; sampling NULL keeps the settings. LEVER_OK, LEVER_EINVAL. */
+LEVER_API int  lever_session_reset(lever_session *session, const lever_sampling *sampling, lever_error *err);
+
+/* Append to the text without generating. LEVER_OK; LEVER_ELIMIT: context full; LEVER_EINVAL: token out of range. */
+LEVER_API int lever_session_append(lever_session *session, const int32_t *tokens, size_t n, lever_error *err);
+LEVER_API int lever_session_append_text(lever_session *session, const char *text, size_t len, unsigned flags,
+                                        lever_error *err);
+/* The text so far, prompt included; borrowed until the next call on the session. */
+LEVER_API const int32_t *lever_session_tokens(const lever_session *session, size_t *n);
+
+enum lever_token_source { LEVER_FROM_TARGET, LEVER_FROM_DRAFT };
+
+typedef struct lever_token_event {
+    int32_t     token;
+    uint32_t    position;   /* in the text */
+    const char *text;       /* complete UTF-8 characters that became ready; not NUL-ended; may be empty */
+    size_t      text_bytes;
+    int         source;     /* LEVER_FROM_DRAFT: the draft had proposed it and the target agreed */
+} lever_token_event;
+
+typedef struct lever_generate_params {
+    uint32_t    max_tokens;  /* new tokens; 0 = until the end token or the context is full */
+    bool        ignore_end;  /* go on after end tokens */
+    const char *policy;      /* NULL = the engine's; must not need more rows than the engine's policy */
+} lever_generate_params;
+
+enum lever_stop { LEVER_STOP_MAX_TOKENS, LEVER_STOP_END_TOKEN, LEVER_STOP_CONTEXT, LEVER_STOP_CALLBACK, LEVER_STOP_CANCEL };
+
+typedef struct lever_stats {
+    uint32_t n_prompt_tokens, n_new_tokens; /* prompt: tokens evaluated before the first new one */
+    uint32_t n_cycles;                      /* sweeps that verified a tree (one per cycle) */
+    uint32_t n_prefill_sweeps;
+    uint64_t n_rows;                        /* rows of these cycles: tree nodes with their roots */
+    uint32_t n_drafted, n_accepted;         /* proposed tokens, and those that became text */
+    uint64_t prefill_ns, decode_ns;         /* decode: first cycle to last token, prefill sweeps apart */
+    uint64_t draft_ns, verify_ns, project_ns, flash_wait_ns; /* parts of decode_ns; waiting is part of verify */
+    uint64_t bytes_read;                    /* flash reads consumed while decoding */
+    uint64_t peak_rss_bytes, mem_limit_bytes;
+    int      stop;                          /* enum lever_stop */
+} lever_stats;
+
+/* Called for every new token, in order; return false to stop after it. The last event of a text may
+ * carry only the rest of an unfinished character (token -1). */
+typedef bool (*lever_on_token)(void *user, const lever_token_event *event);
+
+/* Continue the text. params, on_token and stats may be NULL. The text needs at least one token.
+ * LEVER_OK (stats->stop says why it ended, LEVER_STOP_CANCEL after lever_session_cancel); LEVER_EINVAL;
+ * LEVER_EIO, LEVER_ENOMEM: tokens already handed out are right, the session can be continued. */
+LEVER_API int lever_session_generate(lever_session *session, const lever_generate_params *params,
+                                     lever_on_token on_token, void *user, lever_stats *stats, lever_error *err);
+/* End the running or the next generate as soon as possible. Async-signal-safe. */
+LEVER_API void lever_session_cancel(lever_session *session);
+
+/* ------------------------------------------------------- inspect, quantize */
+
+typedef struct lever_info lever_info; /* metadata of one GGUF file */
+
+LEVER_API int  lever_info_open(lever_info **out, const char *path, lever_error *err);
+LEVER_API void lever_info_close(lever_info **info);
+LEVER_API uint32_t lever_info_version(const lever_info *info);
+LEVER_API uint64_t lever_info_file_bytes(const lever_info *info);
+LEVER_API size_t lever_info_n_keys(const lever_info *info);
+/* Key and value of entry i as text; arrays are shortened to their first elements. Both NUL-ended and cut
+ * to the given sizes; control characters are escaped. Returns LEVER_OK or LEVER_EINVAL. */
+LEVER_API int  lever_info_key(const lever_info *info, size_t i, char *key, size_t key_cap, char *value, size_t value_cap);
+
+typedef struct lever_tensor {
+    char        name[128];
+    const char *type;       /* "Q8_0" */
+    uint32_t    n_dims;
+    uint64_t    dims[4];    /* slowest first: [rows][cols] */
+    uint64_t    offset, bytes;
+} lever_tensor;
+LEVER_API size_t lever_info_n_tensors(const lever_info *info);
+LEVER_API int    lever_info_tensor(const lever_info *info, size_t i, lever_tensor *out);
+
+typedef struct lever_plan_line {
+    char     label[64];
+    uint64_t bytes;
+} lever_plan_line;
+
+typedef struct lever_plan {
+    uint64_t limit_bytes, total_bytes, needed_bytes; /* needed: the smallest limit that works */
+    uint64_t resident_bytes, streamed_bytes;         /* of the target; streamed: read per sweep */
+    uint32_t n_ctx, max_rows;
+    bool     head_resident, fits;
+    uint32_t n_lines;
+    lever_plan_line lines[24];
+} lever_plan;
+
+/* The memory plan lever_engine_open would make; reads metadata only. A plan that does not fit is
+ * LEVER_OK with fits = false. */
+LEVER_API int lever_plan_memory(const lever_config *c, lever_plan *plan, lever_error *err);
+
+/* Write a copy of `in` with its matrices in type "F32", "F16", "BF16", "Q8_0" or "Q4_0".
+ * LEVER_EINVAL (unknown type, out is in), LEVER_EIO (reading, writing, full disk: no file is left at out),
+ * LEVER_EFORMAT, LEVER_EUNSUP, LEVER_ENOMEM. */
+LEVER_API int lever_quantize(const char *in, const char *out, const char *type,
+                             void (*progress)(void *user, uint64_t done, uint64_t total), void *user,
+                             lever_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
