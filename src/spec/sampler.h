@@ -1,7 +1,18 @@
 /* Token choice with shared noise (METHODS.md section 4): the token at absolute position p is
  * argmax over the filtered candidates a of (logit_a / T + gumbel(seed, p, a)). It depends on logits,
  * settings, seed, position and the text before p only, never on how a tree was built: so the text is
- * the same with any tree, any draft, and without speculation. SPDX-License-Identifier: MIT */
+ * the same with any tree, any draft, and without speculation.
+ *
+ * Steps, in this order (T > 0; at T = 0 only the first, then argmax):
+ *   repeat penalty  each distinct token of the last repeat_last_n once: positive logits are divided
+ *                   by it, others multiplied
+ *   top-k           the k largest logits
+ *   top-p           the shortest run of tokens, most probable first, whose probabilities reach top_p
+ *   min-p           tokens at least min_p times as probable as the first
+ *   noise           argmax of logit / T + gumbel
+ * Probabilities are untempered: kernels->softmax over the survivors of top-k in sorted order, or over
+ * the vocabulary in id order when top-k is off. Sorted means logit descending, then id ascending; sums
+ * over probabilities run in that order. NaN logits rank last. SPDX-License-Identifier: MIT */
 #ifndef LEVER_SPEC_SAMPLER_H
 #define LEVER_SPEC_SAMPLER_H
 
@@ -25,6 +36,8 @@ void lv_sampler_params_init(lv_sampler_params *p); /* llama.cpp's habits: T 0.8,
 int  lv_sampler_params_check(const lv_sampler_params *p, lever_error *err);
 
 typedef struct lv_sampler lv_sampler;
+/* p is copied, k borrowed. LEVER_OK, LEVER_EINVAL (as params_check, or n_vocab < 1), LEVER_ENOMEM.
+ * Nothing is allocated after open. Returned: lv_sampler_close. Threading: one owner. */
 int  lv_sampler_open(lv_sampler **out, const lv_sampler_params *p, const lv_kernels *k, int32_t n_vocab,
                      lever_error *err);
 void lv_sampler_close(lv_sampler **s);
@@ -39,8 +52,11 @@ typedef struct lv_history {
 /* The token at absolute position pos = h->n_tokens + h->n_path. logits [n_vocab] may be overwritten. */
 int32_t lv_sampler_pick(lv_sampler *s, float *logits, const lv_history *h);
 /* The `k` tokens the same rule would most likely pick if the target had these (draft) logits: best
- * first by perturbed score (T > 0) or logit (T = 0), ties to the lower id, with p = draft softmax
- * probability of each. Returns how many (<= k). logits may be overwritten. */
+ * first by perturbed score (T > 0) or logit (T = 0), ties to the lower id, with p = softmax of the
+ * penalised logits over the whole vocabulary. Ranking by perturbed score over the draft's own filtered
+ * set is what makes hits likely: target and draft share the noise (METHODS.md section 4), and a token
+ * the filters remove is never picked. Returns how many (<= k; fewer when the filters leave fewer).
+ * logits may be overwritten. */
 uint32_t lv_sampler_candidates(lv_sampler *s, float *logits, const lv_history *h, uint32_t k,
                                int32_t *tokens, float *probs);
 
