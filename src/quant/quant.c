@@ -1,0 +1,43 @@
+/* The table of tensor types. SPDX-License-Identifier: MIT */
+#include "quant/quant.h"
+
+#include "base/mem.h"
+#include "quant/quant_impl.h"
+
+#define SIZES(id, len, bytes) [LV_TYPE_##id] = { #id, len, bytes, NULL, NULL }
+#define FULL(id, fn, len, bytes) [LV_TYPE_##id] = { #id, len, bytes, lv_dequantize_##fn, lv_quantize_##fn }
+
+static const lv_type_traits table[LV_TYPE_COUNT] = {
+    FULL(F32, f32, 1, 4),     FULL(F16, f16, 1, 2),       FULL(BF16, bf16, 1, 2),
+    FULL(Q8_0, q8_0, 32, 34), FULL(Q4_0, q4_0, 32, 18),
+    SIZES(Q4_1, 32, 20),      SIZES(Q5_0, 32, 22),        SIZES(Q5_1, 32, 24),
+    SIZES(Q2_K, 256, 84),     SIZES(Q3_K, 256, 110),      SIZES(Q4_K, 256, 144),
+    SIZES(Q5_K, 256, 176),    SIZES(Q6_K, 256, 210),
+    SIZES(IQ4_NL, 32, 18),    SIZES(IQ4_XS, 256, 136),    SIZES(MXFP4, 32, 17),
+};
+
+const lv_type_traits *lv_type_traits_get(uint32_t type)
+{
+    return type < LV_TYPE_COUNT && table[type].name ? &table[type] : NULL;
+}
+
+static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
+
+int lv_type_from_name(const char *name)
+{
+    for (int type = 0; type < LV_TYPE_COUNT; type++) {
+        const char *a = table[type].name, *b = name;
+        if (!a) continue;
+        while (*a && lower(*a) == lower(*b)) a++, b++;
+        if (!*a && !*b) return type;
+    }
+    return -1;
+}
+
+size_t lv_type_row_bytes(uint32_t type, uint64_t n)
+{
+    const lv_type_traits *t = lv_type_traits_get(type);
+    size_t bytes;
+    if (!t || n % t->block_len || n / t->block_len > SIZE_MAX) return 0;
+    return lv_mul_size(&bytes, (size_t)(n / t->block_len), t->block_bytes) < 0 ? 0 : bytes;
+}

@@ -1,0 +1,16 @@
+/* Conversions of one format family each; the traits table in quant.c points at them.
+ * n is a multiple of the block length; pointers may have any alignment. SPDX-License-Identifier: MIT */
+#ifndef LEVER_QUANT_QUANT_IMPL_H
+#define LEVER_QUANT_QUANT_IMPL_H
+
+#include <stddef.h>
+
+#define LV_QUANT_FAMILY(X) X(f32) X(f16) X(bf16) X(q8_0) X(q4_0)
+
+#define X(name)                                                       \
+    void lv_dequantize_##name(float *dst, const void *src, size_t n); \
+    void lv_quantize_##name(void *dst, const float *src, size_t n);
+LV_QUANT_FAMILY(X)
+#undef X
+
+#endif
