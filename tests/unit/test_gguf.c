@@ -7,13 +7,15 @@
 #include "fuzz/gguf_cases.h"
 #include "gguf/gguf.h"
 
-static gc_file built(const char *name)
+/* The bytes of a case; valid until the next call. */
+static gc_file *built(const char *name)
 {
-    gc_file f = { .n = 0 };
+    static gc_file f;
+    f.n = 0;
     for (size_t i = 0; i < gc_n_cases; i++)
         if (!strcmp(gc_cases[i].name, name)) gc_cases[i].build(&f);
     CHECK(f.n > 0);
-    return f;
+    return &f;
 }
 
 static lv_gguf *parsed(const gc_file *f)
@@ -50,18 +52,18 @@ static void each_rule_is_answered_with_its_code_and_message(void)
 /* Any cut of a good file: malformed when the file ends there, "read more" when only the memory does. */
 static void a_prefix_is_truncated_or_asks_for_more(void)
 {
-    const gc_file f = built("ok_v3");
-    lv_gguf *g = parsed(&f);
+    const gc_file *f = built("ok_v3");
+    lv_gguf *g = parsed(f);
     const size_t data = (size_t)lv_gguf_data_offset(g);
     lv_gguf_close(&g);
     size_t enough = 0;
-    for (size_t n = 0; n < f.n; n++) {
+    for (size_t n = 0; n < f->n; n++) {
         lever_error e = { 0 };
         uint8_t *exact = malloc(n + !n); /* its own block, so that sanitizers see an overread */
-        memcpy(exact, f.bytes, n);
+        memcpy(exact, f->bytes, n);
         CHECK_EQ(lv_gguf_parse(&g, exact, n, n, &e), LEVER_EFORMAT);
         CHECK(!g);
-        const int rc = lv_gguf_parse(&g, exact, n, f.n, &e);
+        const int rc = lv_gguf_parse(&g, exact, n, f->n, &e);
         CHECK(rc == LEVER_EAGAIN || rc == LEVER_OK);
         if (rc == LEVER_OK && !enough) enough = n;
         if (enough) CHECK_EQ(rc, LEVER_OK);
@@ -69,15 +71,15 @@ static void a_prefix_is_truncated_or_asks_for_more(void)
         free(exact);
     }
     CHECK(enough > 0 && enough <= data && data - enough < 32);
-    CHECK_EQ(lv_gguf_parse(&g, f.bytes, f.n, f.n - 1, NULL), LEVER_EINVAL);
+    CHECK_EQ(lv_gguf_parse(&g, f->bytes, f->n, f->n - 1, NULL), LEVER_EINVAL);
 }
 
 static void tables_list_what_the_file_holds(void)
 {
     const char *names[] = { "ok_v2", "ok_v3" };
     for (uint32_t v = 0; v < 2; v++) {
-        const gc_file f = built(names[v]);
-        lv_gguf *g = parsed(&f);
+        const gc_file *f = built(names[v]);
+        lv_gguf *g = parsed(f);
         CHECK_EQ(lv_gguf_version(g), v + 2);
         CHECK_EQ(lv_gguf_n_kv(g), 15);
         CHECK_EQ(lv_gguf_n_tensors(g), 2);
@@ -108,8 +110,8 @@ static void tables_list_what_the_file_holds(void)
 
 static void strings_are_found_by_index(void)
 {
-    const gc_file f = built("ok_v3");
-    lv_gguf *g = parsed(&f);
+    const gc_file *f = built("ok_v3");
+    lv_gguf *g = parsed(f);
     const lv_gguf_kv *kv = lv_gguf_find(g, "strs");
     CHECK_EQ(kv->n, 3);
     CHECK_EQ(kv->elem_type, LV_GGUF_STRING);
@@ -126,8 +128,8 @@ static void strings_are_found_by_index(void)
 
 static void dimensions_are_turned_slowest_first(void)
 {
-    const gc_file f = built("ok_four_dims");
-    lv_gguf *g = parsed(&f);
+    const gc_file *f = built("ok_four_dims");
+    lv_gguf *g = parsed(f);
     const uint64_t *d = lv_gguf_tensor_at(g, 0)->dims;
     CHECK(d[0] == 5 && d[1] == 4 && d[2] == 3 && d[3] == 2);
     lv_gguf_close(&g);
@@ -135,8 +137,8 @@ static void dimensions_are_turned_slowest_first(void)
 
 static void alignment_key_moves_the_data(void)
 {
-    const gc_file f = built("ok_align_64");
-    lv_gguf *g = parsed(&f);
+    const gc_file *f = built("ok_align_64");
+    lv_gguf *g = parsed(f);
     CHECK_EQ(lv_gguf_data_offset(g) % 64, 0);
     CHECK_EQ(lv_gguf_tensor_at(g, 0)->offset, lv_gguf_data_offset(g) + 64);
     lv_gguf_close(&g);
@@ -144,8 +146,8 @@ static void alignment_key_moves_the_data(void)
 
 static void typed_getters_convert_or_name_the_key(void)
 {
-    const gc_file f = built("ok_v3");
-    lv_gguf *g = parsed(&f);
+    const gc_file *f = built("ok_v3");
+    lv_gguf *g = parsed(f);
     lever_error e;
     uint32_t u = 1;
     uint64_t w = 1;
@@ -209,14 +211,14 @@ static void hostile_names_can_not_break_the_message(void)
 
 static void each_failing_allocation_is_reported_and_leaks_nothing(void)
 {
-    const gc_file f = built("ok_v3");
+    const gc_file *f = built("ok_v3");
     const size_t live = lv_alloc_live();
     for (int persistent = 0; persistent < 2; persistent++) {
         for (long n = 0;; n++) {
             lv_gguf *g;
             lever_error e = { 0 };
             lv_alloc_fault(n, persistent);
-            const int rc = lv_gguf_parse(&g, f.bytes, f.n, f.n, &e);
+            const int rc = lv_gguf_parse(&g, f->bytes, f->n, f->n, &e);
             const bool fired = lv_alloc_fault_fired();
             lv_alloc_fault(-1, false);
             CHECK_EQ(rc, fired ? LEVER_ENOMEM : LEVER_OK);
@@ -312,11 +314,11 @@ static void a_file_can_not_claim_endless_metadata(void)
 {
     char path[64];
     snprintf(path, sizeof path, "/tmp/lever_test_gguf_sparse_%ld.gguf", (long)getpid());
-    gc_file f = built("str_past_end");
+    gc_file *f = built("str_past_end");
     const uint64_t len = (uint64_t)1 << 39;
-    memcpy(f.bytes + f.n - 16, &len, sizeof len);
+    memcpy(f->bytes + f->n - 16, &len, sizeof len);
     FILE *out = fopen(path, "wb");
-    const bool sparse = out && fwrite(f.bytes, 1, f.n, out) == f.n && !fclose(out) && !truncate(path, 1ll << 40);
+    const bool sparse = out && fwrite(f->bytes, 1, f->n, out) == f->n && !fclose(out) && !truncate(path, 1ll << 40);
     lv_gguf *g = NULL;
     lever_error e = { 0 };
     if (sparse) {
