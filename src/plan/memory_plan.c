@@ -139,7 +139,8 @@ static uint32_t choose_ctx(const work *w, uint64_t rest)
 static void choose_rows_resident(const work *w, lv_plan *p)
 {
     for (uint32_t i = 0; i < w->n_rows; i++)
-        if (i == 0 || sat_add(base_bytes(w, p->n_ctx, w->rows[i]), w->all) <= w->limit) p->max_rows = w->rows[i];
+        if (i == 0 || sat_add(base_bytes(w, p->n_ctx, w->rows[i]), w->all) <= w->limit)
+            p->max_rows = w->rows[i];
 }
 
 /* Longest chunk whose extra cost is within its share of what is left for weights. Returns the budget
@@ -240,9 +241,10 @@ static int refuse(const work *w, lv_plan *p, lever_error *err)
                                (double)p->lines[i].bytes / (double)MIB);
         at += n > 0 ? (size_t)n : 0;
     }
+    const uint64_t whole_mib = p->needed_bytes / MIB + (p->needed_bytes % MIB != 0);
+    const double limit_mib = (double)w->limit / (double)MIB;
     return lv_fail(err, LEVER_ELIMIT, 0, "needs at least %" PRIu64 " MiB, but the limit is %.1f MiB; "
-                   "raise --mem or shorten the context (%s)", p->needed_bytes / MIB + (p->needed_bytes % MIB != 0),
-                   (double)w->limit / (double)MIB, list);
+                   "raise --mem or shorten the context (%s)", whole_mib, limit_mib, list);
 }
 
 static int check(const lv_plan_input *in, lever_error *err)
@@ -252,8 +254,9 @@ static int check(const lv_plan_input *in, lever_error *err)
                        in->n_ctx_min, in->n_ctx_wanted, in->tree_rows);
     if (in->n_fixed > LV_PLAN_MAX_FIXED || in->max_row_bytes < 1 || in->max_row_bytes > 1024 * MIB ||
         in->align < 1 || (in->align & (in->align - 1)) || in->align > 1 * MIB)
-        return lv_fail(err, LEVER_EINVAL, 0, "memory plan: %zu fixed parts, rows of %" PRIu64 " bytes, alignment %u",
-                       in->n_fixed, in->max_row_bytes, in->align);
+        return lv_fail(err, LEVER_EINVAL, 0,
+                       "memory plan: %zu fixed parts, rows of %" PRIu64 " bytes, alignment %u", in->n_fixed,
+                       in->max_row_bytes, in->align);
     for (size_t i = 0; i < in->n_items; i++)
         if (in->items[i].layer < 0)
             return lv_fail(err, LEVER_EINVAL, 0, "memory plan: matrix %zu belongs to no layer", i);

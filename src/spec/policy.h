@@ -14,7 +14,8 @@ typedef struct lv_drafter {
      * row batch of the draft. Returns LEVER_OK or LEVER_E*. */
     int (*expand)(void *user, const lv_tree *t, const int32_t *ids, uint32_t n, lever_error *err);
     /* The k best continuations of an evaluated node of the LAST expand call; returns how many. */
-    uint32_t (*candidates)(void *user, const lv_tree *t, int32_t id, uint32_t k, int32_t *tokens, float *probs);
+    uint32_t (*candidates)(void *user, const lv_tree *t, int32_t id, uint32_t k, int32_t *tokens,
+                           float *probs);
     uint32_t max_rows; /* rows one expand call may have */
 } lv_drafter;
 

@@ -37,7 +37,8 @@ int lv_sampler_params_check(const lv_sampler_params *p, lever_error *err)
     if (p->top_k < 0)
         return lv_fail(err, LEVER_EINVAL, 0, "top-k is %d, but must be 0 (off) or more", p->top_k);
     if (!(p->top_p > 0.0f && p->top_p <= 1.0f))
-        return lv_fail(err, LEVER_EINVAL, 0, "top-p is %g, but must be above 0 and at most 1 (off)", p->top_p);
+        return lv_fail(err, LEVER_EINVAL, 0, "top-p is %g, but must be above 0 and at most 1 (off)",
+                       p->top_p);
     if (!(p->min_p >= 0.0f && p->min_p <= 1.0f))
         return lv_fail(err, LEVER_EINVAL, 0, "min-p is %g, but must be from 0 (off) to 1", p->min_p);
     if (!(p->repeat_penalty > 0.0f && p->repeat_penalty <= 100.0f))

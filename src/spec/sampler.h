@@ -31,7 +31,8 @@ typedef struct lv_sampler_params {
     uint64_t seed;
 } lv_sampler_params;
 
-void lv_sampler_params_init(lv_sampler_params *p); /* llama.cpp's habits: T 0.8, k 40, p 0.95, min-p 0.05, no penalty */
+/* llama.cpp's habits: T 0.8, k 40, p 0.95, min-p 0.05, no penalty. */
+void lv_sampler_params_init(lv_sampler_params *p);
 /* LEVER_OK or LEVER_EINVAL naming the bad setting and its range. */
 int  lv_sampler_params_check(const lv_sampler_params *p, lever_error *err);
 

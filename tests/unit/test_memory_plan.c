@@ -34,7 +34,8 @@ static void toy_sizes(void *user, uint32_t n_ctx, uint32_t max_rows, lv_plan_siz
 }
 
 /* n_layers of `per_layer` matrices; sizes in bytes. */
-static void toy_init(toy *t, uint32_t n_layers, uint32_t per_layer, uint64_t matrix_bytes, uint64_t head_bytes)
+static void toy_init(toy *t, uint32_t n_layers, uint32_t per_layer, uint64_t matrix_bytes,
+                     uint64_t head_bytes)
 {
     *t = (toy){ .kv = 4096, .draft_kv = 1024, .per_row = 65536, .per_row_ctx = 16 };
     for (uint32_t i = 0; i < n_layers * per_layer; i++)
@@ -101,7 +102,8 @@ static void check_plan(const toy *t, const lv_plan *p)
     if (p->streamed_bytes) {
         const uint64_t len = p->extent_bytes > t->in.max_row_bytes ? p->extent_bytes : t->in.max_row_bytes;
         const lv_file file = { .align = t->in.align };
-        const lv_extent e = { .file = &file, .off = t->in.align - 1, .len = (uint32_t)len }, two[2] = { e, e };
+        const lv_extent e = { .file = &file, .off = t->in.align - 1, .len = (uint32_t)len };
+        const lv_extent two[2] = { e, e };
         CHECK(p->ring_bytes >= lv_stream_min_ring(two, 2));
         CHECK(p->extent_bytes >= 65536 && p->extent_bytes <= 4 * MIB);
         CHECK_EQ(p->ring_bytes % 4096, 0);
@@ -176,7 +178,7 @@ static void too_small_a_limit_says_what_is_needed(void)
     t.in.limit_bytes = 20 * MIB;
     CHECK_EQ(lv_plan_memory(&p, &t.in, &e), LEVER_ELIMIT);
     CHECK_EQ(p.total_bytes, p.needed_bytes);
-    CHECK(strstr(e.msg, "needs at least") && strstr(e.msg, "20.0 MiB") && strstr(e.msg, "draft weights 30.0 MiB"));
+    CHECK(strstr(e.msg, "20.0 MiB") && strstr(e.msg, "draft weights 30.0 MiB"));
     char want[64];
     const uint64_t mib = (p.needed_bytes + MIB - 1) / MIB;
     snprintf(want, sizeof want, "at least %llu MiB", (unsigned long long)mib);

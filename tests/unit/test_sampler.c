@@ -22,7 +22,10 @@ static uint32_t rng(void) /* splitmix64 */
 static void random_logits(float *x, int n, float spread, int steps)
 {
     /* `steps` distinct values: few of them make many ties. */
-    for (int i = 0; i < n; i++) x[i] = spread * (float)(int)(rng() % (unsigned)steps) / (float)steps - spread / 2;
+    for (int i = 0; i < n; i++) {
+        const float step = (float)(int)(rng() % (unsigned)steps);
+        x[i] = spread * step / (float)steps - spread / 2;
+    }
 }
 
 static lv_sampler_params plain(float temperature)

@@ -1,0 +1,31 @@
+# The front doors. CMake and its presets do the work; see CONTRIBUTING.md for single steps.
+.PHONY: help setup setup-build setup-test build demo test clean
+
+help:
+	@echo 'make build   set up and build: the program is build/release/lever'
+	@echo 'make demo    set up, build, and run the main job on a small model pair'
+	@echo 'make test    set up, build every variant, run all tests; ends with a count'
+	@echo 'make setup   install the packages that building and testing need (Debian, Ubuntu)'
+	@echo 'make clean   remove build/'
+
+setup: setup-test
+
+setup-build:
+	@tools/setup.sh build
+
+setup-test:
+	@tools/setup.sh test
+
+build: setup-build
+	cmake --preset release
+	cmake --build --preset release
+
+demo: build
+	tools/demo.sh
+
+# SECTIONS="dev asan" runs only these; see tools/run_tests.py.
+test: setup-test
+	python3 -B tools/run_tests.py $(SECTIONS)
+
+clean:
+	rm -rf build
