@@ -14,14 +14,14 @@
 #define KIB UINT64_C(1024)
 #define MIB (1024 * KIB)
 
-/* Ring: two layers ahead hide a layer's reads under the layer before; 16 MiB keeps a fast device busy
- * for some milliseconds even when little streams; beyond 256 MiB a pinned byte saves more than a
- * prefetched one, because it is never read again. */
+/* Ring: two layers ahead hide a layer's reads under the layer before; 16 MiB (less for models below
+ * 256 MiB) keeps a fast device busy for some milliseconds even when little streams; beyond 256 MiB a
+ * pinned byte saves more than a prefetched one, because it is never read again. */
 #define RING_LEAST (16 * MIB)
 #define RING_MOST  (256 * MIB)
 #define EXTENT_LEAST (64 * KIB)
 #define EXTENT_MOST  (4 * MIB)
-enum { READS_IN_FLIGHT = 16, ROWS_SHARE = 8, RING_ROUNDS = 16 };
+enum { READS_IN_FLIGHT = 16, ROWS_SHARE = 8, RING_SHARE = 16, RING_ROUNDS = 16 };
 
 static const uint32_t row_steps[] = { 8, 16, 32, 64, 128, 256, 512 };
 enum { N_STEPS = sizeof row_steps / sizeof *row_steps };
@@ -101,7 +101,8 @@ static uint64_t stream_target(const work *w, uint64_t resident)
 {
     const uint64_t left = sat_sub(w->all, resident);
     const uint64_t two_layers = left / w->n_layers * 2;
-    const uint64_t want = min_u64(max_u64(two_layers, RING_LEAST), RING_MOST);
+    const uint64_t least = min_u64(RING_LEAST, w->all / RING_SHARE);
+    const uint64_t want = min_u64(max_u64(two_layers, least), RING_MOST);
     return max_u64(min_u64(want, 2 * left), w->stream_min);
 }
 
