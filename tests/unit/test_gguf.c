@@ -49,6 +49,24 @@ static void each_rule_is_answered_with_its_code_and_message(void)
     CHECK_EQ(lv_alloc_live(), live);
 }
 
+/* The fuzzer starts from the committed files, so they must be today's cases. */
+static void the_committed_corpus_is_up_to_date(void)
+{
+    for (size_t i = 0; i < gc_n_cases; i++) {
+        char path[256];
+        uint8_t bytes[GC_MAX + 1];
+        gc_file f = { .n = 0 };
+        gc_cases[i].build(&f);
+        snprintf(path, sizeof path, "tests/fuzz/corpus/gguf/%s.gguf", gc_cases[i].name);
+        FILE *in = fopen(path, "rb");
+        if (!in || fread(bytes, 1, sizeof bytes, in) != f.n || memcmp(bytes, f.bytes, f.n)) {
+            fprintf(stderr, "%s: run make_gguf_corpus tests/fuzz/corpus/gguf\n", path);
+            check_failures++;
+        }
+        if (in) fclose(in);
+    }
+}
+
 /* Any cut of a good file: malformed when the file ends there, "read more" when only the memory does. */
 static void a_prefix_is_truncated_or_asks_for_more(void)
 {
@@ -353,6 +371,7 @@ static void vocabulary_files_of_others_are_read(void)
 int main(void)
 {
     RUN(each_rule_is_answered_with_its_code_and_message);
+    RUN(the_committed_corpus_is_up_to_date);
     RUN(a_prefix_is_truncated_or_asks_for_more);
     RUN(tables_list_what_the_file_holds);
     RUN(strings_are_found_by_index);
