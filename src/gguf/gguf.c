@@ -139,7 +139,7 @@ int lv_gguf_open(lv_gguf **out, const char *path, lever_error *err)
     *out = NULL;
     struct stat st;
     int rc;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe is refused, not waited for */
     if (fd < 0) return lv_fail(err, LEVER_EIO, errno, "%s", path);
     if (fstat(fd, &st) < 0)
         rc = lv_fail(err, LEVER_EIO, errno, "size unknown");
