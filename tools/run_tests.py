@@ -37,8 +37,9 @@ SECTIONS = {
 
 
 class Totals:
-    passed, failed, skipped = 0, 0, 0
-    problems = []
+    def __init__(self):
+        self.passed, self.failed, self.skipped = 0, 0, 0
+        self.problems = []
 
 
 def heading(text):

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The style checks themselves must be able to fail: small trees with one fault each."""
+import contextlib
+import io
 import pathlib
 import sys
 import tempfile
@@ -8,6 +10,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
 import check_layers  # noqa: E402
 import check_style  # noqa: E402
+import run_tests  # noqa: E402
 
 HEAD = "/* SPDX-License-Identifier: MIT */\n"
 KERNEL = HEAD + ("typedef struct lv_kernels { const char *isa; void (*add)(float *x); lv_mm_fn matmul[4]; }"
@@ -73,6 +76,18 @@ class Checks(unittest.TestCase):
     def test_headers_compile_alone(self):
         self.assertIn("alone as C11", self.style({"include/lever/b.h": HEAD + "lever_error e;\n"}))
         self.assertIn("alone as C++11", self.style({"include/lever/b.h": HEAD + "extern int class;\n"}))
+
+    def test_results_are_counted_and_unlisted_skips_are_problems(self):
+        cases = {"a": ("run", ""), "b": ("fail", "<failure/>"), "c": ("notrun", "<skipped/>"),
+                 "d": ("notrun", "<skipped/>")}
+        xml = "".join(f'<testcase name="{n}" status="{s}">{body}</testcase>' for n, (s, body) in cases.items())
+        root = self.tree({"report.xml": f"<testsuite>{xml}</testsuite>"})
+        totals = run_tests.Totals()
+        with contextlib.redirect_stdout(io.StringIO()):
+            got = run_tests.count("dev", root / "report.xml", {("*", "c"): "known", ("tsan", "d"): "x"}, totals)
+        self.assertEqual(got, (1, 1, 2))
+        self.assertEqual(len(totals.problems), 2)
+        self.assertIn("d was skipped", totals.problems[1])
 
 
 if __name__ == "__main__":
