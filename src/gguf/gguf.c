@@ -29,8 +29,9 @@ size_t lv_gguf_scalar_bytes(uint32_t type)
 
 const char *lv_gguf_type_name(uint32_t type)
 {
-    static const char *const name[LV_GGUF_N_TYPES] = { "u8",  "i8",   "u16",    "i16",   "u32", "i32", "f32",
-                                                       "bool", "string", "array", "u64", "i64", "f64" };
+    static const char *const name[LV_GGUF_N_TYPES] = {
+        "u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64",
+    };
     return type < LV_GGUF_N_TYPES ? name[type] : "?";
 }
 
@@ -83,16 +84,44 @@ void lv_gguf_close(lv_gguf **gp)
     *gp = NULL;
 }
 
-static int read_prefix(int fd, uint8_t *dst, size_t n, lever_error *err)
+int lv_gguf_fd_open(int *fd, uint64_t *file_bytes, const char *path, lever_error *err)
+{
+    struct stat st;
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe is refused, not waited for */
+    if (*fd < 0) return lv_fail(err, LEVER_EIO, errno, "%s", path);
+    int rc = LEVER_OK;
+    if (fstat(*fd, &st) < 0) rc = lv_fail(err, LEVER_EIO, errno, "%s: size unknown", path);
+    else if (!S_ISREG(st.st_mode)) rc = lv_fail(err, LEVER_EIO, 0, "%s: not a regular file", path);
+    if (rc < 0) lv_gguf_fd_close(fd);
+    else *file_bytes = (uint64_t)st.st_size;
+    return rc;
+}
+
+int lv_gguf_fd_read(int fd, void *dst, size_t n, uint64_t off, lever_error *err)
 {
     for (size_t at = 0; at < n;) {
-        const ssize_t got = pread(fd, dst + at, n - at, (off_t)at);
+        const ssize_t got = pread(fd, (uint8_t *)dst + at, n - at, (off_t)(off + at));
         if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return lv_fail(err, LEVER_EIO, errno, "read of %zu bytes at byte %zu", n - at, at);
-        if (got == 0) return lv_fail(err, LEVER_EIO, 0, "file ends at byte %zu: it shrank while being read", at);
+        if (got < 0)
+            return lv_fail(err, LEVER_EIO, errno, "read of %zu bytes at byte %" PRIu64, n - at, off + at);
+        if (got == 0)
+            return lv_fail(err, LEVER_EIO, 0, "file ends at byte %" PRIu64 ": it shrank while being read",
+                           off + at);
         at += (size_t)got;
     }
     return LEVER_OK;
+}
+
+void lv_gguf_fd_close(int *fd)
+{
+    if (*fd >= 0) close(*fd);
+    *fd = -1;
+}
+
+bool lv_gguf_same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 /* Read and parse the first n bytes; the result owns them. */
@@ -100,7 +129,7 @@ static int open_prefix(lv_gguf **out, int fd, size_t n, uint64_t file_bytes, lev
 {
     uint8_t *bytes = lv_alloc(n, 64);
     if (!bytes) return lv_fail(err, LEVER_ENOMEM, 0, "metadata (%zu bytes)", n);
-    int rc = read_prefix(fd, bytes, n, err);
+    int rc = lv_gguf_fd_read(fd, bytes, n, 0, err);
     if (rc == LEVER_OK) rc = lv_gguf_parse(out, bytes, n, file_bytes, err);
     if (rc < 0) {
         lv_free(bytes);
@@ -136,18 +165,12 @@ static int open_fd(lv_gguf **out, int fd, uint64_t file_bytes, lever_error *err)
 
 int lv_gguf_open(lv_gguf **out, const char *path, lever_error *err)
 {
+    int fd;
+    uint64_t file_bytes;
     *out = NULL;
-    struct stat st;
-    int rc;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe is refused, not waited for */
-    if (fd < 0) return lv_fail(err, LEVER_EIO, errno, "%s", path);
-    if (fstat(fd, &st) < 0)
-        rc = lv_fail(err, LEVER_EIO, errno, "size unknown");
-    else if (!S_ISREG(st.st_mode))
-        rc = lv_fail(err, LEVER_EIO, 0, "not a regular file");
-    else
-        rc = open_fd(out, fd, (uint64_t)st.st_size, err);
-    close(fd);
+    LEVER_TRY(lv_gguf_fd_open(&fd, &file_bytes, path, err));
+    const int rc = open_fd(out, fd, file_bytes, err);
+    lv_gguf_fd_close(&fd);
     return rc < 0 ? lv_fail_prefix(err, rc, "%s", path) : rc;
 }
 

@@ -72,7 +72,10 @@ int lv_gguf_get_f32(const lv_gguf *g, const char *key, float *v, lever_error *er
 int lv_gguf_get_bool(const lv_gguf *g, const char *key, bool *v, lever_error *err);
 int lv_gguf_get_str(const lv_gguf *g, const char *key, lv_str *v, lever_error *err);
 
-/* ---- writing: all keys, then all tensor headers, then the data in the same order ---- */
+/* ---- writing: all keys, then all tensor headers, then the data in the same order ----
+ * Keys and names are the caller's to keep unique. A key "general.alignment" sets where data goes.
+ * Each call: LEVER_OK; LEVER_EINVAL (order, shape, type, too much or too little data); LEVER_EIO (the
+ * disk is full, ...: path and errno; every later call but close then gives LEVER_EINVAL); LEVER_ENOMEM. */
 typedef struct lv_gguf_writer lv_gguf_writer;
 
 /* Write to "<path>.part", renamed to path by finish: a failure never leaves a half file at path. */
@@ -85,7 +88,8 @@ int  lv_gguf_put_str(lv_gguf_writer *w, const char *key, const char *s, size_t l
 int  lv_gguf_put_strs(lv_gguf_writer *w, const char *key, const lv_str *s, size_t n, lever_error *err);
 int  lv_gguf_put_i32s(lv_gguf_writer *w, const char *key, const int32_t *v, size_t n, lever_error *err);
 int  lv_gguf_put_f32s(lv_gguf_writer *w, const char *key, const float *v, size_t n, lever_error *err);
-int  lv_gguf_put_kv(lv_gguf_writer *w, const lv_gguf *from, const lv_gguf_kv *kv, lever_error *err); /* copy */
+/* A copy of kv, which belongs to `from`. */
+int  lv_gguf_put_kv(lv_gguf_writer *w, const lv_gguf *from, const lv_gguf_kv *kv, lever_error *err);
 /* dims slowest first, as in lv_gguf_tensor. */
 int  lv_gguf_put_tensor(lv_gguf_writer *w, const char *name, uint32_t type, uint32_t n_dims,
                         const uint64_t *dims, lever_error *err);

@@ -42,4 +42,11 @@ int lv_str_compare(lv_str a, lv_str b);
 /* The whole of parsing; *g is zeroed and stays closable on failure. */
 int lv_gguf_parse_into(lv_gguf *g, const void *bytes, size_t n, uint64_t file_bytes, lever_error *err);
 
+/* Plain buffered reading of regular files; metadata is read before any lv_file exists.
+ * LEVER_OK or LEVER_EIO; open names the path, read the byte offset (an early end is an error too). */
+int  lv_gguf_fd_open(int *fd, uint64_t *file_bytes, const char *path, lever_error *err);
+int  lv_gguf_fd_read(int fd, void *dst, size_t n, uint64_t off, lever_error *err);
+void lv_gguf_fd_close(int *fd); /* accepts -1 */
+bool lv_gguf_same_file(const char *a, const char *b); /* both exist and are one file */
+
 #endif

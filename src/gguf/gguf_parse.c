@@ -125,8 +125,8 @@ static int read_header(parser *p, uint64_t *n_tensors, uint64_t *n_kv)
         return refuse(p, LEVER_EFORMAT, "%" PRIu64 " keys can not fit a file of %" PRIu64 " bytes", *n_kv,
                       p->file_bytes);
     if (*n_tensors > rest / TENSOR_MIN)
-        return refuse(p, LEVER_EFORMAT, "%" PRIu64 " tensors can not fit a file of %" PRIu64 " bytes", *n_tensors,
-                      p->file_bytes);
+        return refuse(p, LEVER_EFORMAT, "%" PRIu64 " tensors can not fit a file of %" PRIu64 " bytes",
+                      *n_tensors, p->file_bytes);
     return LEVER_OK;
 }
 
@@ -136,7 +136,8 @@ static int check_bools(parser *p, const uint8_t *v, uint64_t n)
 {
     for (uint64_t i = 0; i < n; i++)
         if (v[i] > 1)
-            return refuse(p, LEVER_EFORMAT, "bool with value %d at byte %zu", v[i], (size_t)(v + i - p->g->bytes));
+            return refuse(p, LEVER_EFORMAT, "bool with value %d at byte %zu", v[i],
+                          (size_t)(v + i - p->g->bytes));
     return LEVER_OK;
 }
 
@@ -144,7 +145,8 @@ static int read_scalars(parser *p, lv_gguf_kv *kv, uint32_t type)
 {
     const size_t size = lv_gguf_scalar_bytes(type);
     if (kv->n > (p->file_bytes - p->in.at) / size)
-        return refuse(p, LEVER_EFORMAT, "%" PRIu64 " values of %zu bytes go past the end of the file", kv->n, size);
+        return refuse(p, LEVER_EFORMAT, "%" PRIu64 " values of %zu bytes go past the end of the file",
+                      kv->n, size);
     LEVER_TRY(need(p, kv->n * size, "value"));
     kv->data = lv_bytes_take(&p->in, kv->n * size);
     return type == LV_GGUF_BOOL ? check_bools(p, kv->data, kv->n) : LEVER_OK;
@@ -222,8 +224,8 @@ static int read_alignment(parser *p)
     uint32_t a;
     memcpy(&a, kv->data, sizeof a);
     if (a < LV_GGUF_ALIGN_MIN || a > LV_GGUF_ALIGN_MAX || a & (a - 1))
-        return refuse(p, LEVER_EFORMAT, "%" PRIu32 " is not a power of two from %d to %d", a, LV_GGUF_ALIGN_MIN,
-                      LV_GGUF_ALIGN_MAX);
+        return refuse(p, LEVER_EFORMAT, "%" PRIu32 " is not a power of two from %d to %d", a,
+                      LV_GGUF_ALIGN_MIN, LV_GGUF_ALIGN_MAX);
     g->alignment = a;
     return LEVER_OK;
 }
@@ -264,8 +266,8 @@ static int read_extent(parser *p, lv_gguf_tensor *t, uint64_t n_elems)
     if (__builtin_mul_overflow(n_elems / type->block_len, (uint64_t)type->block_bytes, &t->bytes))
         return refuse(p, LEVER_EFORMAT, "more than 2^64 bytes");
     if (t->offset % p->g->alignment)
-        return refuse(p, LEVER_EFORMAT, "offset %" PRIu64 " is not a multiple of the alignment %" PRIu32, t->offset,
-                      p->g->alignment);
+        return refuse(p, LEVER_EFORMAT, "offset %" PRIu64 " is not a multiple of the alignment %" PRIu32,
+                      t->offset, p->g->alignment);
     return LEVER_OK;
 }
 
@@ -311,8 +313,10 @@ static int check_overlap(parser *p)
         const lv_gguf_tensor *a = order[i - 1], *b = order[i];
         if (b->offset - a->offset >= a->bytes) continue;
         rc = lv_fail(p->err, LEVER_EFORMAT, 0,
-                     "tensor '%s' at byte %" PRIu64 " overlaps tensor '%s' (bytes %" PRIu64 " to %" PRIu64 ")",
-                     lv_shown_str(b->name).s, b->offset, lv_shown_str(a->name).s, a->offset, a->offset + a->bytes);
+                     "tensor '%s' at byte %" PRIu64 " overlaps tensor '%s' (bytes %" PRIu64 " to %" PRIu64
+                     ")",
+                     lv_shown_str(b->name).s, b->offset, lv_shown_str(a->name).s, a->offset,
+                     a->offset + a->bytes);
     }
     lv_free(order);
     return rc;
@@ -329,8 +333,8 @@ static int place_tensors(parser *p)
         if (__builtin_add_overflow(t->offset, g->data_offset, &t->offset) ||
             __builtin_add_overflow(t->offset, t->bytes, &end) || end > p->file_bytes)
             return lv_fail(p->err, LEVER_EFORMAT, 0,
-                           "tensor '%s': %" PRIu64 " bytes at byte %" PRIu64 " go past the end of the file (%" PRIu64
-                           " bytes); is the download complete?",
+                           "tensor '%s': %" PRIu64 " bytes at byte %" PRIu64
+                           " go past the end of the file (%" PRIu64 " bytes); is the download complete?",
                            lv_shown_str(t->name).s, t->bytes, t->offset, p->file_bytes);
     }
     return check_overlap(p);

@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#define _GNU_SOURCE
 #include "gguf/gguf_quantize.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/mem.h"
 #include "gguf/gguf_impl.h"
@@ -61,8 +55,8 @@ static int check_tensors(job *j, lever_error *err)
             return lv_fail(err, LEVER_EFORMAT, 0, "%s: tensor '%s': name with a NUL byte", j->in,
                            lv_shown_str(t->name).s);
         if (new_type(j, t) != t->type && !from->dequantize)
-            return lv_fail(err, LEVER_EUNSUP, 0, "%s: tensor '%s' is %s, which this build can not read", j->in,
-                           lv_shown_str(t->name).s, from->name);
+            return lv_fail(err, LEVER_EUNSUP, 0, "%s: tensor '%s' is %s, which this build can not read",
+                           j->in, lv_shown_str(t->name).s, from->name);
     }
     return LEVER_OK;
 }
@@ -73,9 +67,10 @@ static int check_tensors(job *j, lever_error *err)
 static int file_type(uint32_t type)
 {
     static const int8_t number[LV_TYPE_COUNT] = {
-        [LV_TYPE_F16] = 1,   [LV_TYPE_Q4_0] = 2,  [LV_TYPE_Q4_1] = 3,    [LV_TYPE_Q8_0] = 7,    [LV_TYPE_Q5_0] = 8,
-        [LV_TYPE_Q5_1] = 9,  [LV_TYPE_Q2_K] = 10, [LV_TYPE_Q3_K] = 12,   [LV_TYPE_Q4_K] = 14,   [LV_TYPE_Q5_K] = 16,
-        [LV_TYPE_Q6_K] = 18, [LV_TYPE_BF16] = 32, [LV_TYPE_IQ4_NL] = 25, [LV_TYPE_IQ4_XS] = 30, [LV_TYPE_MXFP4] = 38,
+        [LV_TYPE_F16] = 1,   [LV_TYPE_Q4_0] = 2,  [LV_TYPE_Q4_1] = 3,    [LV_TYPE_Q8_0] = 7,
+        [LV_TYPE_Q5_0] = 8,  [LV_TYPE_Q5_1] = 9,  [LV_TYPE_Q2_K] = 10,   [LV_TYPE_Q3_K] = 12,
+        [LV_TYPE_Q4_K] = 14, [LV_TYPE_Q5_K] = 16, [LV_TYPE_Q6_K] = 18,   [LV_TYPE_IQ4_NL] = 25,
+        [LV_TYPE_BF16] = 32, [LV_TYPE_IQ4_XS] = 30, [LV_TYPE_MXFP4] = 38,
     };
     return type == LV_TYPE_F32 ? 0 : number[type] ? number[type] : -1;
 }
@@ -107,14 +102,8 @@ static int put_headers(job *j, lever_error *err)
 
 static int read_at(job *j, size_t n, uint64_t off, lever_error *err)
 {
-    for (size_t at = 0; at < n;) {
-        const ssize_t got = pread(j->fd, j->raw + at, n - at, (off_t)(off + at));
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0)
-            return lv_fail(err, LEVER_EIO, got < 0 ? errno : 0, "%s: read of %zu bytes at byte %" PRIu64 "%s", j->in,
-                           n - at, off + at, got ? "" : ": the file ended");
-        at += (size_t)got;
-    }
+    const int rc = lv_gguf_fd_read(j->fd, j->raw, n, off, err);
+    if (rc < 0) return lv_fail_prefix(err, rc, "%s", j->in);
     j->done += n;
     if (j->progress) j->progress(j->user, j->done, j->total);
     return LEVER_OK;
@@ -185,37 +174,31 @@ static int put_data(job *j, lever_error *err)
 
 /* ---- the whole ---- */
 
-static bool same_file(const struct stat *a, const char *path)
-{
-    struct stat b;
-    return stat(path, &b) == 0 && a->st_dev == b.st_dev && a->st_ino == b.st_ino;
-}
-
 /* Neither the output nor its .part, which is written first, may be the input under any name. */
 static int check_paths(const char *in, const char *out, lever_error *err)
 {
-    struct stat a;
-    if (stat(in, &a) < 0) return lv_fail(err, LEVER_EIO, errno, "%s", in);
     const size_t len = strlen(out);
     char *part = lv_alloc(len + sizeof ".part", 16);
     if (!part) return lv_fail(err, LEVER_ENOMEM, 0, "%s: path", out);
     memcpy(part, out, len);
     memcpy(part + len, ".part", sizeof ".part");
-    const bool same = same_file(&a, out) || same_file(&a, part);
+    const bool same = lv_gguf_same_file(in, out) || lv_gguf_same_file(in, part);
     lv_free(part);
     if (!same) return LEVER_OK;
-    return lv_fail(err, LEVER_EINVAL, 0, "%s would overwrite the input; give another name for the output", out);
+    return lv_fail(err, LEVER_EINVAL, 0, "%s would overwrite the input; give another name for the output",
+                   out);
 }
 
 static int job_open(job *j, const char *out, lever_error *err)
 {
+    uint64_t file_bytes;
     LEVER_TRY(lv_gguf_open(&j->g, j->in, err));
     LEVER_TRY(check_tensors(j, err));
     j->x = lv_alloc_array(STEP, sizeof *j->x, 64);
     j->raw = lv_alloc(COPY, 64);
     j->packed = lv_alloc(COPY, 64);
     if (!j->x || !j->raw || !j->packed) return lv_fail(err, LEVER_ENOMEM, 0, "%s: rows of weights", j->in);
-    if ((j->fd = open(j->in, O_RDONLY | O_CLOEXEC)) < 0) return lv_fail(err, LEVER_EIO, errno, "%s", j->in);
+    LEVER_TRY(lv_gguf_fd_open(&j->fd, &file_bytes, j->in, err));
     return lv_gguf_writer_open(&j->w, out, err);
 }
 
@@ -243,6 +226,6 @@ int lv_gguf_quantize(const char *in, const char *out, uint32_t type, lv_gguf_qua
     lv_free(j.x);
     lv_free(j.raw);
     lv_free(j.packed);
-    if (j.fd >= 0) close(j.fd);
+    lv_gguf_fd_close(&j.fd);
     return rc;
 }

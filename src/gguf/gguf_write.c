@@ -127,7 +127,8 @@ static int note_alignment(lv_gguf_writer *w, lv_str key, uint32_t type, const vo
     if (lv_str_compare(key, name)) return LEVER_OK;
     if (type == LV_GGUF_U32) memcpy(&a, value, sizeof a);
     if (a < LV_GGUF_ALIGN_MIN || a > LV_GGUF_ALIGN_MAX || a & (a - 1))
-        return lv_fail(err, LEVER_EINVAL, 0, "%s: general.alignment must be a u32 and a power of two, %d to %d",
+        return lv_fail(err, LEVER_EINVAL, 0,
+                       "%s: general.alignment must be a u32 and a power of two, %d to %d",
                        w->path, LV_GGUF_ALIGN_MIN, LV_GGUF_ALIGN_MAX);
     w->alignment = a;
     return LEVER_OK;
@@ -236,8 +237,8 @@ static int tensor_size(uint32_t type, uint32_t n_dims, const uint64_t *dims, uin
     return *bytes > INT64_MAX ? LEVER_EINVAL : LEVER_OK;
 }
 
-int lv_gguf_put_tensor(lv_gguf_writer *w, const char *name, uint32_t type, uint32_t n_dims, const uint64_t *dims,
-                       lever_error *err)
+int lv_gguf_put_tensor(lv_gguf_writer *w, const char *name, uint32_t type, uint32_t n_dims,
+                       const uint64_t *dims, lever_error *err)
 {
     const size_t len = strlen(name);
     uint64_t bytes, next;
@@ -296,7 +297,8 @@ int lv_gguf_writer_finish(lv_gguf_writer *w, lever_error *err)
     if (w->failed) return lv_fail(err, LEVER_EINVAL, 0, "%s: an earlier write failed", w->path);
     LEVER_TRY(lv_gguf_write_data(w, NULL, 0, err)); /* a file without tensors is padded too */
     if (w->current < w->n_tensors)
-        return lv_fail(err, LEVER_EINVAL, 0, "%s: tensor %zu of %zu lacks %" PRIu64 " of its %" PRIu64 " bytes",
+        return lv_fail(err, LEVER_EINVAL, 0,
+                       "%s: tensor %zu of %zu lacks %" PRIu64 " of its %" PRIu64 " bytes",
                        w->path, w->current, w->n_tensors, w->tensor_bytes[w->current] - w->filled,
                        w->tensor_bytes[w->current]);
     int rc = patch_counts(w, err);

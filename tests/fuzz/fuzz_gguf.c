@@ -81,7 +81,8 @@ static int try_parse(const uint8_t *data, size_t n, uint64_t file_bytes)
     if (g) {
         DEMAND(lv_gguf_memory_bytes(g) <= 1024 + 8 * n);
         for (size_t i = 0; i < lv_gguf_n_kv(g); i++) touch_kv(g, lv_gguf_kv_at(g, i));
-        for (size_t i = 0; i < lv_gguf_n_tensors(g); i++) touch_tensor(g, lv_gguf_tensor_at(g, i), file_bytes);
+        for (size_t i = 0; i < lv_gguf_n_tensors(g); i++)
+            touch_tensor(g, lv_gguf_tensor_at(g, i), file_bytes);
     }
     lv_gguf_close(&g);
     DEMAND(lv_alloc_live() == live);

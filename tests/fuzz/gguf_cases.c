@@ -103,7 +103,10 @@ static void elem_type(gc_file *f) { head(f, 3, 0, 1), array(f, "k", 99, 1), u64(
 static void nested(gc_file *f) { head(f, 3, 0, 1), array(f, "k", LV_GGUF_ARRAY, 1), u32(f, 4), u64(f, 0); }
 static void value_cut(gc_file *f) { head(f, 3, 0, 1), key(f, "k", LV_GGUF_U64), u32(f, 0); }
 static void array_header_cut(gc_file *f) { head(f, 3, 0, 1), key(f, "k", LV_GGUF_ARRAY), u64(f, 4); }
-static void array_huge(gc_file *f) { head(f, 3, 0, 1), array(f, "k", LV_GGUF_U64, UINT64_MAX / 4), u64(f, 0); }
+static void array_huge(gc_file *f)
+{
+    head(f, 3, 0, 1), array(f, "k", LV_GGUF_U64, UINT64_MAX / 4), u64(f, 0);
+}
 static void strs_huge(gc_file *f) { head(f, 3, 0, 1), array(f, "k", LV_GGUF_STRING, UINT64_MAX), u64(f, 0); }
 static void strs_cut(gc_file *f)
 {
@@ -133,7 +136,10 @@ static void name_twice(gc_file *f)
     head(f, 3, 2, 0), tensor(f, "t", LV_TYPE_F32, 2, 3, 0), tensor(f, "t", LV_TYPE_F32, 2, 3, 32);
     data(f, 32, 64);
 }
-static void dims_zero(gc_file *f) { head(f, 3, 1, 0), str(f, "t"), u32(f, 0), u64(f, 1), u64(f, 0), u64(f, 0); }
+static void dims_zero(gc_file *f)
+{
+    head(f, 3, 1, 0), str(f, "t"), u32(f, 0), u64(f, 1), u64(f, 0), u64(f, 0);
+}
 static void dims_five(gc_file *f) { head(f, 3, 1, 0), str(f, "t"), u32(f, 5), data(f, 1, 60); }
 static void dim_zero(gc_file *f) { head(f, 3, 1, 0), tensor(f, "t", LV_TYPE_F32, 0, 3, 0), data(f, 32, 32); }
 static void elems_overflow(gc_file *f)
@@ -177,7 +183,10 @@ static void same_place(gc_file *f)
     head(f, 3, 2, 0), tensor(f, "t", LV_TYPE_F32, 8, 1, 0), tensor(f, "u", LV_TYPE_F32, 8, 1, 0);
     data(f, 32, 128);
 }
-static void tensors_missing(gc_file *f) { head(f, 3, 2, 0), tensor(f, "t", LV_TYPE_F32, 8, 1, 0), data(f, 1, 25); }
+static void tensors_missing(gc_file *f)
+{
+    head(f, 3, 2, 0), tensor(f, "t", LV_TYPE_F32, 8, 1, 0), data(f, 1, 25);
+}
 static void tensor_cut(gc_file *f)
 {
     head(f, 3, 1, 0), str(f, "a.rather.long.name"), u32(f, 2), u64(f, 8), u64(f, 1), u32(f, 0);

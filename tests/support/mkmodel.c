@@ -40,7 +40,8 @@ static int check_config(const mk_config *c, uint32_t head_dim, lever_error *err)
     if (!type || !type->quantize) return lv_fail(err, LEVER_EINVAL, 0, "type can not be written");
     if (!c->n_ctx || !c->n_embd || !c->n_layers || !c->n_ff || !c->n_heads || !c->n_kv_heads || !head_dim)
         return lv_fail(err, LEVER_EINVAL, 0, "a size is 0");
-    if (c->n_layers > 1000 || c->n_vocab > 1 << 24) return lv_fail(err, LEVER_EINVAL, 0, "layers or vocab too large");
+    if (c->n_layers > 1000 || c->n_vocab > 1 << 24)
+        return lv_fail(err, LEVER_EINVAL, 0, "layers or vocab too large");
     if (c->n_vocab < MK_MIN_VOCAB)
         return lv_fail(err, LEVER_EINVAL, 0, "vocab %" PRIu32 ": at least %d", c->n_vocab, MK_MIN_VOCAB);
     if (c->n_heads % c->n_kv_heads) return lv_fail(err, LEVER_EINVAL, 0, "heads are no multiple of kv-heads");
@@ -48,7 +49,8 @@ static int check_config(const mk_config *c, uint32_t head_dim, lever_error *err)
     const uint64_t cols[] = { c->n_embd, c->n_ff, (uint64_t)c->n_heads * head_dim };
     for (int i = 0; i < 3; i++)
         if (cols[i] % type->block_len)
-            return lv_fail(err, LEVER_EINVAL, 0, "rows of %" PRIu64 " are not whole %s blocks", cols[i], type->name);
+            return lv_fail(err, LEVER_EINVAL, 0, "rows of %" PRIu64 " are not whole %s blocks", cols[i],
+                           type->name);
     return LEVER_OK;
 }
 
@@ -212,7 +214,8 @@ static int put_tokenizer(lv_gguf_writer *w, const vocabulary *v, uint32_t n, lev
 
 static int put_vocabulary(lv_gguf_writer *w, uint32_t n, lever_error *err)
 {
-    vocabulary v = { .text = lv_alloc_array(n, sizeof *v.text, 16), .type = lv_alloc_array(n, sizeof *v.type, 16),
+    vocabulary v = { .text = lv_alloc_array(n, sizeof *v.text, 16),
+                     .type = lv_alloc_array(n, sizeof *v.type, 16),
                      .pool = lv_alloc_array(n, sizeof *v.pool, 16) };
     int rc = LEVER_ENOMEM;
     if (!v.text || !v.type || !v.pool) {
@@ -255,7 +258,8 @@ static void fill_normal(float *x, size_t n, uint64_t *state, float mean, float s
     }
 }
 
-static int write_tensor(lv_gguf_writer *w, const plan_tensor *t, uint64_t seed, float *x, uint8_t *q, lever_error *err)
+static int write_tensor(lv_gguf_writer *w, const plan_tensor *t, uint64_t seed, float *x, uint8_t *q,
+                        lever_error *err)
 {
     const lv_type_traits *type = lv_type_traits_get(t->type);
     uint64_t state = name_seed(seed, t->name), left = t->dims[0] * (t->n_dims == 2 ? t->dims[1] : 1);

@@ -8,14 +8,20 @@
 #include "gguf/gguf.h"
 
 /* The bytes of a case; valid until the next call. */
-static gc_file *built(const char *name)
+static gc_file *build(const gc_case *c)
 {
     static gc_file f;
     f.n = 0;
-    for (size_t i = 0; i < gc_n_cases; i++)
-        if (!strcmp(gc_cases[i].name, name)) gc_cases[i].build(&f);
-    CHECK(f.n > 0);
+    c->build(&f);
     return &f;
+}
+
+static gc_file *built(const char *name)
+{
+    for (size_t i = 0; i < gc_n_cases; i++)
+        if (!strcmp(gc_cases[i].name, name)) return build(&gc_cases[i]);
+    fprintf(stderr, "no case %s\n", name);
+    exit(1);
 }
 
 static lv_gguf *parsed(const gc_file *f)
@@ -32,18 +38,17 @@ static void each_rule_is_answered_with_its_code_and_message(void)
     const size_t live = lv_alloc_live();
     for (size_t i = 0; i < gc_n_cases; i++) {
         const gc_case *c = &gc_cases[i];
-        gc_file f = { .n = 0 };
-        c->build(&f);
+        const gc_file *f = build(c);
         lv_gguf *g;
         lever_error e = { 0 };
-        const int rc = lv_gguf_parse(&g, f.bytes, f.n, f.n, &e);
+        const int rc = lv_gguf_parse(&g, f->bytes, f->n, f->n, &e);
         if (rc != c->code || (rc < 0 && (e.code != rc || !strstr(e.msg, c->says)))) {
             fprintf(stderr, "%s: code %d (expected %d): %s\n", c->name, rc, c->code, e.msg);
             check_failures++;
         }
         CHECK_EQ(g != NULL, rc == LEVER_OK);
         lv_gguf_close(&g);
-        CHECK_EQ(lv_gguf_parse(&g, f.bytes, f.n, f.n, NULL), rc); /* no error struct wanted */
+        CHECK_EQ(lv_gguf_parse(&g, f->bytes, f->n, f->n, NULL), rc); /* no error struct wanted */
         lv_gguf_close(&g);
     }
     CHECK_EQ(lv_alloc_live(), live);
@@ -55,11 +60,10 @@ static void the_committed_corpus_is_up_to_date(void)
     for (size_t i = 0; i < gc_n_cases; i++) {
         char path[256];
         uint8_t bytes[GC_MAX + 1];
-        gc_file f = { .n = 0 };
-        gc_cases[i].build(&f);
+        const gc_file *f = build(&gc_cases[i]);
         snprintf(path, sizeof path, "tests/fuzz/corpus/gguf/%s.gguf", gc_cases[i].name);
         FILE *in = fopen(path, "rb");
-        if (!in || fread(bytes, 1, sizeof bytes, in) != f.n || memcmp(bytes, f.bytes, f.n)) {
+        if (!in || fread(bytes, 1, sizeof bytes, in) != f->n || memcmp(bytes, f->bytes, f->n)) {
             fprintf(stderr, "%s: run make_gguf_corpus tests/fuzz/corpus/gguf\n", path);
             check_failures++;
         }
@@ -212,7 +216,7 @@ static void typed_getters_convert_or_name_the_key(void)
 
 static void hostile_names_can_not_break_the_message(void)
 {
-    gc_file f = { .n = 0 };
+    static gc_file f;
     const uint64_t counts[2] = { 0, 1 }, len = 300;
     memcpy(f.bytes, "GGUF\3\0\0\0", 8);
     memcpy(f.bytes + 8, counts, 16);
@@ -266,9 +270,8 @@ static void open_names_the_path_and_leaks_nothing(void)
     lv_gguf *g;
     lever_error e = { 0 };
     for (size_t i = 0; i < gc_n_cases; i++) {
-        gc_file f = { .n = 0 };
-        gc_cases[i].build(&f);
-        file_at(path, f.bytes, f.n, -1);
+        const gc_file *f = build(&gc_cases[i]);
+        file_at(path, f->bytes, f->n, -1);
         CHECK_EQ(lv_gguf_open(&g, path, &e), gc_cases[i].code);
         if (!g) CHECK(!strncmp(e.msg, path, strlen(path)));
         lv_gguf_close(&g);
@@ -336,7 +339,8 @@ static void a_file_can_not_claim_endless_metadata(void)
     const uint64_t len = (uint64_t)1 << 39;
     memcpy(f->bytes + f->n - 16, &len, sizeof len);
     FILE *out = fopen(path, "wb");
-    const bool sparse = out && fwrite(f->bytes, 1, f->n, out) == f->n && !fclose(out) && !truncate(path, 1ll << 40);
+    const bool sparse = out && fwrite(f->bytes, 1, f->n, out) == f->n && !fclose(out) &&
+                        !truncate(path, 1ll << 40);
     lv_gguf *g = NULL;
     lever_error e = { 0 };
     if (sparse) {

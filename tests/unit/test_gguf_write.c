@@ -165,7 +165,8 @@ static void misuse_is_refused_and_leaves_no_file(void)
 {
     lv_gguf_writer *w;
     lever_error e = { 0 };
-    const uint64_t dims[] = { 2, 3 }, zero[] = { 2, 0 }, big[] = { (uint64_t)1 << 62, 32 }, partial[] = { 2, 33 };
+    const uint64_t dims[] = { 2, 3 }, zero[] = { 2, 0 };
+    const uint64_t big[] = { (uint64_t)1 << 62, 32 }, partial[] = { 2, 33 };
     const char *path = in_dir("misuse.gguf");
     CHECK_OK(lv_gguf_writer_open(&w, path, &e), &e);
     CHECK_EQ(lv_gguf_put_u32(w, "", 1, &e), LEVER_EINVAL);

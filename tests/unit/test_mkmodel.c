@@ -56,7 +56,8 @@ static void each_architecture_has_its_tensors(void)
         const lv_gguf_tensor *k = lv_gguf_find_tensor(g, "blk.0.attn_k.weight");
         CHECK(k->type == LV_TYPE_Q8_0 && k->dims[0] == 32 && k->dims[1] == 64);
         lv_str arch;
-        CHECK(lv_gguf_get_str(g, "general.architecture", &arch, NULL) == 1 && !strncmp(arch.s, archs[i], arch.len));
+        CHECK_EQ(lv_gguf_get_str(g, "general.architecture", &arch, NULL), 1);
+        CHECK(!strncmp(arch.s, archs[i], arch.len));
         lv_gguf_close(&g);
     }
 }
