@@ -214,6 +214,22 @@ static void typed_getters_convert_or_name_the_key(void)
     lv_gguf_close(&g);
 }
 
+static void a_double_that_no_float_can_hold_is_refused(void)
+{
+    gc_file *f = built("ok_v3");
+    lv_gguf *g = parsed(f);
+    const double huge[] = { 1e300, -1e300 };
+    const size_t at = (size_t)((const uint8_t *)lv_gguf_find(g, "f64")->data - f->bytes);
+    for (int i = 0; i < 2; i++) {
+        float x = 1;
+        lever_error e;
+        memcpy(f->bytes + at, &huge[i], sizeof *huge); /* g borrows f->bytes */
+        CHECK_EQ(lv_gguf_get_f32(g, "f64", &x, &e), LEVER_EFORMAT);
+        CHECK(strstr(e.msg, "'f64'") && x == 1);
+    }
+    lv_gguf_close(&g);
+}
+
 static void hostile_names_can_not_break_the_message(void)
 {
     static gc_file f;
@@ -360,7 +376,7 @@ static void vocabulary_files_of_others_are_read(void)
     const char *names[] = { "ggml-vocab-gpt-2", "ggml-vocab-llama-spm", "ggml-vocab-phi-3" };
     const uint64_t n_tokens[] = { 50257, 32000, 32064 };
     for (int i = 0; i < 3; i++) {
-        char path[4096];
+        char path[512];
         snprintf(path, sizeof path, "%s/tokenizers/%s.gguf", shared, names[i]);
         lv_gguf *g;
         lever_error e = { 0 };
@@ -382,6 +398,7 @@ int main(void)
     RUN(dimensions_are_turned_slowest_first);
     RUN(alignment_key_moves_the_data);
     RUN(typed_getters_convert_or_name_the_key);
+    RUN(a_double_that_no_float_can_hold_is_refused);
     RUN(hostile_names_can_not_break_the_message);
     RUN(each_failing_allocation_is_reported_and_leaks_nothing);
     RUN(open_names_the_path_and_leaks_nothing);

@@ -209,6 +209,32 @@ static void bad_paths_and_a_full_disk_are_reported(void)
     CHECK(access(out, F_OK) && access(part, F_OK));
 }
 
+static void cut_input(void *user, uint64_t done, uint64_t total)
+{
+    (void)user, (void)done, (void)total;
+    CHECK(!truncate(in, 4096));
+}
+
+static void an_input_that_shrinks_meanwhile_is_reported(void)
+{
+    lever_error e = { 0 };
+    write_input(LV_TYPE_F32);
+    CHECK_EQ(lv_gguf_quantize(in, out, LV_TYPE_Q8_0, NULL, cut_input, NULL, &e), LEVER_EIO);
+    CHECK(strstr(e.msg, in) && strstr(e.msg, "it shrank while being read"));
+    CHECK(access(out, F_OK) && access(part, F_OK));
+}
+
+static void a_name_that_would_be_cut_is_refused(void)
+{
+    const float x[32] = { 1 };
+    lever_error e = { 0 };
+    write_single("a.weight", LV_TYPE_F32, x);
+    FILE *f = fopen(in, "r+b"); /* header 24 bytes, length 8, then the name */
+    CHECK(f && !fseek(f, 33, SEEK_SET) && fputc(0, f) == 0 && !fclose(f));
+    CHECK_EQ(lv_gguf_quantize(in, out, LV_TYPE_Q8_0, NULL, NULL, NULL, &e), LEVER_EFORMAT);
+    CHECK(strstr(e.msg, "'a?weight'"));
+}
+
 static void each_failing_allocation_is_reported_and_leaves_nothing(void)
 {
     const float x[32] = { 1 };
@@ -243,6 +269,8 @@ int main(void)
     RUN(weights_that_are_not_finite_are_refused);
     RUN(the_input_is_never_overwritten);
     RUN(bad_paths_and_a_full_disk_are_reported);
+    RUN(an_input_that_shrinks_meanwhile_is_reported);
+    RUN(a_name_that_would_be_cut_is_refused);
     RUN(each_failing_allocation_is_reported_and_leaves_nothing);
     unlink(in);
     CHECK_EQ(rmdir(dir), 0);

@@ -176,6 +176,10 @@ static void misuse_is_refused_and_leaves_no_file(void)
     CHECK_EQ(lv_gguf_put_tensor(w, "t", LV_TYPE_F32, 2, big, &e), LEVER_EINVAL);
     CHECK_EQ(lv_gguf_put_tensor(w, "t", LV_TYPE_Q8_0, 2, partial, &e), LEVER_EINVAL);
     CHECK_EQ(lv_gguf_put_tensor(w, "t", 5, 2, dims, &e), LEVER_EINVAL);
+    char long_name[257] = { 0 };
+    memset(long_name, 'n', 256);
+    CHECK_EQ(lv_gguf_put_tensor(w, "", LV_TYPE_F32, 2, dims, &e), LEVER_EINVAL);
+    CHECK_EQ(lv_gguf_put_tensor(w, long_name, LV_TYPE_F32, 2, dims, &e), LEVER_EINVAL);
     CHECK_OK(lv_gguf_put_tensor(w, "t", LV_TYPE_F32, 2, dims, &e), &e);
     CHECK_EQ(lv_gguf_put_u32(w, "late", 1, &e), LEVER_EINVAL);
     CHECK(strstr(e.msg, "'late'"));
