@@ -1,15 +1,83 @@
-/* Canonical scalar maths of the token path: exp, log and the shared noise, made of IEEE add, mul,
- * div and fma only, so that every compiler and ISA gives the same bits. SIMD kernels repeat these
- * steps lane by lane. Header-only: each ISA's object compiles its own copy.
- * SPDX-License-Identifier: MIT */
+/* Canonical scalar maths of the token path: exp, log and the shared noise, made of IEEE add, mul, div
+ * and fma only, so that every compiler and ISA gives the same bits. SIMD kernels repeat these steps
+ * lane by lane. Header-only: each ISA's object compiles its own copy. SPDX-License-Identifier: MIT */
 #ifndef LEVER_KERNEL_NOISE_H
 #define LEVER_KERNEL_NOISE_H
 
-/* Declares (see the definitions for the exact steps):
- *   static inline float lv_expf(float x);   relative error <= 2 ulp, 0 below -104, inf above 89
- *   static inline float lv_logf(float x);   x > 0 normal; error <= 2 ulp
- *   static inline float lv_gumbel(uint64_t seed, uint64_t pos, uint32_t id);
- *       u = a uniform in (0, 1) from a 64-bit mix of (seed, pos, id); -log(-log(u)).
- *       METHODS.md section 4: noise depends on seed, position and token only. */
+#include <math.h>
+#include <stdint.h>
+
+#include "base/f16.h"
+
+/* e^x. Error <= 2 ulp; +inf above 88.73, 0 below -103.98 (subnormal results are rounded twice); NaN stays.
+ * x = n ln 2 + r, |r| <= ln 2 / 2, n to nearest even; e^r by its series to r^6, scaled in two exact steps. */
+static inline float lv_expf(float x)
+{
+    if (!(x < 89.0f)) return x != x ? x : INFINITY;
+    if (x < -104.0f) return 0.0f;
+    const float n = fmaf(x, 0x1.715476p+0f, 12582912.0f) - 12582912.0f;
+    float r = fmaf(n, -0x1.62e400p-1f, x);
+    r = fmaf(n, -0x1.7f7d1cp-20f, r);
+    float p = 0x1.6c16c2p-10f;
+    p = fmaf(p, r, 0x1.111112p-7f);
+    p = fmaf(p, r, 0x1.555556p-5f);
+    p = fmaf(p, r, 0x1.555556p-3f);
+    p = fmaf(p, r, 0.5f);
+    p = fmaf(p, r, 1.0f);
+    p = fmaf(p, r, 1.0f);
+    const int32_t e = (int32_t)n, half = e >> 1;
+    const float s0 = lv_f32_from_bits((uint32_t)(half + 127) << 23);
+    const float s1 = lv_f32_from_bits((uint32_t)(e - half + 127) << 23);
+    return p * s0 * s1;
+}
+
+/* ln x for normal x > 0; error <= 2 ulp. x = 2^e m, sqrt(1/2) <= m < sqrt(2); ln m = 2 atanh(s),
+ * s = (m - 1) / (m + 1), by its odd series to s^9. */
+static inline float lv_logf(float x)
+{
+    const uint32_t u = lv_f32_bits(x);
+    const int32_t e = (int32_t)(u - 0x3f3504f3u) >> 23; /* 0x3f3504f3 = sqrt(1/2) */
+    const float m = lv_f32_from_bits(u - ((uint32_t)e << 23)), n = (float)e;
+    const float f = m - 1.0f, s = f / (m + 1.0f), z = s * s;
+    float p = 0x1.c71c72p-3f; /* 2/9 */
+    p = fmaf(p, z, 0x1.24924ap-2f);
+    p = fmaf(p, z, 0x1.99999ap-2f);
+    p = fmaf(p, z, 0x1.555556p-1f);
+    /* ln m = f - s (f - z p): keeps the leading term exact. */
+    const float t = fmaf(-s, f - z * p, f);
+    return fmaf(n, 0x1.62e400p-1f, fmaf(n, 0x1.7f7d1cp-20f, t));
+}
+
+/* 64 well-mixed bits of (seed, pos, id): two rounds of multiply and xor-shift per word. */
+static inline uint64_t lv_noise_bits(uint64_t seed, uint64_t pos, uint32_t id)
+{
+    uint64_t h = seed + UINT64_C(0x9e3779b97f4a7c15) * (pos + 1);
+    h = (h ^ h >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    h = (h ^ h >> 27) * UINT64_C(0x94d049bb133111eb);
+    h ^= h >> 31;
+    h += UINT64_C(0xd6e8feb86659fd93) * ((uint64_t)id + 1);
+    h = (h ^ h >> 32) * UINT64_C(0xd6e8feb86659fd93);
+    h = (h ^ h >> 32) * UINT64_C(0xd6e8feb86659fd93);
+    return h ^ h >> 32;
+}
+
+/* Standard Gumbel noise -ln(E), E exponential. E = -ln(v), v uniform in (0, 1) with 24 bits; where v is
+ * near 1, E near 0, which decides the large values, -ln(v) = -log1p(-(1 - v)) keeps only few bits, so E
+ * comes from the small side: with probability 2^-k the first k bits of a uniform are zero, hence
+ * E = -ln(1 - u), u with 64 bits, small u: E = u (1 + u/2). */
+static inline float lv_gumbel(uint64_t seed, uint64_t pos, uint32_t id)
+{
+    const uint64_t bits = lv_noise_bits(seed, pos, id);
+    const float u = (float)(bits >> 40) * 0x1p-24f + 0x1p-25f; /* (0, 1), exact or rounded once */
+    float e;
+    if (bits >> 40 == 0) {
+        const float t = ((float)(bits & 0xffffffu) + 0.5f) * 0x1p-48f;
+        e = t;
+    } else {
+        const float v = 1.0f - u;
+        e = u < 0x1p-6f ? u * fmaf(u, fmaf(u, 0x1.555556p-2f, 0.5f), 1.0f) : -lv_logf(v > 0 ? v : 0x1p-25f);
+    }
+    return -lv_logf(e);
+}
 
 #endif

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+#include "os/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+enum { DIRECT_ALIGN = 4096, DROP_CACHE_BYTES = 1 << 20 };
+
+static int64_t mtime_ns(const struct stat *st) { return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec; }
+
+int lv_file_open(lv_file *f, const char *path, lever_error *err)
+{
+    struct stat st;
+    *f = (lv_file){ .fd = -1, .fd_direct = -1, .align = DIRECT_ALIGN };
+    if (!(f->path = lv_strdup_n(path, strlen(path)))) return lv_fail(err, LEVER_ENOMEM, 0, "path '%s'", path);
+    f->fd = open(path, O_RDONLY | O_CLOEXEC);
+    int rc = LEVER_OK;
+    if (f->fd < 0) rc = lv_fail(err, LEVER_EIO, errno, "can not open '%s'", path);
+    else if (fstat(f->fd, &st) != 0) rc = lv_fail(err, LEVER_EIO, errno, "can not look at '%s'", path);
+    else if (S_ISDIR(st.st_mode)) rc = lv_fail(err, LEVER_EIO, 0, "'%s' is a directory, not a model file", path);
+    if (rc < 0) {
+        lv_file_close(f);
+        return rc;
+    }
+    f->size_bytes = (uint64_t)st.st_size;
+    f->dev = st.st_dev, f->ino = st.st_ino, f->mtime_ns = mtime_ns(&st);
+    f->fd_direct = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT);
+    return LEVER_OK;
+}
+
+void lv_file_close(lv_file *f)
+{
+    if (f->path && f->fd >= 0) close(f->fd);
+    if (f->path && f->fd_direct >= 0) close(f->fd_direct);
+    lv_free(f->path);
+    *f = (lv_file){ .fd = -1, .fd_direct = -1 };
+}
+
+int lv_file_read(const lv_file *f, void *dst, size_t n, uint64_t off, lever_error *err)
+{
+    size_t done = 0;
+    while (done < n) {
+        const ssize_t got = pread(f->fd, (char *)dst + done, n - done, (off_t)(off + done));
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0)
+            return lv_fail(err, LEVER_EIO, errno, "'%s': read of %zu bytes at %" PRIu64, f->path, n, off);
+        if (got == 0)
+            return lv_fail(err, LEVER_EIO, 0, "'%s': the file ends at byte %" PRIu64 ", inside %zu bytes at %" PRIu64,
+                           f->path, off + done, n, off);
+        done += (size_t)got;
+    }
+    if (n >= DROP_CACHE_BYTES) posix_fadvise(f->fd, (off_t)off, (off_t)n, POSIX_FADV_DONTNEED);
+    return LEVER_OK;
+}
+
+int lv_file_check(const lv_file *f, lever_error *err)
+{
+    struct stat st;
+    if (fstat(f->fd, &st) != 0) return lv_fail(err, LEVER_EIO, errno, "can not look at '%s'", f->path);
+    if ((uint64_t)st.st_size == f->size_bytes && mtime_ns(&st) == f->mtime_ns) return LEVER_OK;
+    return lv_fail(err, LEVER_EIO, 0, "'%s' changed while in use (it had %" PRIu64 " bytes, now %" PRIu64 ")", f->path,
+                   f->size_bytes, (uint64_t)st.st_size);
+}
