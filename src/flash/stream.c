@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+#include "flash/stream.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+
+#include "base/mem.h"
+#include "os/clock.h"
+
+enum { PAGE = 4096, BATCH = 32 };
+
+/* A place in the ring, in order of use: places [first, first + n) are in use, the first n_held of them
+ * handed out, the others reading or ready. */
+typedef struct place {
+    lv_io_read read;
+    size_t   at, bytes;   /* in the ring; bytes to the end of the ring when the next place wraps */
+    uint32_t extent;
+    bool     ready, retried;
+} place;
+
+struct lv_stream {
+    lv_io *io;
+    lv_extent *extents;
+    uint32_t n_extents;
+    uint8_t *ring;
+    size_t   ring_bytes, head;     /* head: where the next extent goes */
+    place   *places;               /* [n_places] */
+    uint32_t n_places, first, n, n_held;
+    uint32_t next_extent;          /* to be submitted */
+    uint32_t taken;                /* extents handed out of the current sweep */
+    uint32_t n_flight;
+    uint64_t idle_since_ns;        /* 0: something is in flight */
+    lv_stream_stats stats;
+};
+
+static uint64_t align_of(const lv_extent *e) { return e->file->align > PAGE ? e->file->align : PAGE; }
+
+static uint64_t superset_begin(const lv_extent *e) { return e->off & ~(align_of(e) - 1); }
+
+size_t lv_extent_ring_bytes(const lv_extent *e)
+{
+    const uint64_t a = align_of(e), end = (e->off + e->len + a - 1) & ~(a - 1);
+    return (size_t)(end - superset_begin(e));
+}
+
+/* One extent is held while the next is read; whatever the wrap wastes is less than one extent. */
+size_t lv_stream_min_ring(const lv_extent *extents, uint32_t n)
+{
+    size_t largest = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (lv_extent_ring_bytes(&extents[i]) > largest) largest = lv_extent_ring_bytes(&extents[i]);
+    return n > 1 ? 2 * largest : largest;
+}
+
+static place *place_at(lv_stream *s, uint32_t i) { return &s->places[(s->first + i) % s->n_places]; }
+
+/* Room for `bytes` in one piece at the head or, after wrapping, at 0. */
+static bool find_room(lv_stream *s, size_t bytes, size_t *at)
+{
+    if (s->n == 0) {
+        *at = s->head = 0;
+        return bytes <= s->ring_bytes;
+    }
+    const size_t tail = place_at(s, 0)->at;
+    if (s->head > tail || (s->head == tail && s->n == 0)) {
+        if (bytes <= s->ring_bytes - s->head) return *at = s->head, true;
+        if (bytes <= tail) return *at = 0, true;
+        return false;
+    }
+    return s->head < tail && bytes <= tail - s->head ? (*at = s->head, true) : false;
+}
+
+static void queue_extent(lv_stream *s, size_t at, size_t bytes)
+{
+    const lv_extent *e = &s->extents[s->next_extent];
+    place *p = place_at(s, s->n);
+    *p = (place){ .at = at, .bytes = bytes, .extent = s->next_extent };
+    p->read = (lv_io_read){ .file = e->file, .off = superset_begin(e), .dst = s->ring + at, .len = (uint32_t)bytes,
+                            .user = p };
+    s->n++;
+    s->head = at + bytes;
+    s->next_extent = (s->next_extent + 1) % s->n_extents;
+}
+
+static void note_idle(lv_stream *s)
+{
+    if (s->n_flight == 0 && !s->idle_since_ns) s->idle_since_ns = lv_clock_ns();
+    if (s->n_flight && s->idle_since_ns) {
+        s->stats.idle_ns += lv_clock_ns() - s->idle_since_ns;
+        s->idle_since_ns = 0;
+    }
+}
+
+/* Start reads into all free room. What the queue does not take stays for the next call. */
+static int fill(lv_stream *s, lever_error *err)
+{
+    lv_io_read *batch[BATCH];
+    for (;;) {
+        const uint32_t n_before = s->n, head_extent = s->next_extent;
+        const size_t head = s->head;
+        uint32_t n = 0;
+        size_t at;
+        while (n < BATCH && s->n < s->n_places) {
+            const size_t bytes = lv_extent_ring_bytes(&s->extents[s->next_extent]);
+            if (!find_room(s, bytes, &at)) break;
+            queue_extent(s, at, bytes);
+            batch[n++] = &place_at(s, s->n - 1)->read;
+        }
+        const int taken = n ? lv_io_submit(s->io, batch, n) : 0;
+        const uint32_t kept = taken > 0 ? (uint32_t)taken : 0;
+        s->n_flight += kept;
+        if (kept < n) { /* take the others out again */
+            s->n = n_before + kept;
+            s->next_extent = (head_extent + kept) % s->n_extents;
+            s->head = kept ? place_at(s, s->n - 1)->at + place_at(s, s->n - 1)->bytes : head;
+        }
+        note_idle(s);
+        if (taken < 0) return lv_fail(err, LEVER_EIO, 0, "'%s': reads can not be queued", s->extents[0].file->path);
+        if (kept < n || n < BATCH) return LEVER_OK;
+    }
+}
+
+static int reap(lv_stream *s, uint32_t wait_for, lever_error *err)
+{
+    lv_io_read *done[BATCH];
+    const int n = lv_io_reap(s->io, done, BATCH, wait_for);
+    if (n < 0) return lv_fail(err, LEVER_EIO, 0, "'%s': the read queue failed", s->extents[0].file->path);
+    for (int i = 0; i < n; i++) {
+        place *p = done[i]->user;
+        p->ready = true;
+        s->n_flight--;
+        s->stats.n_reads++;
+        if (p->read.result > 0) s->stats.bytes_read += (uint64_t)p->read.result;
+    }
+    return LEVER_OK;
+}
+
+int lv_stream_open(lv_stream **out, const lv_stream_config *c, lever_error *err)
+{
+    *out = NULL;
+    if (c->n_extents == 0) return lv_fail(err, LEVER_EINVAL, 0, "nothing to stream");
+    if (c->ring_bytes < lv_stream_min_ring(c->extents, c->n_extents))
+        return lv_fail(err, LEVER_EINVAL, 0, "the ring of %zu bytes is smaller than the %zu bytes that the longest reads need",
+                       c->ring_bytes, lv_stream_min_ring(c->extents, c->n_extents));
+    lv_stream *s = lv_alloc(sizeof *s, 64);
+    if (!s) goto fail;
+    s->io = c->io;
+    s->n_extents = c->n_extents;
+    s->ring = c->ring;
+    s->ring_bytes = c->ring_bytes;
+    size_t smallest = SIZE_MAX;
+    if (!(s->extents = lv_alloc_array(c->n_extents, sizeof *s->extents, 16))) goto fail;
+    for (uint32_t i = 0; i < c->n_extents; i++) {
+        s->extents[i] = c->extents[i];
+        if (lv_extent_ring_bytes(&c->extents[i]) < smallest) smallest = lv_extent_ring_bytes(&c->extents[i]);
+    }
+    const size_t most = c->ring_bytes / smallest;
+    s->n_places = most < 2 * (size_t)c->n_extents ? (uint32_t)most : 2 * c->n_extents;
+    if (s->n_places > 256) s->n_places = 256;
+    if (!(s->places = lv_alloc_array(s->n_places, sizeof *s->places, 64))) goto fail;
+    const int rc = fill(s, err);
+    if (rc < 0) {
+        lv_stream_close(&s);
+        return rc;
+    }
+    *out = s;
+    return LEVER_OK;
+fail:
+    lv_stream_close(&s);
+    return lv_fail(err, LEVER_ENOMEM, 0, "the stream of %u extents", c->n_extents);
+}
+
+static void drain(lv_stream *s)
+{
+    lever_error ignored;
+    while (s->n_flight && reap(s, 1, &ignored) >= 0) {}
+}
+
+void lv_stream_close(lv_stream **s)
+{
+    if (!s || !*s) return;
+    if ((*s)->io) drain(*s);
+    lv_free((*s)->extents);
+    lv_free((*s)->places);
+    lv_free(*s);
+    *s = NULL;
+}
+
+/* The bytes the extent itself needs; the superset may end with the file before it is full. */
+static bool is_complete(const lv_stream *s, const place *p)
+{
+    const lv_extent *e = &s->extents[p->extent];
+    return p->read.result >= 0 && (uint64_t)p->read.result >= e->off - p->read.off + e->len;
+}
+
+static int wait_ready(lv_stream *s, place *p, lever_error *err)
+{
+    const uint64_t t0 = lv_clock_ns();
+    int rc = LEVER_OK;
+    while (rc >= 0 && !p->ready) rc = reap(s, 1, err);
+    s->stats.wait_ns += lv_clock_ns() - t0;
+    return rc;
+}
+
+static int check_read(lv_stream *s, place *p, lever_error *err)
+{
+    const lv_extent *e = &s->extents[p->extent];
+    if (p->read.result >= 0)
+        return lv_fail(err, LEVER_EIO, 0, "'%s': the file ended inside %" PRIu32 " bytes at %" PRIu64
+                       "; was it cut off while in use?", e->file->path, e->len, e->off);
+    return lv_fail(err, LEVER_EIO, p->read.os_errno, "'%s': read of %" PRIu32 " bytes at %" PRIu64 " failed twice",
+                   e->file->path, e->len, e->off);
+}
+
+int lv_stream_next(lv_stream *s, const void **bytes, lever_error *err)
+{
+    if (s->taken == 0) LEVER_TRY(lv_file_check(s->extents[0].file, err));
+    LEVER_TRY(reap(s, 0, err));
+    LEVER_TRY(fill(s, err));
+    if (s->n_held == s->n) return lv_fail(err, LEVER_EINVAL, 0, "the ring is full of extents that were not released");
+    place *p = place_at(s, s->n_held);
+    if (!p->ready) LEVER_TRY(wait_ready(s, p, err));
+    if (p->read.result < 0 && !p->retried) {
+        p->retried = true, p->ready = false;
+        lv_io_read *again = &p->read;
+        if (lv_io_submit(s->io, &again, 1) == 1) s->n_flight++;
+        else p->ready = true;
+        LEVER_TRY(wait_ready(s, p, err));
+    }
+    if (!is_complete(s, p)) return check_read(s, p, err);
+    *bytes = s->ring + p->at + (s->extents[p->extent].off - p->read.off);
+    s->n_held++;
+    s->taken = (s->taken + 1) % s->n_extents;
+    return LEVER_OK;
+}
+
+void lv_stream_release(lv_stream *s)
+{
+    if (s->n_held == 0) return;
+    s->first = (s->first + 1) % s->n_places;
+    s->n--;
+    s->n_held--;
+    lever_error ignored; /* a queue that fails now fails again in next(), which reports it */
+    if (reap(s, 0, &ignored) >= 0) fill(s, &ignored);
+}
+
+int lv_stream_restart(lv_stream *s, lever_error *err)
+{
+    const bool clean = s->taken == 0 && s->n_held == 0 && (s->n == 0 || place_at(s, 0)->extent == 0);
+    if (clean) {
+        bool failed = false;
+        for (uint32_t i = 0; i < s->n; i++) failed |= place_at(s, i)->ready && !is_complete(s, place_at(s, i));
+        if (!failed) return LEVER_OK;
+    }
+    drain(s);
+    s->first = s->n = s->n_held = s->taken = s->next_extent = 0;
+    s->head = 0;
+    return fill(s, err);
+}
+
+void lv_stream_get_stats(const lv_stream *s, lv_stream_stats *out) { *out = s->stats; }
