@@ -23,6 +23,7 @@ typedef struct lv_kv {
     uint32_t  n_slots;      /* n_ctx + scratch rows */
     uint32_t  n_committed, n_scratch;
     int32_t  *parent;       /* [n_slots - n_ctx] */
+    uint32_t *depth;        /* [n_slots - n_ctx] scratch rows on the way from the prefix, itself included */
     size_t    map_bytes;    /* private */
 } lv_kv;
 
@@ -33,6 +34,10 @@ void lv_kv_fini(lv_kv *kv); /* accepts a zeroed one */
 /* Keep scratch rows path [n] (ascending, each the child of the one before, the first a child of the
  * prefix) as the next n positions and forget the other scratch rows. n may be 0. */
 void lv_kv_commit(lv_kv *kv, const int32_t *path, uint32_t n);
+/* Take the next scratch slot for a child of scratch row `parent` (-1: of the prefix). Its position is
+ * n_committed + depth - 1. Returns the scratch row >= 0; LEVER_EINVAL (no such parent); LEVER_ELIMIT
+ * (no scratch slot is left, or the position lies past n_ctx). */
+int  lv_kv_append(lv_kv *kv, int32_t parent, lever_error *err);
 /* Forget scratch rows and committed positions from n_keep on (n_keep <= n_committed). */
 void lv_kv_truncate(lv_kv *kv, uint32_t n_keep);
 

@@ -35,7 +35,8 @@ typedef struct lv_batch {
     uint32_t n_rows;    /* 1..max_rows */
     lv_kv  **kv;        /* caches by sequence; each row takes the next scratch slot of its own */
     uint32_t n_kv;
-    atomic_bool *cancel;/* nullable; polled between weights: the sweep ends with LEVER_ECANCEL */
+    atomic_bool *cancel;/* nullable; polled between weights: the sweep ends with LEVER_ECANCEL; borrowed
+                         * until the next forward, as projections poll it too */
 } lv_batch;
 
 /* What the plan needs to know of one matrix (norms and biases are always resident, not listed). */
@@ -61,7 +62,10 @@ lv_model_weight *lv_model_weights(lv_model *m, size_t *n);
 uint64_t lv_model_fixed_bytes(const lv_model *m);
 /* Activation buffers for batches of max_rows. */
 size_t lv_model_activation_bytes(const lv_model *m, uint32_t max_rows);
-/* Smallest ring for what is not resident, with extents of at most extent_bytes; 0: nothing streams. */
+/* Longest matrix row: what lv_cpu_config.max_k must cover. */
+size_t lv_model_max_k(const lv_model *m);
+/* Smallest ring for what is not resident, with extents of at most extent_bytes; 0: nothing streams.
+ * SIZE_MAX: out of memory. */
 size_t lv_model_min_ring(const lv_model *m, size_t extent_bytes);
 
 typedef struct lv_model_load_config {
@@ -86,7 +90,10 @@ int  lv_model_load(lv_model *m, const lv_model_load_config *c, lever_error *err)
 int  lv_model_forward(lv_model *m, lv_batch *b, lever_error *err);
 /* True when the output head is streamed: project then reads it once per call, so ask for many rows. */
 bool lv_model_head_streamed(const lv_model *m);
-/* logits [n][n_vocab] of batch rows `rows` [n] (n <= max_rows) of the last forward.
+/* A streamed head follows the layers in the stream: the first projection after a forward takes it
+ * from there (a forward without one drops what the ring holds of it); further projections of the same
+ * forward read it again, synchronously, through the idle activation buffers.
+ * logits [n][n_vocab] of batch rows `rows` [n] (n <= max_rows) of the last forward.
  * LEVER_OK, LEVER_EINVAL, LEVER_EIO, LEVER_ECANCEL. */
 int  lv_model_project(lv_model *m, const uint32_t *rows, uint32_t n, float *logits, lever_error *err);
 

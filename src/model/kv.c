@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+#include "model/kv.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+/* K, V, parent and depth share one mapping, in this order; K and V each start 64-byte aligned. */
+static int layout(const lv_hparams *h, uint32_t n_ctx, uint32_t max_scratch, size_t *half_bytes,
+                  size_t *total)
+{
+    const size_t kv_dim = (size_t)h->n_kv_heads * h->head_dim, n_slots = (size_t)n_ctx + max_scratch;
+    size_t n;
+    if (n_slots > INT32_MAX || lv_mul_size(&n, n_slots, kv_dim * h->n_layers) < 0 ||
+        lv_mul_size(&n, n, 2 * sizeof(uint16_t)) < 0 || n > SIZE_MAX / 2)
+        return -1;
+    *half_bytes = lv_round_up(n / 2, 64);
+    *total = 2 * *half_bytes + max_scratch * 2 * sizeof(int32_t);
+    return 0;
+}
+
+size_t lv_kv_memory_bytes(const lv_hparams *h, uint32_t n_ctx, uint32_t max_scratch)
+{
+    size_t half, total;
+    return layout(h, n_ctx, max_scratch, &half, &total) < 0 ? SIZE_MAX : total;
+}
+
+int lv_kv_init(lv_kv *kv, const lv_hparams *h, uint32_t n_ctx, uint32_t max_scratch, lever_error *err)
+{
+    memset(kv, 0, sizeof *kv);
+    size_t half, total;
+    if (n_ctx < 1 || max_scratch < 1 || layout(h, n_ctx, max_scratch, &half, &total) < 0)
+        return lv_fail(err, LEVER_EINVAL, 0, "KV cache of %" PRIu32 " positions and %" PRIu32 " scratch rows",
+                       n_ctx, max_scratch);
+    char *p = lv_map(total);
+    if (!p)
+        return lv_fail(err, LEVER_ENOMEM, 0, "KV cache of %" PRIu32 " positions (%zu bytes)", n_ctx, total);
+    kv->k = (uint16_t *)p;
+    kv->v = (uint16_t *)(p + half);
+    kv->parent = (int32_t *)(p + 2 * half);
+    kv->depth = (uint32_t *)(kv->parent + max_scratch);
+    kv->kv_dim = (size_t)h->n_kv_heads * h->head_dim;
+    kv->n_layers = h->n_layers;
+    kv->n_ctx = n_ctx;
+    kv->n_slots = n_ctx + max_scratch;
+    kv->map_bytes = total;
+    return LEVER_OK;
+}
+
+void lv_kv_fini(lv_kv *kv)
+{
+    if (kv->k) lv_unmap(kv->k, kv->map_bytes);
+    memset(kv, 0, sizeof *kv);
+}
+
+void lv_kv_commit(lv_kv *kv, const int32_t *path, uint32_t n)
+{
+    assert(n <= kv->n_scratch && n <= kv->n_ctx - kv->n_committed);
+    for (uint32_t i = 0; i < n; i++) {
+        assert(path[i] >= 0 && (uint32_t)path[i] < kv->n_scratch);
+        assert(kv->parent[path[i]] == (i ? path[i - 1] : -1));
+        /* A path ascends, so path[i] >= i: moving slots down in order overwrites none still needed. */
+        if ((uint32_t)path[i] == i) continue;
+        for (uint32_t l = 0; l < kv->n_layers; l++) {
+            const size_t base = (size_t)l * kv->n_slots + kv->n_committed;
+            const size_t to = (base + i) * kv->kv_dim, from = (base + (uint32_t)path[i]) * kv->kv_dim;
+            memcpy(kv->k + to, kv->k + from, kv->kv_dim * sizeof *kv->k);
+            memcpy(kv->v + to, kv->v + from, kv->kv_dim * sizeof *kv->v);
+        }
+    }
+    kv->n_committed += n;
+    kv->n_scratch = 0;
+}
+
+void lv_kv_truncate(lv_kv *kv, uint32_t n_keep)
+{
+    assert(n_keep <= kv->n_committed);
+    kv->n_committed = n_keep;
+    kv->n_scratch = 0;
+}
+
+int lv_kv_append(lv_kv *kv, int32_t parent, lever_error *err)
+{
+    const uint32_t s = kv->n_scratch;
+    if (parent < -1 || parent >= (int64_t)s)
+        return lv_fail(err, LEVER_EINVAL, 0,
+                       "parent row %" PRId32 " is not among the %" PRIu32 " scratch rows", parent, s);
+    if (s >= kv->n_slots - kv->n_ctx)
+        return lv_fail(err, LEVER_ELIMIT, 0, "all %" PRIu32 " scratch rows of the KV cache are in use",
+                       kv->n_slots - kv->n_ctx);
+    const uint32_t depth = parent < 0 ? 1 : kv->depth[parent] + 1;
+    if (depth > kv->n_ctx - kv->n_committed)
+        return lv_fail(err, LEVER_ELIMIT, 0, "the context of %" PRIu32 " positions is full", kv->n_ctx);
+    kv->parent[s] = parent;
+    kv->depth[s] = depth;
+    kv->n_scratch = s + 1;
+    return (int)s;
+}

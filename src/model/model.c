@@ -1,0 +1,96 @@
+/* Opening a model (metadata only), closing it, and what the plan asks. SPDX-License-Identifier: MIT */
+#include "model/model.h"
+
+#include <string.h>
+
+#include "model/state.h"
+
+int lv_model_open(lv_model **out, const char *path, lever_error *err)
+{
+    *out = NULL;
+    lv_model *m = lv_alloc(sizeof *m, 64);
+    if (!m) return lv_fail(err, LEVER_ENOMEM, 0, "model state");
+    int rc = lv_file_open(&m->file, path, err);
+    if (rc < 0) goto fail;
+    if ((rc = lv_gguf_open(&m->gguf, path, err)) < 0) goto fail;
+    if ((rc = lv_hparams_read(&m->h, m->gguf, err)) < 0) goto name_file;
+    m->arch = lv_arch_find((lv_str){ m->h.arch, strlen(m->h.arch) });
+    if ((rc = lv_model_map_weights(m, err)) < 0) goto name_file;
+    *out = m;
+    return LEVER_OK;
+name_file:
+    lv_fail_prefix(err, rc, "%s", path);
+fail:
+    lv_model_close(&m);
+    return rc;
+}
+
+void lv_model_close(lv_model **m)
+{
+    if (!m || !*m) return;
+    lv_model *p = *m;
+    lv_stream_close(&p->stream); /* before the ring it reads into */
+    lv_unmap(p->ring, p->ring_bytes);
+    lv_unmap(p->act, p->act_bytes);
+    lv_unmap(p->arena, p->arena_bytes);
+    lv_free(p->fixed);
+    lv_free(p->rope_freq);
+    lv_free(p->weights);
+    lv_free(p->places);
+    lv_free(p->vectors);
+    lv_gguf_close(&p->gguf);
+    lv_file_close(&p->file);
+    lv_free(p);
+    *m = NULL;
+}
+
+const lv_hparams *lv_model_hparams(const lv_model *m)
+{
+    return &m->h;
+}
+const lv_gguf *lv_model_gguf(const lv_model *m)
+{
+    return m->gguf;
+}
+void lv_model_drop_metadata(lv_model *m)
+{
+    lv_gguf_close(&m->gguf);
+}
+
+lv_model_weight *lv_model_weights(lv_model *m, size_t *n)
+{
+    *n = m->n_weights;
+    return m->weights;
+}
+
+size_t lv_model_max_k(const lv_model *m)
+{
+    size_t max = 0;
+    for (size_t i = 0; i < m->n_weights; i++)
+        if (m->weights[i].cols > max) max = (size_t)m->weights[i].cols;
+    return max;
+}
+
+uint64_t lv_model_fixed_bytes(const lv_model *m)
+{
+    uint64_t n = sizeof *m + m->n_weights * (sizeof *m->weights + sizeof *m->places) +
+                 m->n_vectors * sizeof *m->vectors + m->h.n_rot / 2 * sizeof *m->rope_freq;
+    for (size_t i = 0; i < m->n_vectors; i++) n += lv_round_up(m->vectors[i].n, 16) * sizeof(float);
+    return n;
+}
+
+bool lv_model_head_streamed(const lv_model *m)
+{
+    return m->head_streamed;
+}
+
+void lv_model_get_stats(const lv_model *m, lv_model_stats *out)
+{
+    *out = m->stats;
+    out->bytes_read = m->read_bytes;
+    if (!m->stream) return;
+    lv_stream_stats s;
+    lv_stream_get_stats(m->stream, &s);
+    out->bytes_read += s.bytes_read;
+    out->wait_ns = s.wait_ns;
+}

@@ -1,0 +1,89 @@
+/* What an lv_model holds; shared by the files of model/ only. SPDX-License-Identifier: MIT */
+#ifndef LEVER_MODEL_STATE_H
+#define LEVER_MODEL_STATE_H
+
+#include "model/arch.h"
+#include "model/block.h"
+#include "model/model.h"
+#include "os/file.h"
+
+enum { LV_TENSOR_NAME_MAX = 64 };
+
+/* Where a matrix lives after load: bytes != NULL is resident, else it comes from the stream in
+ * slices of extent_rows rows (the last one shorter). */
+typedef struct lv_place {
+    const void *bytes;
+    uint64_t    extent_rows;
+    char        name[LV_TENSOR_NAME_MAX]; /* lv_model_weight.name points here */
+} lv_place;
+
+/* A norm, a bias or the rope factors: f32 in memory whatever the file holds. */
+typedef struct lv_vector {
+    float   *data; /* [n]; NULL before load */
+    uint64_t n, offset, bytes;
+    uint32_t type;
+    char     name[LV_TENSOR_NAME_MAX];
+} lv_vector;
+
+struct lv_model {
+    lv_file        file;
+    lv_gguf       *gguf;
+    lv_hparams     h;
+    const lv_arch *arch;
+
+    /* The weight map. Matrix j of layer l is weights[l * mats_per_layer + j], the head is last;
+     * vector j of layer l is vectors[l * vecs_per_layer + j], then output_norm, then the rope
+     * factors when the file has them. ordinal[t] is the j of the architecture's tensor t. */
+    lv_model_weight *weights;
+    lv_place        *places;
+    lv_vector       *vectors;
+    size_t           n_weights, n_vectors, mats_per_layer, vecs_per_layer;
+    uint8_t          ordinal[LV_LAYER_TENSORS_MAX];
+    bool             has_rope_factors;
+    lv_model_weight  embd; /* token_embd.weight: the head's own entry when tied */
+    bool             tied;
+
+    /* Load. */
+    lv_cpu   *cpu;
+    uint32_t  max_rows;
+    char     *arena;       /* resident matrices */
+    size_t    arena_bytes;
+    float    *fixed;       /* every vector */
+    double   *rope_freq;   /* [n_rot/2] radians per position */
+    char     *act;         /* activations, laid out by lv_act_layout */
+    size_t    act_bytes;
+    void     *ring;
+    size_t    ring_bytes;
+    lv_stream *stream;     /* NULL: nothing streams */
+    bool      loaded, layers_streamed, head_streamed;
+    bool      stream_dirty; /* a sweep was cut short and the restart failed: try again first */
+    bool      at_head;      /* the stream stands at the head's first extent */
+
+    /* Activations. */
+    lv_sweep  sweep;
+    float    *hidden;      /* [n_hidden][n_embd] after the final norm */
+    size_t    n_hidden;    /* rows of the last forward; 0 after a failed one */
+    float    *cs;          /* [max_rows][n_rot/2][2] cos, sin */
+    lv_cpu_attn_row *spans;/* [max_rows] */
+    uint32_t *slots;       /* [max_rows] KV slot of each row */
+    int32_t  *paths;       /* [max_rows * LV_PATH_PER_ROW] */
+    char     *staging;     /* raw embedding and head rows; shares memory with q .. up */
+    size_t    staging_bytes;
+
+    lv_model_stats stats;
+    uint64_t  read_bytes;  /* embedding rows and re-read head rows */
+};
+
+/* Tree paths beyond the part that continues the committed prefix, on average per row: rows of one
+ * chain need none, and a batch of branching rows deeper than this is refused with LEVER_ELIMIT. */
+enum { LV_PATH_PER_ROW = 256 };
+
+/* Sizes a lv_dim stands for. */
+uint64_t lv_model_dim(const lv_hparams *h, uint8_t dim);
+/* Fill the weight map from m->gguf: names, shapes and types checked, nothing read. LEVER_OK,
+ * LEVER_EFORMAT (missing, wrong shape), LEVER_EUNSUP (type, or a tensor nothing uses), LEVER_ENOMEM. */
+int lv_model_map_weights(lv_model *m, lever_error *err);
+/* Point the activation fields into base (NULL: only count). Returns bytes. */
+size_t lv_act_layout(lv_model *m, char *base, size_t max_rows);
+
+#endif
