@@ -94,8 +94,9 @@ def check_functions(r, rel, path):
 
 
 def check_unique_names(r, root):
-    seen = {}
-    for path in sorted((root / "src").rglob("*.c")):
+    """Kernel files only: the archive check below knows objects by their name."""
+    seen = {p.name: p for p in (root / "src").rglob("*.c") if "kernel" not in p.parts}
+    for path in sorted((root / "src/kernel").rglob("*.c")):
         other = seen.setdefault(path.name, path)
         if other != path:
             r.error(path.relative_to(root).as_posix(), f"same name as {other.relative_to(root).as_posix()}")
@@ -144,6 +145,23 @@ def check_kernel_tests(r, root):
             r.error("src/kernel/kernel.h", f"kernel '{op}' is called by no tests/kcheck/check_*.c")
 
 
+# libm functions whose last bit the standard leaves open: results would differ between systems.
+LIBM = re.compile(r"^(a?(sin|cos|tan)h?|sincos|atan2|exp(2|10|m1)?|log(2|10|1p)?|pow|cbrt|hypot|erfc?"
+                  r"|[lt]?gamma)f?$")
+TOKEN_PATH = ["src/kernel", "src/device", "src/model", "src/spec"]
+
+
+def check_libm(r, root, lib):
+    names = {f"{p.name}.o" for top in TOKEN_PATH for p in (root / top).rglob("*.c")}
+    member = "?"
+    for line in output_of("nm", "-u", str(lib)).stdout.splitlines():
+        m = re.match(r"^(\S+\.o):", line)
+        member = m[1] if m else member
+        name = line.split()[-1] if line.strip() else ""
+        if member in names and LIBM.match(name):
+            r.error("liblever.a", f"{member} calls libm's {name}, whose bits differ between systems")
+
+
 def isa_objects(root):
     """Members of the archive that may use wide vectors: sources of src/kernel/x86."""
     return {p.name for p in (root / "src/kernel/x86").rglob("*.c")}
@@ -159,6 +177,7 @@ def check_archive(r, root, build):
         name = line.split(" ")[0]
         if " " in line and not name.startswith(("lever_", "lv_")):
             r.error("liblever.a", f"global symbol '{name}' has neither the prefix lever_ nor lv_")
+    check_libm(r, root, lib)
     wide_ok = isa_objects(root)
     out = output_of("objdump", "-d", "--no-show-raw-insn", str(lib))
     member, told = "?", set()

@@ -1,15 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "flash/residency.h"
 
-/* Bytes pinned so far in a layer. Layers are few (tens), so a scan is cheap enough for a plan. */
-static uint64_t layer_bytes(const lv_residency_item *items, size_t n, int32_t layer)
-{
-    uint64_t sum = 0;
-    for (size_t i = 0; i < n; i++)
-        if (items[i].layer == layer && items[i].pinned) sum += items[i].bytes;
-    return sum;
-}
-
 static uint64_t pin_first(lv_residency_item *items, size_t n, uint64_t budget)
 {
     uint64_t used = 0;
@@ -29,21 +20,25 @@ static uint64_t pin_first(lv_residency_item *items, size_t n, uint64_t budget)
     }
 }
 
+enum { N_LAYERS = 512 };
+
+static uint32_t place(const lv_residency_item *item) { return (uint32_t)item->layer % N_LAYERS; }
+
 /* Next item of the layer that has the fewest pinned bytes; ends at the first that does not fit, so a
- * larger budget pins a superset. */
+ * larger budget pins a superset. The plan asks many times, so the bytes of each layer are kept; layers
+ * beyond the table share places, which only makes the spread less even. */
 static uint64_t pin_spread(lv_residency_item *items, size_t n, uint64_t budget)
 {
-    uint64_t used = 0;
+    uint64_t used = 0, have[N_LAYERS] = { 0 };
     for (;;) {
         size_t best = n;
-        uint64_t best_bytes = UINT64_MAX;
-        for (size_t i = 0; i < n; i++) {
-            if (items[i].pinned || (best < n && items[best].layer == items[i].layer)) continue;
-            const uint64_t have = layer_bytes(items, n, items[i].layer);
-            if (have < best_bytes) best = i, best_bytes = have;
-        }
+        for (size_t i = 0; i < n; i++)
+            if (!items[i].pinned &&
+                (best == n || have[place(&items[i])] < have[place(&items[best])]))
+                best = i;
         if (best == n || items[best].bytes > budget - used) return used;
         items[best].pinned = true;
+        have[place(&items[best])] += items[best].bytes;
         used += items[best].bytes;
     }
 }

@@ -69,7 +69,7 @@ class Checks(unittest.TestCase):
         self.assertIn("lv_long() has 122 lines", self.style({"src/os/o.c": body}))
 
     def test_names_and_kernel_checks(self):
-        self.assertIn("same name", self.style({"src/os/o.c": HEAD, "src/base/o.c": HEAD}))
+        self.assertIn("same name", self.style({"src/kernel/ref/o.c": HEAD, "src/base/o.c": HEAD}))
         only_add = {"tests/kcheck/check_all.c": HEAD + "void f(void) { k.add(0); }\n"}
         self.assertIn("kernel 'matmul'", self.style(only_add))
 
@@ -80,11 +80,12 @@ class Checks(unittest.TestCase):
     def test_results_are_counted_and_unlisted_skips_are_problems(self):
         cases = {"a": ("run", ""), "b": ("fail", "<failure/>"), "c": ("notrun", "<skipped/>"),
                  "d": ("notrun", "<skipped/>")}
-        xml = "".join(f'<testcase name="{n}" status="{s}">{body}</testcase>' for n, (s, body) in cases.items())
+        xml = "".join(f'<testcase name="{n}" status="{s}">{b}</testcase>' for n, (s, b) in cases.items())
         root = self.tree({"report.xml": f"<testsuite>{xml}</testsuite>"})
         totals = run_tests.Totals()
+        skips = {("*", "c"): "known", ("tsan", "d"): "of another section"}
         with contextlib.redirect_stdout(io.StringIO()):
-            got = run_tests.count("dev", root / "report.xml", {("*", "c"): "known", ("tsan", "d"): "x"}, totals)
+            got = run_tests.count("dev", root / "report.xml", skips, totals)
         self.assertEqual(got, (1, 1, 2))
         self.assertEqual(len(totals.problems), 2)
         self.assertIn("d was skipped", totals.problems[1])

@@ -194,7 +194,7 @@ static void never_above_the_limit_and_the_minimum_works(void)
     lv_plan p;
     lever_error e = { 0 };
     rng_state = 1;
-    for (int round = 0; round < 400; round++) {
+    for (int round = 0; round < 200; round++) {
         toy_random(&t);
         const uint64_t needed = needed_by(&t);
         CHECK(needed > 1);
@@ -216,7 +216,7 @@ static void more_memory_never_keeps_less_resident(void)
     static toy t;
     lv_plan p;
     rng_state = 2;
-    for (int round = 0; round < 300 && !check_failures; round++) {
+    for (int round = 0; round < 100 && !check_failures; round++) {
         toy_random(&t);
         t.in.no_pin = false;
         const uint64_t needed = needed_by(&t), span = all_bytes(&t) + 256 * MIB;
