@@ -66,7 +66,7 @@ static void streamed_equals_resident_on_every_backend(void)
 {
     static const char *backends[] = { "pool", "uring", "sim" };
     for (size_t b = 0; b < 3; b++)
-        for (uint32_t depth = 1; depth <= 16; depth *= 4) {
+        for (uint32_t depth = 1; depth <= 8; depth *= 8) {
             rig_config c = { .pin = PIN_NONE, .backend = backends[b], .extra_ring = 60000, .n_threads = 2 };
             lv_io_config_init(&c.io);
             c.io.depth = depth;
@@ -111,7 +111,7 @@ static void streamed_head_serves_any_number_of_projections(void)
 static void failed_reads_are_errors_and_the_model_recovers(void)
 {
     use_truth(0);
-    for (long n = 0; n < 90; n = n < 40 ? n + 1 : n + 7) {
+    for (long n = 0; n < 90; n = n < 24 ? n + 1 : n + 11) {
         rig r;
         lever_error e = { 0 };
         rig_config c = { .path = model_path(0), .pin = PIN_NONE, .backend = "sim" };
