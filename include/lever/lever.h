@@ -132,15 +132,20 @@ typedef struct lever_generate_params {
 
 enum lever_stop { LEVER_STOP_MAX_TOKENS, LEVER_STOP_END_TOKEN, LEVER_STOP_CONTEXT, LEVER_STOP_CALLBACK, LEVER_STOP_CANCEL };
 
+/* Prefill ends with the cycle that evaluates the last prompt tokens; that cycle proposes and verifies
+ * a tree too, so the first tokens come with it. Everything marked [decode] counts only the cycles after it,
+ * so that n_decode_tokens / decode_ns is the steady speed. A prompt of one token has no prefill. */
 typedef struct lever_stats {
-    uint32_t n_prompt_tokens, n_new_tokens; /* prompt: tokens evaluated before the first new one */
-    uint32_t n_cycles;                      /* sweeps that verified a tree (one per cycle) */
+    uint32_t n_prompt_tokens, n_new_tokens;
     uint32_t n_prefill_sweeps;
-    uint64_t n_rows;                        /* rows of these cycles: tree nodes with their roots */
-    uint32_t n_drafted, n_accepted;         /* proposed tokens, and those that became text */
-    uint64_t prefill_ns, decode_ns;         /* decode: first cycle to last token, prefill sweeps apart */
-    uint64_t draft_ns, verify_ns, project_ns, flash_wait_ns; /* parts of decode_ns; waiting is part of verify */
-    uint64_t bytes_read;                    /* flash reads consumed while decoding */
+    uint32_t n_decode_tokens;       /* [decode] */
+    uint32_t n_cycles;              /* [decode] sweeps; each verified one tree */
+    uint64_t n_rows;                /* [decode] rows verified: tree nodes with their roots */
+    uint32_t n_drafted, n_accepted; /* [decode] proposed tokens, and those that became text */
+    uint64_t prefill_ns, decode_ns;
+    uint64_t draft_ns, verify_ns, project_ns; /* [decode] parts of decode_ns */
+    uint64_t flash_wait_ns;         /* [decode] part of verify_ns: compute waited for flash */
+    uint64_t bytes_read;            /* [decode] read from flash for the target */
     uint64_t peak_rss_bytes, mem_limit_bytes;
     int      stop;                          /* enum lever_stop */
 } lever_stats;

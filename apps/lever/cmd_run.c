@@ -1,0 +1,256 @@
+/* `lever run`: continue a text. The text goes to stdout as it comes, the closing block to stderr.
+ * SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "app.h"
+#include "model_args.h"
+#include "run_report.h"
+
+typedef struct run_args {
+    model_args     model;
+    lever_sampling sampling;
+    const char    *prompt, *file;
+    uint32_t       n_predict, check;
+    bool           json, ignore_eos, no_prompt, special, quiet, help;
+} run_args;
+
+static const option options[] = {
+    { NULL, OPTION_FLAG, NULL, "text", 0 },
+    { "-p --prompt", OPTION_TEXT, "TEXT", "text to continue; default: standard input", offsetof(run_args, prompt) },
+    { "-f --file", OPTION_TEXT, "FILE", "read the prompt from a file", offsetof(run_args, file) },
+    { "-n --n-predict", OPTION_U32, "N", "new tokens at most; default 128, 0 = until the context is full",
+      offsetof(run_args, n_predict) },
+    { "--ignore-eos", OPTION_FLAG, NULL, "go on after end-of-text tokens", offsetof(run_args, ignore_eos) },
+    { "--special", OPTION_FLAG, NULL, "names of control tokens in the prompt become these tokens",
+      offsetof(run_args, special) },
+    { "--no-display-prompt", OPTION_FLAG, NULL, "print only the new text", offsetof(run_args, no_prompt) },
+    MODEL_OPTIONS(run_args, model),
+    { NULL, OPTION_FLAG, NULL, "sampling (the text depends on these and the seed, never on the draft)", 0 },
+    { "--temp", OPTION_FLOAT, "T", "temperature; default 0.8, 0 = always the likeliest token",
+      offsetof(run_args, sampling.temperature) },
+    { "--top-k", OPTION_I32, "N", "keep the N likeliest; default 40, 0 = off", offsetof(run_args, sampling.top_k) },
+    { "--top-p", OPTION_FLOAT, "P", "keep the likeliest up to this sum; default 0.95, 1 = off",
+      offsetof(run_args, sampling.top_p) },
+    { "--min-p", OPTION_FLOAT, "P", "drop those below P times the likeliest; default 0.05, 0 = off",
+      offsetof(run_args, sampling.min_p) },
+    { "--repeat-penalty", OPTION_FLOAT, "X", "make repeated tokens less likely; default 1 = off",
+      offsetof(run_args, sampling.repeat_penalty) },
+    { "--repeat-last-n", OPTION_I32, "N", "tokens looked back for that; default 64",
+      offsetof(run_args, sampling.repeat_last_n) },
+    { "-s --seed", OPTION_U64, "N", "default 0; the same seed gives the same text", offsetof(run_args, sampling.seed) },
+    { NULL, OPTION_FLAG, NULL, "output", 0 },
+    { "--check", OPTION_U32, "N", "afterwards decode the first N new tokens again without a draft\n"
+      "and compare; exit code 7 if they differ", offsetof(run_args, check) },
+    { "--json", OPTION_FLAG, NULL, "one JSON object on stdout: text, tokens, statistics", offsetof(run_args, json) },
+    { "-q --quiet", OPTION_FLAG, NULL, "no closing block", offsetof(run_args, quiet) },
+    { "-h --help", OPTION_FLAG, NULL, "this page", offsetof(run_args, help) },
+};
+
+static lever_session *volatile signal_session;
+
+static void on_sigint(int sig)
+{
+    (void)sig;
+    lever_session *s = signal_session;
+    if (s) lever_session_cancel(s);
+    signal(SIGINT, SIG_DFL); /* a second Ctrl-C ends the program at once */
+}
+
+typedef struct run {
+    run_args     *args;
+    lever_engine *engine;
+    lever_session *session;
+    run_report    report;
+    int           write_errno;
+} run;
+
+static bool write_out(run *r, const char *text, size_t n)
+{
+    if (n == 0) return true;
+    if (r->args->json) return run_report_add_text(&r->report, text, n);
+    errno = 0;
+    if (fwrite(text, 1, n, stdout) == n && fflush(stdout) == 0) return true;
+    r->write_errno = errno ? errno : EIO;
+    return false;
+}
+
+static bool on_token(void *user, const lever_token_event *e) { return write_out(user, e->text, e->text_bytes); }
+
+/* Whole of a stream, at most cap bytes; NULL with a message when it can not be. */
+static char *read_all(FILE *f, const char *name, size_t cap, size_t *len, lever_error *err)
+{
+    size_t room = 4096, n = 0;
+    char *text = malloc(room);
+    while (text) {
+        n += fread(text + n, 1, room - n, f);
+        if (ferror(f)) {
+            snprintf(err->msg, sizeof err->msg, "prompt '%s' can not be read: %s", name, strerror(errno));
+            err->code = LEVER_EIO;
+            break;
+        }
+        if (n < room) {
+            *len = n;
+            return text;
+        }
+        if (room >= cap) {
+            snprintf(err->msg, sizeof err->msg, "prompt '%s' is longer than the context can hold; use a longer -c", name);
+            err->code = LEVER_ELIMIT;
+            break;
+        }
+        char *more = realloc(text, room *= 2);
+        if (!more) free(text);
+        text = more;
+    }
+    if (!text) snprintf(err->msg, sizeof err->msg, "out of memory reading the prompt"), err->code = LEVER_ENOMEM;
+    free(text);
+    return NULL;
+}
+
+static int read_prompt(run *r, char **text, size_t *len, lever_error *err)
+{
+    const run_args *a = r->args;
+    lever_engine_info info;
+    lever_engine_get_info(r->engine, &info);
+    const size_t cap = (size_t)info.n_ctx * 64; /* no tokenizer averages 64 bytes a token */
+    if (a->prompt) {
+        *text = strdup(a->prompt);
+        *len = strlen(a->prompt);
+        if (!*text) return snprintf(err->msg, sizeof err->msg, "out of memory"), LEVER_ENOMEM;
+        return LEVER_OK;
+    }
+    FILE *f = a->file ? fopen(a->file, "rb") : stdin;
+    if (!f) {
+        snprintf(err->msg, sizeof err->msg, "prompt file '%s' can not be opened: %s", a->file, strerror(errno));
+        return LEVER_EIO;
+    }
+    if (!a->file && isatty(STDIN_FILENO)) fputs("lever: type the text to continue, then Ctrl-D\n", stderr);
+    *text = read_all(f, a->file ? a->file : "standard input", cap, len, err);
+    if (a->file) fclose(f);
+    return *text ? LEVER_OK : err->code;
+}
+
+static int append_prompt(run *r, lever_error *err)
+{
+    char *text = NULL;
+    size_t len = 0;
+    int rc = read_prompt(r, &text, &len, err);
+    if (rc >= 0)
+        rc = lever_session_append_text(r->session, text, len, r->args->special ? LEVER_ENCODE_PARSE_SPECIAL : 0, err);
+    size_t n;
+    lever_session_tokens(r->session, &n);
+    if (rc >= 0 && n == 0) {
+        snprintf(err->msg, sizeof err->msg, "the prompt is empty and this model has no begin-of-text token");
+        rc = LEVER_EINVAL;
+    }
+    r->report.n_prompt = n;
+    if (rc >= 0 && !r->args->no_prompt && !write_out(r, text, len)) rc = LEVER_EIO;
+    free(text);
+    return rc;
+}
+
+/* Decode the first tokens again without speculation and compare. */
+static int check_prefix(run *r, lever_error *err)
+{
+    run_check *c = &r->report.check;
+    size_t n_all;
+    const int32_t *now = lever_session_tokens(r->session, &n_all);
+    const size_t n_prompt = r->report.n_prompt, n_new = n_all - n_prompt;
+    const uint32_t n = r->args->check < n_new ? r->args->check : (uint32_t)n_new;
+    if (n == 0) return LEVER_OK;
+    int32_t *was = malloc((n_prompt + n) * sizeof *was);
+    if (!was) return snprintf(err->msg, sizeof err->msg, "out of memory"), LEVER_ENOMEM;
+    memcpy(was, now, (n_prompt + n) * sizeof *was);
+
+    const lever_generate_params p = { .max_tokens = n, .ignore_end = true, .policy = "none" };
+    int rc = lever_session_reset(r->session, NULL, err);
+    if (rc >= 0) rc = lever_session_append(r->session, was, n_prompt, err);
+    if (rc >= 0) rc = lever_session_generate(r->session, &p, NULL, NULL, &c->stats, err);
+    if (rc >= 0 && c->stats.stop != LEVER_STOP_CANCEL) {
+        now = lever_session_tokens(r->session, &n_all);
+        while (c->n_equal < n && n_prompt + c->n_equal < n_all && was[n_prompt + c->n_equal] == now[n_prompt + c->n_equal])
+            c->n_equal++;
+        c->n_compared = n;
+    }
+    free(was);
+    return rc;
+}
+
+static int generate(run *r, lever_error *err)
+{
+    const lever_generate_params p = { .max_tokens = r->args->n_predict, .ignore_end = r->args->ignore_eos };
+    int rc = lever_session_generate(r->session, &p, on_token, r, &r->report.stats, err);
+    if (!r->args->json && !r->write_errno) write_out(r, "\n", 1);
+    if (rc < 0) return rc;
+    if (r->write_errno) {
+        snprintf(err->msg, sizeof err->msg, "the text can not be written to standard output: %s", strerror(r->write_errno));
+        return LEVER_EIO;
+    }
+    if (r->args->json) run_report_add_tokens(&r->report, r->session);
+    return r->args->check && r->report.stats.stop != LEVER_STOP_CANCEL ? check_prefix(r, err) : LEVER_OK;
+}
+
+static void on_load(void *user, const char *what, uint64_t done, uint64_t total) { progress_show(user, what, done, total); }
+
+static int open_all(run *r, progress *load, lever_error *err)
+{
+    lever_config c;
+    const int rc = model_args_config(&r->args->model, &c);
+    if (rc) return snprintf(err->msg, sizeof err->msg, "%s", ""), LEVER_EINVAL;
+    c.progress = on_load;
+    c.progress_user = load;
+    const int open_rc = lever_engine_open(&r->engine, &c, err);
+    progress_clear(load);
+    if (open_rc < 0) return open_rc;
+    lever_engine_get_info(r->engine, &r->report.info);
+    return lever_session_open(&r->session, r->engine, &r->args->sampling, err);
+}
+
+int cmd_run(int argc, char **argv)
+{
+    static run_args a; /* static: holds paths, too large for a frame */
+    a = (run_args){ .n_predict = 128 };
+    model_args_init(&a.model);
+    lever_sampling_init(&a.sampling);
+    const char *none[1];
+    int n;
+    if (options_parse(options, sizeof options / sizeof *options, &a, argc, argv, 2, none, 0, &n)) return EXIT_USAGE;
+    if (a.help) {
+        puts("usage: lever run [options]\n\nContinues a text with a model that may be larger than the memory limit.");
+        options_help(options, sizeof options / sizeof *options);
+        return EXIT_OK;
+    }
+    if (a.prompt && a.file) {
+        fputs("lever: give -p or -f, not both\n", stderr);
+        return EXIT_USAGE;
+    }
+    run r = { .args = &a };
+    progress load = { 0 };
+    lever_error err = { 0 };
+    signal(SIGPIPE, SIG_IGN); /* a closed reader is a write error, not a silent death */
+    int rc = open_all(&r, &load, &err);
+    if (rc >= 0) {
+        signal_session = r.session;
+        signal(SIGINT, on_sigint);
+        rc = append_prompt(&r, &err);
+        if (rc >= 0) rc = generate(&r, &err);
+        signal(SIGINT, SIG_DFL);
+        signal_session = NULL;
+    }
+    int code = rc < 0 ? exit_code_of(rc) : EXIT_OK;
+    const bool differs = r.report.check.n_equal != r.report.check.n_compared;
+    if (code == EXIT_OK && differs) code = EXIT_CHECK;
+    if (code == EXIT_OK && r.report.stats.stop == LEVER_STOP_CANCEL) code = EXIT_CANCEL;
+    if (a.json && r.engine && !run_report_json(&r.report, rc < 0 ? &err : NULL) && code == EXIT_OK) code = EXIT_IO;
+    if (!a.json && !a.quiet && r.report.stats.n_new_tokens) run_report_text(&r.report);
+    if (rc < 0 && err.msg[0]) app_fail(rc, &err);
+    run_report_fini(&r.report);
+    lever_session_close(&r.session);
+    lever_engine_close(&r.engine);
+    return code;
+}

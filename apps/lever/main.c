@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdio.h>
+#include <string.h>
+
+#include "app.h"
+
+static const struct { const char *name; int (*run)(int argc, char **argv); const char *help; } commands[] = {
+    { "run", cmd_run, "continue a text, streaming the model from flash" },
+    { "inspect", cmd_inspect, "show a model's settings, tensors and memory plan" },
+    { "quantize", cmd_quantize, "write a copy of a model in another weight type" },
+};
+
+static void print_help(void)
+{
+    puts("lever: run language models larger than the memory they may use\n\n"
+         "usage: lever COMMAND [options]\n");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        printf("  %-10s %s\n", commands[i].name, commands[i].help);
+    puts("  help       this page; 'lever COMMAND --help' tells the options of a command\n"
+         "  version    version and build\n\n"
+         "example: lever run -m big.gguf -md small.gguf --mem 3GiB -p \"Once upon a time\"\n"
+         "Without -m the demo pair that comes with Lever is used.");
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "--help";
+    if (!strcmp(name, "help") || !strcmp(name, "--help") || !strcmp(name, "-h")) {
+        print_help();
+        return argc > 1 ? EXIT_OK : EXIT_USAGE;
+    }
+    if (!strcmp(name, "version") || !strcmp(name, "--version")) {
+        printf("lever %s\n", lever_version());
+        return EXIT_OK;
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (!strcmp(name, commands[i].name)) return commands[i].run(argc, argv);
+    fprintf(stderr, "lever: unknown command '%s'; see lever --help\n", name);
+    return EXIT_USAGE;
+}

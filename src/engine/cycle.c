@@ -1,0 +1,143 @@
+/* One cycle (DESIGN.md section 3): grow a tree with the draft, verify it with one sweep over the
+ * target, project along the accepted path only, commit. SPDX-License-Identifier: MIT */
+#include "engine/engine.h"
+
+#include "os/clock.h"
+
+static lv_batch target_batch(lever_session *s, lv_kv **kv, uint32_t n_rows)
+{
+    *kv = &s->kv;
+    return (lv_batch){ .rows = s->rows, .n_rows = n_rows, .kv = kv, .n_kv = 1, .cancel = &s->cancel };
+}
+
+/* The first n tokens that are not in the cache yet, as a chain below the committed prefix. */
+static void put_pending_rows(lever_session *s, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        s->rows[i] = (lv_row){ .token = s->tokens[s->kv.n_committed + i], .parent = (int32_t)i - 1 };
+}
+
+int lv_session_prefill(lever_session *s, uint32_t n, lever_error *err)
+{
+    lv_kv *kv;
+    put_pending_rows(s, n);
+    lv_batch b = target_batch(s, &kv, n);
+    LEVER_TRY(lv_model_forward(s->engine->target, &b, err));
+    for (uint32_t i = 0; i < n; i++) s->accepted[i] = (int32_t)i;
+    lv_kv_commit(&s->kv, s->accepted, n);
+    return LEVER_OK;
+}
+
+static int grow_tree(lever_session *s, lv_cycle *c, lever_error *err)
+{
+    lv_tree_reset(&s->tree, s->tokens[s->n_tokens - 1]);
+    const uint32_t room = s->n_ctx - s->n_tokens; /* positions a tree may use, the extra token's kept free */
+    uint32_t depth = c->max_new - 1;
+    if (depth > room - 1) depth = room - 1;
+    if (!s->engine->draft || depth == 0) return LEVER_OK;
+    lv_draft_run_begin(&s->draft);
+    const lv_drafter drafter = lv_draft_run_drafter(&s->draft);
+    return lv_policy_grow(c->policy, &s->tree, &drafter, s->engine->max_nodes, depth, err);
+}
+
+/* Pending text and tree as one row batch; the root is row n_pending - 1, node i is i rows below it. */
+static int verify(lever_session *s, uint32_t n_pending, lever_error *err)
+{
+    const lv_tree *t = &s->tree;
+    const int32_t root_row = (int32_t)n_pending - 1;
+    put_pending_rows(s, n_pending);
+    for (uint32_t i = 1; i < t->n; i++)
+        s->rows[n_pending + i - 1] =
+            (lv_row){ .token = t->nodes[i].token, .parent = root_row + t->nodes[i].parent };
+    lv_kv *kv;
+    lv_batch b = target_batch(s, &kv, n_pending + t->n - 1);
+    return lv_model_forward(s->engine->target, &b, err);
+}
+
+/* Logits of one node. A resident head is multiplied on demand; a streamed one was read once, for
+ * every node, when the root was asked for. */
+static int node_logits(lever_session *s, uint32_t root_row, int32_t node, float **logits, lever_error *err)
+{
+    const size_t n_vocab = (size_t)lv_vocab_n_tokens(s->engine->vocab);
+    if (!lv_model_head_streamed(s->engine->target)) {
+        const uint32_t row = root_row + (uint32_t)node;
+        *logits = s->logits;
+        return lv_model_project(s->engine->target, &row, 1, s->logits, err);
+    }
+    *logits = s->logits + (size_t)node * n_vocab;
+    if (node != 0) return LEVER_OK;
+    for (uint32_t i = 0; i < s->tree.n; i++) s->project_rows[i] = root_row + i;
+    return lv_model_project(s->engine->target, s->project_rows, s->tree.n, s->logits, err);
+}
+
+static bool emit(lever_session *s, const lv_cycle *c, int32_t token, int source)
+{
+    if (!c->on_token) return true;
+    const size_t n = lv_detok_push(&s->detok, s->engine->vocab, token, false, s->text, s->text_cap);
+    const lever_token_event e = { .token = token, .position = s->n_tokens - 1, .text = s->text,
+                                  .text_bytes = n, .source = source };
+    return c->on_token(c->user, &e);
+}
+
+static int stop_reason(const lever_session *s, const lv_cycle *c, int32_t token, bool go_on)
+{
+    if (!c->ignore_end && lv_vocab_is_end(s->engine->vocab, token)) return LEVER_STOP_END_TOKEN;
+    if (!go_on) return LEVER_STOP_CALLBACK;
+    if (c->n_new >= c->max_new) return LEVER_STOP_MAX_TOKENS;
+    if (s->n_tokens >= s->n_ctx) return LEVER_STOP_CONTEXT;
+    return -1;
+}
+
+/* Keep what became text in both caches. The last token of the text always stays pending, as after any
+ * cycle; so of n_new tokens the first n_new - 1, which are tree nodes, go to the caches. */
+static void commit(lever_session *s, const lv_cycle *c, uint32_t n_pending)
+{
+    if (s->engine->draft) lv_draft_run_accept(&s->draft, s->path_nodes, c->n_new ? c->n_new - 1 : 0);
+    for (uint32_t i = 0; i < n_pending; i++) s->accepted[i] = (int32_t)i;
+    for (uint32_t i = 0; i + 1 < c->n_new; i++)
+        s->accepted[n_pending + i] = (int32_t)n_pending - 1 + s->path_nodes[i];
+    lv_kv_commit(&s->kv, s->accepted, n_pending + c->n_new - 1);
+}
+
+/* Walk down from the root: the target's own choice at each node is text; go on while it is a child. */
+static int accept_path(lever_session *s, lv_cycle *c, uint32_t n_pending, lever_error *err)
+{
+    int rc = LEVER_OK;
+    int32_t node = 0;
+    while (node >= 0 && c->stop < 0) {
+        float *logits;
+        const uint64_t t0 = lv_clock_ns();
+        rc = node_logits(s, n_pending - 1, node, &logits, err);
+        if (rc < 0) break;
+        const lv_history h = { .tokens = s->tokens, .n_tokens = s->n_tokens };
+        const int32_t token = lv_sampler_pick(s->sampler, logits, &h);
+        c->project_ns += lv_clock_ns() - t0;
+
+        node = lv_tree_find_child(&s->tree, node, token);
+        s->path_nodes[c->n_new++] = node;
+        s->tokens[s->n_tokens++] = token;
+        c->n_accepted += node >= 0;
+        const bool go_on = emit(s, c, token, node >= 0 ? LEVER_FROM_DRAFT : LEVER_FROM_TARGET);
+        c->stop = stop_reason(s, c, token, go_on);
+    }
+    commit(s, c, n_pending);
+    return rc;
+}
+
+int lv_session_cycle(lever_session *s, lv_cycle *c, lever_error *err)
+{
+    const uint32_t n_pending = s->n_tokens - s->kv.n_committed;
+    c->n_new = c->n_rows = c->n_drafted = c->n_accepted = 0;
+    c->draft_ns = c->verify_ns = c->project_ns = 0;
+    c->stop = -1;
+
+    const uint64_t t0 = lv_clock_ns();
+    LEVER_TRY(grow_tree(s, c, err));
+    const uint64_t t1 = lv_clock_ns();
+    LEVER_TRY(verify(s, n_pending, err));
+    c->draft_ns = t1 - t0;
+    c->verify_ns = lv_clock_ns() - t1;
+    c->n_rows = s->tree.n;
+    c->n_drafted = s->tree.n - 1;
+    return accept_path(s, c, n_pending, err);
+}

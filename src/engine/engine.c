@@ -1,0 +1,136 @@
+/* Opening and closing engines. SPDX-License-Identifier: MIT */
+#include "engine/engine.h"
+
+#include <string.h>
+
+#include "os/cpu.h"
+
+#define LEVER_VERSION "0.1.0"
+
+const char *lever_version(void) { return LEVER_VERSION; }
+
+void lever_config_init(lever_config *c) { *c = (lever_config){ .sim_fail_at = -1 }; }
+
+typedef struct load_progress {
+    const lever_config *config;
+    const char *what;
+} load_progress;
+
+static void on_load(void *user, uint64_t done, uint64_t total)
+{
+    const load_progress *p = user;
+    if (p->config->progress) p->config->progress(p->config->progress_user, p->what, done, total);
+}
+
+static int open_io(lever_engine *e, const lever_config *c, lever_error *err)
+{
+    lv_io_config io;
+    lv_io_config_init(&io);
+    io.sim_fail_at = c->sim_fail_at;
+    io.sim_fail_stays = true;
+    return lv_io_open(&e->io, c->io_backend, &io, err);
+}
+
+static int load_models(lever_engine *e, const lv_engine_setup *o, lever_error *err)
+{
+    load_progress p = { .config = &o->config, .what = "loading the target" };
+    lv_model_load_config load = { .cpu = e->cpu, .io = e->io, .max_rows = o->plan.max_rows,
+                                  .extent_bytes = o->plan.extent_bytes, .ring_bytes = o->plan.ring_bytes,
+                                  .progress = on_load, .user = &p };
+    LEVER_TRY(lv_model_load(e->target, &load, err));
+    if (!e->draft) return LEVER_OK;
+    p.what = "loading the draft";
+    load.ring_bytes = 0;
+    load.io = NULL;
+    return lv_model_load(e->draft, &load, err);
+}
+
+static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
+{
+    /* From here on the engine owns what prepare opened. */
+    e->target = o->target, e->draft = o->draft, e->vocab = o->vocab, e->policy = o->policy;
+    e->max_nodes = o->max_nodes;
+    o->target = o->draft = NULL, o->vocab = NULL, o->policy = NULL;
+    lv_budget_init(&e->budget, o->plan.limit_bytes);
+    LEVER_TRY(lv_budget_charge(&e->budget, o->plan.total_bytes, "the memory plan", err));
+    o->cpu.max_rows = o->plan.max_rows;
+    o->cpu.max_ctx = o->plan.n_ctx;
+    LEVER_TRY(lv_cpu_open(&e->cpu, &o->cpu, err));
+    LEVER_TRY(open_io(e, &o->config, err));
+    return load_models(e, o, err);
+}
+
+int lever_engine_open(lever_engine **out, const lever_config *config, lever_error *err)
+{
+    *out = NULL;
+    lv_engine_setup o;
+    LEVER_TRY(lv_engine_setup_init(&o, config, err));
+    lever_engine *e = NULL;
+    int rc = o.fits ? LEVER_OK
+                         : lv_fail(err, LEVER_ELIMIT, 0, "the memory limit of %llu bytes is too small: '%s' needs at "
+                                   "least %llu bytes with a context of %u; raise --mem or lower -c",
+                                   (unsigned long long)o.config.mem_bytes, config->model_path,
+                                   (unsigned long long)o.plan.needed_bytes, o.plan.n_ctx);
+    if (rc >= 0 && !(e = lv_alloc(sizeof *e, 64))) rc = lv_fail(err, LEVER_ENOMEM, 0, "engine");
+    if (rc >= 0) {
+        lv_engine_setup_export(&o, &e->plan);
+        e->target_file_bytes = o.target_file_bytes;
+        rc = build_engine(e, &o, err);
+    }
+    lv_engine_setup_fini(&o);
+    if (rc < 0) {
+        lever_engine_close(&e);
+        return rc;
+    }
+    *out = e;
+    return LEVER_OK;
+}
+
+void lever_engine_close(lever_engine **engine)
+{
+    if (!engine || !*engine) return;
+    lever_engine *e = *engine;
+    *engine = NULL;
+    lv_model_close(&e->target);
+    lv_model_close(&e->draft);
+    lv_io_close(&e->io);
+    lv_cpu_close(&e->cpu);
+    lv_vocab_close(&e->vocab);
+    lv_policy_close(&e->policy);
+    lv_free(e);
+}
+
+int64_t lever_tokenize(const lever_engine *e, const char *text, size_t len, unsigned flags, int32_t *tokens,
+                       size_t cap, lever_error *err)
+{
+    const unsigned f = (flags & LEVER_ENCODE_NO_BOS ? 0u : (unsigned)LV_ENCODE_ADD_SPECIAL) |
+                       (flags & LEVER_ENCODE_PARSE_SPECIAL ? (unsigned)LV_ENCODE_PARSE_SPECIAL : 0u);
+    return lv_vocab_encode(e->vocab, text, len == SIZE_MAX ? strlen(text) : len, f, tokens, cap, err);
+}
+
+int32_t lever_n_vocab(const lever_engine *e) { return lv_vocab_n_tokens(e->vocab); }
+
+void lever_engine_get_info(const lever_engine *e, lever_engine_info *info)
+{
+    *info = (lever_engine_info){ .isa = lv_cpu_kernels(e->cpu)->isa,
+                                 .io_backend = lv_io_backend(e->io),
+                                 .policy = lv_policy_name(e->policy),
+                                 .n_threads = lv_cpu_n_threads(e->cpu),
+                                 .n_ctx = e->plan.n_ctx,
+                                 .max_rows = e->plan.max_rows,
+                                 .mem_limit_bytes = e->plan.limit_bytes,
+                                 .planned_bytes = e->plan.total_bytes,
+                                 .target_file_bytes = e->target_file_bytes,
+                                 .target_resident_bytes = e->plan.resident_bytes,
+                                 .target_streamed_bytes = e->plan.streamed_bytes };
+    memcpy(info->arch, lv_model_hparams(e->target)->arch, sizeof info->arch);
+}
+
+int lever_plan_memory(const lever_config *c, lever_plan *plan, lever_error *err)
+{
+    lv_engine_setup o;
+    LEVER_TRY(lv_engine_setup_init(&o, c, err));
+    lv_engine_setup_export(&o, plan);
+    lv_engine_setup_fini(&o);
+    return LEVER_OK;
+}

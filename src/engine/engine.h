@@ -1,0 +1,113 @@
+/* The engine: two models, one pool, one stream, one budget; and sessions that run cycles on them.
+ * Owns everything it opens. Does not own: files of the caller. Threading: one owner thread; only
+ * session->cancel is touched from elsewhere. SPDX-License-Identifier: MIT */
+#ifndef LEVER_ENGINE_ENGINE_H
+#define LEVER_ENGINE_ENGINE_H
+
+#include <stdatomic.h>
+
+#include "base/mem.h"
+#include "device/cpu/cpu.h"
+#include "flash/io.h"
+#include "lever/lever.h"
+#include "model/model.h"
+#include "plan/memory_plan.h"
+#include "spec/policy.h"
+#include "spec/sampler.h"
+#include "token/vocab.h"
+
+enum {
+    LV_DRAFT_LOGIT_ROWS = 16, /* draft nodes expanded at once; each needs a row of logits */
+    LV_CONTEXT_DEFAULT = 4096 /* longest context taken without being asked */
+};
+
+struct lever_engine {
+    lv_budget  budget;
+    lv_cpu    *cpu;
+    lv_io     *io;      /* NULL when nothing streams */
+    lv_model  *target, *draft; /* draft NULL: no speculation */
+    lv_vocab  *vocab;
+    lv_policy *policy;
+    lever_plan plan;
+    uint32_t   max_nodes; /* of the policy, root included */
+    uint64_t   target_file_bytes;
+    bool       has_session;
+};
+
+/* Metadata of both models, the policy, and the settings with every default filled in: what planning
+ * needs, before any weight is loaded. */
+typedef struct lv_engine_setup {
+    lever_config   config;  /* defaults resolved; strings borrowed from the caller's config */
+    lv_model      *target, *draft;
+    lv_vocab      *vocab;
+    lv_policy     *policy;
+    lv_cpu_config  cpu;     /* n_threads, cpu_flags, max_k; rows and context come with the plan */
+    uint32_t       max_nodes;
+    uint32_t       logit_rows;  /* of the target: 1, or max_nodes when the head streams */
+    uint64_t       target_file_bytes;
+    lv_plan        plan;
+    bool           fits;
+} lv_engine_setup;
+
+/* engine/setup.c: read metadata, check that draft and target agree, plan memory and mark the resident
+ * weights. On failure everything is released. A limit too small is not an error here: fits tells. */
+int  lv_engine_setup_init(lv_engine_setup *o, const lever_config *c, lever_error *err);
+void lv_engine_setup_fini(lv_engine_setup *o);
+/* The public form of the plan. */
+void lv_engine_setup_export(const lv_engine_setup *o, lever_plan *out);
+
+/* The draft model seen through lv_drafter: keeps its cache in step with the text. */
+typedef struct lv_draft_run {
+    lever_session *session;
+    int32_t *row_of;     /* [max_nodes] scratch row of a tree node in the draft's cache; -1: none */
+    int32_t *slot_of;    /* [max_nodes] row of logits of a node of the last expand; -1: none */
+    float   *logits;     /* [logit_rows][n_vocab] */
+    int32_t *path;       /* [n_ctx] tokens from below the root to a node */
+    lv_row  *rows;       /* [max_rows] */
+    uint32_t logit_rows;
+} lv_draft_run;
+
+struct lever_session {
+    lever_engine *engine;
+    lv_sampler   *sampler;
+    lv_sampler_params params;
+    lv_kv         kv, draft_kv;
+    lv_tree       tree;
+    lv_draft_run  draft;
+    int32_t      *tokens;   /* [n_ctx] the text; the last one is not in kv yet */
+    uint32_t      n_tokens, n_ctx;
+    lv_row       *rows;     /* [max_rows] of the target */
+    float        *logits;   /* [logit_rows][n_vocab] */
+    uint32_t      logit_rows; /* 1, or max_nodes when the head is streamed */
+    int32_t      *accepted; /* [max_rows] scratch rows to commit */
+    int32_t      *path_nodes; /* [max_nodes] tree nodes that became text, -1 behind the last */
+    uint32_t     *project_rows; /* [max_nodes] */
+    char         *text;     /* detokenizer output */
+    size_t        text_cap;
+    lv_detok      detok;
+    atomic_bool   cancel;
+};
+
+/* engine/drafter.c */
+lv_drafter lv_draft_run_drafter(lv_draft_run *d);
+void lv_draft_run_begin(lv_draft_run *d);                       /* a new tree: no node evaluated */
+/* Nodes of the tree that became text, in order: keep what the draft's cache holds of them. */
+void lv_draft_run_accept(lv_draft_run *d, const int32_t *nodes, uint32_t n);
+
+/* engine/cycle.c: one cycle = draft + sweep + accept. */
+typedef struct lv_cycle {
+    lv_policy *policy;
+    uint32_t   max_new;      /* tokens that may still be added, >= 1 */
+    bool       ignore_end;
+    lever_on_token on_token; /* nullable */
+    void      *user;
+    uint32_t   n_new;        /* out: tokens added */
+    uint32_t   n_rows, n_drafted, n_accepted;     /* out */
+    uint64_t   draft_ns, verify_ns, project_ns;   /* out */
+    int        stop;         /* out: enum lever_stop, or -1 to go on */
+} lv_cycle;
+int lv_session_cycle(lever_session *s, lv_cycle *c, lever_error *err);
+/* Evaluate `n` pending tokens of the text as prefill, no projection. */
+int lv_session_prefill(lever_session *s, uint32_t n, lever_error *err);
+
+#endif

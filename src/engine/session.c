@@ -1,0 +1,286 @@
+/* Sessions: one text with its caches. SPDX-License-Identifier: MIT */
+#include <string.h>
+
+#include "engine/engine.h"
+#include "os/clock.h"
+#include "os/memory.h"
+
+void lever_sampling_init(lever_sampling *s)
+{
+    lv_sampler_params p;
+    lv_sampler_params_init(&p);
+    *s = (lever_sampling){ .temperature = p.temperature, .top_k = p.top_k, .top_p = p.top_p, .min_p = p.min_p,
+                           .repeat_penalty = p.repeat_penalty, .repeat_last_n = p.repeat_last_n, .seed = p.seed };
+}
+
+static int open_sampler(lever_session *s, const lever_sampling *in, lever_error *err)
+{
+    lever_sampling def;
+    if (!in) {
+        lever_sampling_init(&def);
+        in = &def;
+    }
+    const lv_sampler_params p = { .temperature = in->temperature, .top_k = in->top_k, .top_p = in->top_p,
+                                  .min_p = in->min_p, .repeat_penalty = in->repeat_penalty,
+                                  .repeat_last_n = in->repeat_last_n, .seed = in->seed };
+    LEVER_TRY(lv_sampler_params_check(&p, err));
+    lv_sampler *sampler;
+    LEVER_TRY(lv_sampler_open(&sampler, &p, lv_cpu_kernels(s->engine->cpu),
+                              lv_vocab_n_tokens(s->engine->vocab), err));
+    lv_sampler_close(&s->sampler);
+    s->sampler = sampler;
+    s->params = p;
+    return LEVER_OK;
+}
+
+static int open_draft_run(lever_session *s, lever_error *err)
+{
+    lever_engine *e = s->engine;
+    lv_draft_run *d = &s->draft;
+    LEVER_TRY(lv_kv_init(&s->draft_kv, lv_model_hparams(e->draft), s->n_ctx, e->plan.max_rows, err));
+    d->session = s;
+    d->logit_rows = e->max_nodes < LV_DRAFT_LOGIT_ROWS ? e->max_nodes : LV_DRAFT_LOGIT_ROWS;
+    d->row_of = lv_alloc_array(e->max_nodes, sizeof *d->row_of, 64);
+    d->slot_of = lv_alloc_array(e->max_nodes, sizeof *d->slot_of, 64);
+    d->path = lv_alloc_array(e->max_nodes, sizeof *d->path, 64);
+    d->rows = lv_alloc_array(e->plan.max_rows, sizeof *d->rows, 64);
+    d->logits = lv_alloc_array((size_t)d->logit_rows * (size_t)lv_vocab_n_tokens(e->vocab), sizeof(float), 64);
+    if (!d->row_of || !d->slot_of || !d->path || !d->rows || !d->logits)
+        return lv_fail(err, LEVER_ENOMEM, 0, "draft buffers of the session");
+    return LEVER_OK;
+}
+
+static int open_buffers(lever_session *s, lever_error *err)
+{
+    lever_engine *e = s->engine;
+    const uint32_t max_rows = e->plan.max_rows;
+    LEVER_TRY(lv_kv_init(&s->kv, lv_model_hparams(e->target), s->n_ctx, max_rows, err));
+    LEVER_TRY(lv_tree_init(&s->tree, e->max_nodes, err));
+    s->logit_rows = lv_model_head_streamed(e->target) ? e->max_nodes : 1;
+    s->text_cap = lv_detok_max_bytes(e->vocab);
+    s->tokens = lv_alloc_array(s->n_ctx, sizeof *s->tokens, 64);
+    s->rows = lv_alloc_array(max_rows, sizeof *s->rows, 64);
+    s->accepted = lv_alloc_array(max_rows, sizeof *s->accepted, 64);
+    s->path_nodes = lv_alloc_array((size_t)e->max_nodes + 1, sizeof *s->path_nodes, 64);
+    s->project_rows = lv_alloc_array(e->max_nodes, sizeof *s->project_rows, 64);
+    s->logits = lv_alloc_array((size_t)s->logit_rows * (size_t)lv_vocab_n_tokens(e->vocab), sizeof(float), 64);
+    s->text = lv_alloc(s->text_cap, 64);
+    if (!s->tokens || !s->rows || !s->accepted || !s->path_nodes || !s->project_rows || !s->logits || !s->text)
+        return lv_fail(err, LEVER_ENOMEM, 0, "buffers of the session");
+    return e->draft ? open_draft_run(s, err) : LEVER_OK;
+}
+
+int lever_session_open(lever_session **out, lever_engine *engine, const lever_sampling *sampling, lever_error *err)
+{
+    *out = NULL;
+    if (engine->has_session)
+        return lv_fail(err, LEVER_EINVAL, 0, "this engine already has an open session; close it first");
+    lever_session *s = lv_alloc(sizeof *s, 64);
+    if (!s) return lv_fail(err, LEVER_ENOMEM, 0, "session");
+    s->engine = engine;
+    s->n_ctx = engine->plan.n_ctx;
+    engine->has_session = true;
+    int rc = open_buffers(s, err);
+    if (rc >= 0) rc = open_sampler(s, sampling, err);
+    if (rc < 0) {
+        lever_session_close(&s);
+        return rc;
+    }
+    *out = s;
+    return LEVER_OK;
+}
+
+void lever_session_close(lever_session **session)
+{
+    if (!session || !*session) return;
+    lever_session *s = *session;
+    *session = NULL;
+    s->engine->has_session = false;
+    lv_sampler_close(&s->sampler);
+    lv_tree_fini(&s->tree);
+    lv_kv_fini(&s->kv);
+    lv_kv_fini(&s->draft_kv);
+    lv_free(s->tokens);
+    lv_free(s->rows);
+    lv_free(s->accepted);
+    lv_free(s->path_nodes);
+    lv_free(s->project_rows);
+    lv_free(s->logits);
+    lv_free(s->text);
+    lv_free(s->draft.row_of);
+    lv_free(s->draft.slot_of);
+    lv_free(s->draft.path);
+    lv_free(s->draft.rows);
+    lv_free(s->draft.logits);
+    lv_free(s);
+}
+
+int lever_session_reset(lever_session *s, const lever_sampling *sampling, lever_error *err)
+{
+    if (sampling) LEVER_TRY(open_sampler(s, sampling, err));
+    s->n_tokens = 0;
+    s->detok = (lv_detok){ 0 };
+    lv_kv_truncate(&s->kv, 0);
+    if (s->engine->draft) lv_kv_truncate(&s->draft_kv, 0);
+    return LEVER_OK;
+}
+
+int lever_session_append(lever_session *s, const int32_t *tokens, size_t n, lever_error *err)
+{
+    if (n > s->n_ctx - s->n_tokens)
+        return lv_fail(err, LEVER_ELIMIT, 0,
+                       "the text has %u tokens and %zu more do not fit the context of %u; use a longer -c",
+                       s->n_tokens, n, s->n_ctx);
+    for (size_t i = 0; i < n; i++)
+        if (tokens[i] < 0 || tokens[i] >= lv_vocab_n_tokens(s->engine->vocab))
+            return lv_fail(err, LEVER_EINVAL, 0, "token %d is not in the vocabulary of %d", tokens[i],
+                           lv_vocab_n_tokens(s->engine->vocab));
+    if (n) memcpy(s->tokens + s->n_tokens, tokens, n * sizeof *tokens);
+    s->n_tokens += (uint32_t)n;
+    return LEVER_OK;
+}
+
+int lever_session_append_text(lever_session *s, const char *text, size_t len, unsigned flags, lever_error *err)
+{
+    const size_t room = s->n_ctx - s->n_tokens;
+    if (s->n_tokens > 0) flags |= LEVER_ENCODE_NO_BOS;
+    const int64_t n = lever_tokenize(s->engine, text, len, flags, s->tokens + s->n_tokens, room, err);
+    if (n < 0) return (int)n;
+    if ((uint64_t)n > room)
+        return lv_fail(err, LEVER_ELIMIT, 0,
+                       "the text is %lld tokens long, but only %zu of the context of %u are free; "
+                       "use a longer -c or a shorter prompt", (long long)n, room, s->n_ctx);
+    s->n_tokens += (uint32_t)n;
+    return LEVER_OK;
+}
+
+const int32_t *lever_session_tokens(const lever_session *s, size_t *n)
+{
+    *n = s->n_tokens;
+    return s->tokens;
+}
+
+void lever_session_cancel(lever_session *s) { atomic_store(&s->cancel, true); }
+
+/* ---- generate ---- */
+
+typedef struct generate_run {
+    lever_session *s;
+    lever_stats   *st;
+    lv_cycle       cycle;
+    lv_policy     *own_policy; /* when params ask for another one than the engine's */
+    uint32_t       left;       /* tokens that may still be added */
+} generate_run;
+
+static int start_run(generate_run *r, const lever_generate_params *p, lever_error *err)
+{
+    lever_session *s = r->s;
+    if (s->n_tokens == 0)
+        return lv_fail(err, LEVER_EINVAL, 0, "the text is empty: append at least one token before generating");
+    /* The prompt is the start of the text, so its continuation keeps a leading space. */
+    for (uint32_t i = 0; i < s->n_tokens && !s->detok.started; i++)
+        s->detok.started = !lv_vocab_is_special(s->engine->vocab, s->tokens[i]);
+    r->left = p && p->max_tokens ? p->max_tokens : UINT32_MAX;
+    r->cycle.ignore_end = p && p->ignore_end;
+    r->cycle.policy = s->engine->policy;
+    if (!p || !p->policy) return LEVER_OK;
+    LEVER_TRY(lv_policy_open(&r->own_policy, p->policy, err));
+    r->cycle.policy = r->own_policy;
+    if (lv_policy_max_nodes(r->own_policy) > s->engine->max_nodes)
+        return lv_fail(err, LEVER_EINVAL, 0, "policy '%s' needs %u rows, but the engine was opened for %u ('%s')",
+                       p->policy, lv_policy_max_nodes(r->own_policy), s->engine->max_nodes,
+                       lv_policy_name(s->engine->policy));
+    return LEVER_OK;
+}
+
+static int prefill(generate_run *r, lever_error *err)
+{
+    lever_session *s = r->s;
+    const uint32_t max_rows = s->engine->plan.max_rows, tree_rows = s->engine->max_nodes - 1;
+    const uint64_t t0 = lv_clock_ns();
+    r->st->n_prompt_tokens = s->n_tokens - s->kv.n_committed;
+    for (;;) {
+        const uint32_t pending = s->n_tokens - s->kv.n_committed;
+        if (pending == 1 || pending + tree_rows <= max_rows) break;
+        LEVER_TRY(lv_session_prefill(s, pending - 1 < max_rows ? pending - 1 : max_rows, err));
+        r->st->n_prefill_sweeps++;
+    }
+    r->st->prefill_ns = lv_clock_ns() - t0;
+    return LEVER_OK;
+}
+
+static void count_cycle(generate_run *r, bool is_prefill, uint64_t ns, const lv_model_stats *before,
+                        const lv_model_stats *after)
+{
+    lever_stats *st = r->st;
+    const lv_cycle *c = &r->cycle;
+    st->n_new_tokens += c->n_new;
+    if (is_prefill) {
+        st->n_prefill_sweeps++;
+        st->prefill_ns += ns;
+        return;
+    }
+    st->n_cycles++;
+    st->n_decode_tokens += c->n_new;
+    st->n_rows += c->n_rows;
+    st->n_drafted += c->n_drafted;
+    st->n_accepted += c->n_accepted;
+    st->decode_ns += ns;
+    st->draft_ns += c->draft_ns;
+    st->verify_ns += c->verify_ns;
+    st->project_ns += c->project_ns;
+    st->flash_wait_ns += after->wait_ns - before->wait_ns;
+    st->bytes_read += after->bytes_read - before->bytes_read;
+}
+
+static int decode(generate_run *r, lever_error *err)
+{
+    lever_session *s = r->s;
+    r->st->stop = s->n_tokens >= s->n_ctx ? LEVER_STOP_CONTEXT : -1;
+    while (r->st->stop < 0) {
+        const bool is_prefill = s->n_tokens - s->kv.n_committed > 1;
+        lv_model_stats before, after;
+        r->cycle.max_new = r->left;
+        const uint64_t t0 = lv_clock_ns();
+        lv_model_get_stats(s->engine->target, &before);
+        const int rc = lv_session_cycle(s, &r->cycle, err);
+        lv_model_get_stats(s->engine->target, &after);
+        count_cycle(r, is_prefill, lv_clock_ns() - t0, &before, &after);
+        LEVER_TRY(rc);
+        r->left -= r->cycle.n_new;
+        r->st->stop = r->cycle.stop;
+    }
+    return LEVER_OK;
+}
+
+static void flush_text(generate_run *r)
+{
+    lever_session *s = r->s;
+    const size_t n = lv_detok_flush(&s->detok, s->text, s->text_cap);
+    if (!n || !r->cycle.on_token) return;
+    const lever_token_event e = { .token = -1, .position = s->n_tokens, .text = s->text, .text_bytes = n };
+    r->cycle.on_token(r->cycle.user, &e);
+}
+
+int lever_session_generate(lever_session *s, const lever_generate_params *params, lever_on_token on_token,
+                           void *user, lever_stats *stats, lever_error *err)
+{
+    lever_stats unused;
+    generate_run r = { .s = s, .st = stats ? stats : &unused, .cycle = { .on_token = on_token, .user = user } };
+    *r.st = (lever_stats){ .mem_limit_bytes = s->engine->plan.limit_bytes };
+
+    lever_error own;
+    lever_error *e = err ? err : &own;
+    int rc = start_run(&r, params, e);
+    if (rc >= 0) rc = prefill(&r, e);
+    if (rc >= 0) rc = decode(&r, e);
+    if (rc == LEVER_ECANCEL) {
+        r.st->stop = LEVER_STOP_CANCEL;
+        rc = LEVER_OK;
+    }
+    if (rc >= 0) flush_text(&r);
+    atomic_store(&s->cancel, false);
+    lv_policy_close(&r.own_policy);
+    r.st->peak_rss_bytes = lv_memory_peak_rss();
+    return rc;
+}

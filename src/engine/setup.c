@@ -1,0 +1,224 @@
+/* From a lever_config to a memory plan: opens metadata, resolves defaults, asks plan/.
+ * SPDX-License-Identifier: MIT */
+#include "engine/engine.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "os/cpu.h"
+#include "os/file.h"
+#include "os/memory.h"
+
+enum {
+    /* Code, libc, PCRE2, stdio and allocator slack of the lever program, measured as the peak resident set of
+     * a run less every planned line: bench/results/base_memory.csv. */
+    BASE_BYTES = 3 << 20,
+    STACK_BYTES = 64 << 10,  /* touched part of a worker's stack with its thread descriptor */
+    IO_BYTES = 256 << 10,    /* request tables of the I/O backend */
+    EXTENT_COST_BYTES = 192, /* of one streamed extent, in model and stream together */
+    CONTEXT_LEAST = 512,     /* a context nobody asked for may shrink to this */
+    MAX_THREADS = 256
+};
+
+static int resolve_config(lv_engine_setup *o, const lever_config *c, lever_error *err)
+{
+    o->config = *c;
+    if (!c->model_path) return lv_fail(err, LEVER_EINVAL, 0, "no model given");
+    if (!o->config.io_backend) o->config.io_backend = "auto";
+    if (!o->config.policy) o->config.policy = c->draft_path ? "chain:8" : "none";
+    if (!o->config.mem_bytes) o->config.mem_bytes = lv_memory_available() / 4 * 3;
+    if (c->n_threads > MAX_THREADS)
+        return lv_fail(err, LEVER_EINVAL, 0, "%u threads asked for; at most %d are supported", c->n_threads, MAX_THREADS);
+    o->cpu.n_threads = c->n_threads ? c->n_threads : lv_cpu_count();
+    o->cpu.cpu_flags = lv_cpu_detect();
+    if (!c->isa) return LEVER_OK;
+    const int flags = lv_cpu_flags_from_name(c->isa);
+    if (flags < 0)
+        return lv_fail(err, LEVER_EINVAL, 0,
+                       "unknown instruction set '%s'; known: ref, avx2, avx512vnni, neon, dotprod, i8mm", c->isa);
+    o->cpu.cpu_flags &= (unsigned)flags;
+    return LEVER_OK;
+}
+
+static int open_target(lv_engine_setup *o, lever_error *err)
+{
+    lv_file file;
+    LEVER_TRY(lv_file_open(&file, o->config.model_path, err));
+    o->target_file_bytes = file.size_bytes;
+    lv_file_close(&file);
+    LEVER_TRY(lv_model_open(&o->target, o->config.model_path, err));
+    LEVER_TRY(lv_vocab_open(&o->vocab, lv_model_gguf(o->target), err));
+    lv_model_drop_metadata(o->target);
+    const lv_hparams *h = lv_model_hparams(o->target);
+    if ((int64_t)lv_vocab_n_tokens(o->vocab) != (int64_t)h->n_vocab)
+        return lv_fail(err, LEVER_EFORMAT, 0, "'%s': the tokenizer has %d tokens, but the embedding has %u rows",
+                       o->config.model_path, lv_vocab_n_tokens(o->vocab), h->n_vocab);
+    o->cpu.max_k = lv_model_max_k(o->target);
+    return LEVER_OK;
+}
+
+static int open_draft(lv_engine_setup *o, lever_error *err)
+{
+    const bool speculates = strcmp(o->config.policy, "none") != 0;
+    if (!o->config.draft_path) {
+        if (!speculates) return LEVER_OK;
+        return lv_fail(err, LEVER_EINVAL, 0, "policy '%s' needs a draft model (-md)", o->config.policy);
+    }
+    if (!speculates) return LEVER_OK; /* not needed: its memory is better used for the target */
+    LEVER_TRY(lv_model_open(&o->draft, o->config.draft_path, err));
+    lv_vocab *vocab;
+    LEVER_TRY(lv_vocab_open(&vocab, lv_model_gguf(o->draft), err));
+    lv_model_drop_metadata(o->draft);
+    int rc = lv_vocab_compare(o->vocab, vocab, err);
+    if (rc >= 0 && lv_model_hparams(o->draft)->n_vocab != lv_model_hparams(o->target)->n_vocab)
+        rc = lv_fail(err, LEVER_EINVAL, 0, "the draft predicts %u tokens, the target %u",
+                     lv_model_hparams(o->draft)->n_vocab, lv_model_hparams(o->target)->n_vocab);
+    lv_vocab_close(&vocab);
+    if (rc < 0)
+        return lv_fail_prefix(err, rc, "draft '%s' does not fit target '%s'", o->config.draft_path, o->config.model_path);
+    if (lv_model_max_k(o->draft) > o->cpu.max_k) o->cpu.max_k = lv_model_max_k(o->draft);
+    return LEVER_OK;
+}
+
+/* ---- the plan ---- */
+
+static void plan_sizes(void *user, uint32_t n_ctx, uint32_t max_rows, lv_plan_sizes *out)
+{
+    const lv_engine_setup *o = user;
+    const uint64_t logits = (uint64_t)lv_vocab_n_tokens(o->vocab) * sizeof(float);
+    const uint32_t draft_rows = o->max_nodes < LV_DRAFT_LOGIT_ROWS ? o->max_nodes : LV_DRAFT_LOGIT_ROWS;
+    lv_cpu_config cpu = o->cpu;
+    cpu.max_rows = max_rows;
+    cpu.max_ctx = n_ctx;
+    *out = (lv_plan_sizes){
+        .kv_bytes = lv_kv_memory_bytes(lv_model_hparams(o->target), n_ctx, max_rows),
+        .activation_bytes = lv_model_activation_bytes(o->target, max_rows) + o->logit_rows * logits +
+                            n_ctx * sizeof(int32_t) + max_rows * (2 * sizeof(lv_row) + sizeof(int32_t)) +
+                            o->max_nodes * (sizeof(lv_tree_node) + 5 * sizeof(int32_t)) +
+                            lv_sampler_memory_bytes(lv_vocab_n_tokens(o->vocab)) + lv_detok_max_bytes(o->vocab),
+        .scratch_bytes = lv_cpu_memory_bytes(&cpu),
+    };
+    if (!o->draft) return;
+    out->draft_kv_bytes = lv_kv_memory_bytes(lv_model_hparams(o->draft), n_ctx, max_rows);
+    out->activation_bytes += lv_model_activation_bytes(o->draft, max_rows) + draft_rows * logits;
+}
+
+static void add_line(lv_plan_line *lines, size_t *n, const char *label, uint64_t bytes)
+{
+    snprintf(lines[*n].label, sizeof lines[*n].label, "%s", label);
+    lines[(*n)++].bytes = bytes;
+}
+
+/* What a pinned matrix takes: each starts at a multiple of 64 bytes. */
+static uint64_t resident_bytes(uint64_t bytes) { return lv_round_up(bytes, 64); }
+
+static size_t fixed_lines(const lv_engine_setup *o, lv_plan_line *lines)
+{
+    size_t n = 0;
+    add_line(lines, &n, "program and libraries", BASE_BYTES);
+    add_line(lines, &n, "thread stacks and I/O requests", (uint64_t)o->cpu.n_threads * STACK_BYTES + IO_BYTES);
+    add_line(lines, &n, "vocabulary", lv_vocab_memory_bytes(o->vocab));
+    add_line(lines, &n, "target norms and biases", lv_model_fixed_bytes(o->target));
+    if (!o->draft) return n;
+    size_t n_weights;
+    const lv_model_weight *w = lv_model_weights(o->draft, &n_weights);
+    uint64_t bytes = lv_model_fixed_bytes(o->draft);
+    for (size_t i = 0; i < n_weights; i++) bytes += resident_bytes(w[i].bytes);
+    add_line(lines, &n, "draft weights", bytes);
+    return n;
+}
+
+/* Plan with o->logit_rows; marks .pinned in items. */
+static int run_plan(lv_engine_setup *o, lv_residency_item *items, size_t n_items, lv_plan_input *in, lever_error *err)
+{
+    const lever_config *c = &o->config;
+    const lv_hparams *h = lv_model_hparams(o->target);
+    lv_plan_line fixed[LV_PLAN_MAX_FIXED];
+    in->limit_bytes = c->mem_bytes;
+    in->fixed = fixed;
+    in->n_fixed = fixed_lines(o, fixed);
+    in->items = items;
+    in->n_items = n_items;
+    in->align = 4096;
+    in->extent_cost_bytes = EXTENT_COST_BYTES;
+    in->n_ctx_wanted = c->n_ctx;
+    if (!c->n_ctx) in->n_ctx_wanted = h->n_ctx_train && h->n_ctx_train < LV_CONTEXT_DEFAULT ? h->n_ctx_train : LV_CONTEXT_DEFAULT;
+    in->n_ctx_min = c->n_ctx || in->n_ctx_wanted < CONTEXT_LEAST ? in->n_ctx_wanted : CONTEXT_LEAST;
+    in->tree_rows = o->max_nodes;
+    in->max_rows = c->max_rows;
+    in->residency = c->pin_first_layers ? LV_RESIDENCY_FIRST_LAYERS : LV_RESIDENCY_SPREAD;
+    in->no_pin = c->no_pin;
+    in->sizes = plan_sizes;
+    in->user = o;
+    const int rc = lv_plan_memory(&o->plan, in, err);
+    o->fits = rc >= 0;
+    return rc == LEVER_ELIMIT ? LEVER_OK : rc;
+}
+
+static int make_plan(lv_engine_setup *o, lever_error *err)
+{
+    size_t n;
+    lv_model_weight *w = lv_model_weights(o->target, &n);
+    lv_residency_item *items = lv_alloc_array(n, sizeof *items, 16);
+    if (!items) return lv_fail(err, LEVER_ENOMEM, 0, "memory plan");
+    lv_plan_input in = { 0 };
+    size_t n_items = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (w[i].bytes / w[i].rows > in.max_row_bytes) in.max_row_bytes = w[i].bytes / w[i].rows;
+        if (w[i].layer < 0) in.head_bytes = resident_bytes(w[i].bytes);
+        else items[n_items++] = (lv_residency_item){ .bytes = resident_bytes(w[i].bytes), .layer = w[i].layer };
+    }
+    /* One row of logits is enough while the head is resident; a streamed head is read once per cycle and
+     * multiplied with every row of the tree. */
+    o->logit_rows = 1;
+    int rc = run_plan(o, items, n_items, &in, err);
+    if (rc >= 0 && !(o->fits && o->plan.head_resident)) {
+        o->logit_rows = o->max_nodes;
+        rc = run_plan(o, items, n_items, &in, err);
+    }
+    for (size_t i = 0, k = 0; i < n; i++) w[i].resident = w[i].layer < 0 ? o->plan.head_resident : items[k++].pinned;
+    if (o->draft) {
+        lv_model_weight *dw = lv_model_weights(o->draft, &n);
+        for (size_t i = 0; i < n; i++) dw[i].resident = true;
+    }
+    lv_free(items);
+    return rc;
+}
+
+int lv_engine_setup_init(lv_engine_setup *o, const lever_config *c, lever_error *err)
+{
+    *o = (lv_engine_setup){ .max_nodes = 1 };
+    int rc = resolve_config(o, c, err);
+    if (rc >= 0) rc = lv_policy_open(&o->policy, o->config.policy, err);
+    if (rc >= 0) rc = open_target(o, err);
+    if (rc >= 0) rc = open_draft(o, err);
+    if (rc >= 0) {
+        o->max_nodes = lv_policy_max_nodes(o->policy);
+        rc = make_plan(o, err);
+    }
+    if (rc < 0) lv_engine_setup_fini(o);
+    return rc;
+}
+
+void lv_engine_setup_fini(lv_engine_setup *o)
+{
+    lv_policy_close(&o->policy);
+    lv_vocab_close(&o->vocab);
+    lv_model_close(&o->target);
+    lv_model_close(&o->draft);
+}
+
+void lv_engine_setup_export(const lv_engine_setup *o, lever_plan *out)
+{
+    const lv_plan *p = &o->plan;
+    *out = (lever_plan){ .limit_bytes = o->config.mem_bytes, .total_bytes = p->total_bytes,
+                         .needed_bytes = p->needed_bytes, .resident_bytes = p->resident_bytes,
+                         .streamed_bytes = p->streamed_bytes, .n_ctx = p->n_ctx, .max_rows = p->max_rows,
+                         .head_resident = p->head_resident, .fits = o->fits };
+    for (uint32_t i = 0; i < p->n_lines && i < sizeof out->lines / sizeof *out->lines; i++) {
+        memcpy(out->lines[i].label, p->lines[i].label, sizeof out->lines[i].label);
+        out->lines[i].bytes = p->lines[i].bytes;
+        out->n_lines = i + 1;
+    }
+}

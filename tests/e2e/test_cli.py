@@ -1,0 +1,291 @@
+#!/usr/bin/env python3
+"""The lever program as a black box: exit codes, messages, limits, interrupts. Standard library only.
+
+usage: test_cli.py LEVER MKMODEL WORK_DIR [unittest options]
+SPDX-License-Identifier: MIT
+"""
+import json
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+import unittest
+
+LEVER, MKMODEL, WORK = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
+MIB = 1 << 20
+OK, OTHER, USAGE, IO, FORMAT, UNSUP, LIMIT, CHECK, CANCEL = 0, 1, 2, 3, 4, 5, 6, 7, 130
+
+
+def lever(*args, stdin=None, env=None, **kw):
+    """Run the program; returns (exit code, stdout bytes, stderr text)."""
+    p = subprocess.run([LEVER, *map(str, args)], input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
+                       stdout=kw.pop("stdout", subprocess.PIPE), stderr=subprocess.PIPE, timeout=120,
+                       env={**os.environ, **(env or {})}, **kw)
+    return p.returncode, p.stdout, p.stderr.decode(errors="replace")
+
+
+def make(name, *args):
+    path = WORK / name
+    if not path.exists():
+        subprocess.run([MKMODEL, str(path), *map(str, args)], check=True)
+    return path
+
+
+class Cli(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        WORK.mkdir(parents=True, exist_ok=True)
+        cls.model = make("small.gguf", "--arch", "qwen3", "--type", "Q8_0", "--embd", 64, "--layers", 4, "--ff", 128,
+                         "--heads", 4, "--kv-heads", 2, "--head-dim", 32, "--vocab", 400)
+        cls.draft = WORK / "draft.gguf"
+        if not cls.draft.exists():
+            code, _, err = lever("quantize", cls.model, cls.draft, "Q4_0")
+            assert code == OK, err
+
+    def run_ok(self, *args, **kw):
+        code, out, err = lever("run", *args, **kw)
+        self.assertEqual(code, OK, err)
+        return out, err
+
+    # ---- what people do first
+
+    def test_help_and_version_need_no_model(self):
+        for args in (["--help"], ["help"], ["run", "--help"], ["inspect", "-h"], ["quantize", "--help"], ["--version"]):
+            code, out, err = lever(*args)
+            self.assertEqual((code, err), (OK, ""), args)
+            self.assertTrue(out.strip())
+            self.assertLessEqual(max(map(len, out.decode().splitlines())), 110)
+        self.assertEqual(lever()[0], USAGE)
+
+    def test_prompt_from_option_file_and_stdin_give_the_same_text(self):
+        common = ["-m", self.model, "-n", 12, "--temp", 0]
+        a, _ = self.run_ok(*common, "-p", "hello there")
+        (WORK / "prompt.txt").write_text("hello there")
+        b, _ = self.run_ok(*common, "-f", WORK / "prompt.txt")
+        c, _ = self.run_ok(*common, stdin=b"hello there")
+        self.assertEqual(a, b)
+        self.assertEqual(a, c)
+        self.assertTrue(a.startswith(b"hello there"))
+
+    def test_closing_block_tells_speed_flash_memory_and_check(self):
+        plan = self.plan("-c", 128, "--mem", "1")
+        _, err = self.run_ok("-m", self.model, "-md", self.draft, "-c", 128, "--mem", plan["needed_bytes"], "-p", "abc",
+                             "-n", 40, "--temp", 0, "--ignore-eos", "--check", 16)
+        for word in ("tokens/s", "tokens per sweep", "per token", "peak", "limit", "equal plain decoding"):
+            self.assertIn(word, err)
+
+    def test_json_is_one_object_with_text_tokens_and_statistics(self):
+        out, err = self.run_ok("-m", self.model, "-md", self.draft, "-p", "abc", "-n", 20, "--temp", 0, "--ignore-eos",
+                               "--json", "--check", 8)
+        r = json.loads(out)
+        self.assertTrue(r["text"].startswith("abc"))
+        self.assertEqual(len(r["tokens"]), 20)
+        self.assertEqual(r["stats"]["new_tokens"], 20)
+        self.assertEqual(r["check"]["equal"], 8)
+        self.assertEqual(err, "")
+
+    def test_same_seed_same_text_other_seed_other_text(self):
+        common = ["-m", self.model, "-p", "abc", "-n", 24, "--ignore-eos", "--top-k", 0, "--top-p", 1, "--min-p", 0]
+        texts = [self.run_ok(*common, "--seed", s)[0] for s in (1, 1, 2)]
+        self.assertEqual(texts[0], texts[1])
+        self.assertNotEqual(texts[0], texts[2])
+
+    # ---- bad input
+
+    def test_bad_options_are_named(self):
+        for args, word in ((["--frobnicate"], "--frobnicate"), (["-n", "many"], "many"), (["--mem", "3XB"], "3XB"),
+                           (["--temp", "nan"], "--temp"), (["-p"], "-p"), (["--temp", "-1"], "temperature"),
+                           (["--draft", "chain:0"], "chain"), (["--draft", "zigzag"], "zigzag"),
+                           (["--io", "carrier-pigeon"], "carrier-pigeon"), (["--isa", "mmx"], "mmx"),
+                           (["--top-p", "7"], "top"), (["--repeat-penalty", "0"], "penalty")):
+            code, out, err = lever("run", "-m", self.model, "-md", self.draft, *([] if "-p" in args else ["-p", "x"]), *args)
+            self.assertEqual(code, USAGE, (args, err))
+            self.assertIn(word, err)
+            self.assertEqual(out, b"" if "-p" in args or True else out)
+        self.assertEqual(lever("dance")[0], USAGE)
+
+    def test_missing_and_unreadable_files(self):
+        for args in (["run", "-m", WORK / "absent.gguf", "-p", "x"], ["inspect", WORK / "absent.gguf"],
+                     ["run", "-m", WORK, "-p", "x"], ["run", "-m", self.model, "-md", WORK / "absent.gguf", "-p", "x"],
+                     ["run", "-m", self.model, "-f", WORK / "absent.txt"],
+                     ["quantize", WORK / "absent.gguf", WORK / "o.gguf", "Q8_0"]):
+            code, out, err = lever(*args)
+            self.assertEqual(code, IO, (args, err))
+            self.assertEqual(out, b"")
+            self.assertRegex(err, "absent|work|directory")
+
+    def test_truncated_files_at_many_lengths(self):
+        data = self.model.read_bytes()
+        cut = WORK / "cut.gguf"
+        for n in [0, 3, 4, 8, 23, 24, 100, 1000, 5000, len(data) // 2, len(data) - 1]:
+            cut.write_bytes(data[:n])
+            code, out, err = lever("run", "-m", cut, "-p", "x")
+            self.assertIn(code, (FORMAT, IO), (n, err))
+            self.assertEqual(out, b"")
+            self.assertIn("cut.gguf", err)
+
+    def test_corrupted_headers_never_crash(self):
+        data = bytearray(self.model.read_bytes())
+        bad = WORK / "bad.gguf"
+        for at in list(range(0, 400, 7)) + [1000, 2000, 4000]:
+            for value in (0xff, 0x00, 0x80):
+                broken = bytearray(data)
+                broken[at] ^= value or 0x01
+                bad.write_bytes(broken)
+                code, _, err = lever("inspect", bad)
+                self.assertIn(code, (OK, IO, FORMAT, UNSUP, OTHER), (at, value, err))
+                self.assertNotIn("Sanitizer", err)
+
+    def test_wrong_magic_and_version_are_named(self):
+        data = bytearray(self.model.read_bytes())
+        bad = WORK / "magic.gguf"
+        bad.write_bytes(b"GGML" + data[4:])
+        code, _, err = lever("inspect", bad)
+        self.assertEqual(code, FORMAT)
+        self.assertRegex(err, "(?i)magic|GGUF")
+        bad.write_bytes(data[:4] + struct.pack("<I", 99) + data[8:])
+        code, _, err = lever("inspect", bad)
+        self.assertIn(code, (UNSUP, FORMAT))
+        self.assertIn("99", err)
+
+    def test_draft_with_other_vocabulary_is_refused(self):
+        other = make("other.gguf", "--arch", "llama", "--type", "Q8_0", "--embd", 64, "--layers", 1, "--ff", 64,
+                     "--heads", 2, "--kv-heads", 2, "--head-dim", 32, "--vocab", 300)
+        code, _, err = lever("run", "-m", self.model, "-md", other, "-p", "x")
+        self.assertEqual(code, USAGE, err)
+        self.assertRegex(err, "400|300")
+
+    def test_prompt_longer_than_the_context_is_refused(self):
+        code, _, err = lever("run", "-m", self.model, "-c", 32, "-p", "word " * 200)
+        self.assertEqual(code, LIMIT, err)
+        self.assertIn("32", err)
+
+    def test_invalid_utf8_prompt_is_continued(self):
+        out, _ = self.run_ok("-m", self.model, "-n", 4, "--temp", 0, stdin=b"\xff\xfe\x80 abc \xe2\x82")
+        self.assertTrue(out.startswith(b"\xff\xfe\x80 abc \xe2\x82"))
+
+    # ---- memory
+
+    def plan(self, *args, model=None):
+        code, out, err = lever("inspect", model or self.model, "--json", *args)
+        self.assertEqual(code, OK, err)
+        return json.loads(out)["plan"]
+
+    def test_limit_too_small_says_how_much_is_needed_and_that_works(self):
+        code, out, err = lever("run", "-m", self.model, "--mem", "100KiB", "-c", 64, "-p", "x")
+        self.assertEqual((code, out), (LIMIT, b""), err)
+        self.assertRegex(err, r"need")
+        needed = self.plan("--mem", "100KiB", "-c", 64)["needed_bytes"]
+        self.run_ok("-m", self.model, "--mem", needed, "-c", 64, "-p", "x", "-n", 3)
+        self.assertEqual(lever("run", "-m", self.model, "--mem", needed - 1, "-c", 64, "-p", "x")[0], LIMIT)
+
+    def peak_rss(self, *args):
+        """Peak resident set of a run, as the kernel saw it."""
+        pid = os.fork()
+        if pid == 0:
+            null = os.open(os.devnull, os.O_RDWR)
+            for fd in (0, 1, 2):
+                os.dup2(null, fd)
+            os.execv(LEVER, [LEVER, "run", *map(str, args)])
+        _, status, usage = os.wait4(pid, 0)
+        self.assertEqual(os.waitstatus_to_exitcode(status), OK)
+        return usage.ru_maxrss * 1024
+
+    @unittest.skipIf(os.environ.get("LEVER_SANITIZED"), "sanitizers use memory of their own")
+    def test_peak_memory_stays_in_the_limit_with_a_model_four_times_as_large(self):
+        big = make("big.gguf", "--arch", "llama", "--type", "Q8_0", "--embd", 1024, "--layers", 12, "--ff", 2816,
+                   "--heads", 16, "--kv-heads", 4, "--head-dim", 64, "--vocab", 2048)
+        size = big.stat().st_size
+        limit = size // 4
+        self.assertGreater(size, 100 * MIB)
+        for extra in ([], ["--io", "pool"], ["--no-pin"]):
+            peak = self.peak_rss("-m", big, "--mem", limit, "-c", 512, "-p", "a b c " * 60, "-n", 6, "--temp", 0, *extra)
+            self.assertLessEqual(peak, limit + 16 * MIB, extra)  # what the project promises at the least
+            self.assertLessEqual(peak, limit, extra)             # what it is built to do
+
+    # ---- things that break on the way
+
+    def test_failing_flash_gives_no_wrong_token(self):
+        needed = self.plan("--mem", "1", "-c", 128)["needed_bytes"]
+        common = ["-m", self.model, "--mem", needed, "-c", 128, "-p", "abc", "-n", 30, "--temp", 0, "--ignore-eos"]
+        good, _ = self.run_ok(*common)
+        for at in (0, 5, 40, 90):
+            code, out, err = lever("run", *common, "--io", "sim", env={"LEVER_SIM_FAIL_AT": str(at)})
+            self.assertEqual(code, IO, (at, err))
+            self.assertIn("small.gguf", err)
+            self.assertTrue(good.startswith(out.rstrip(b"\n")), (at, out))
+
+    def test_full_disk_on_output(self):
+        with open("/dev/full", "wb") as full:
+            code, _, err = lever("run", "-m", self.model, "-p", "x", "-n", 5, stdout=full)
+        self.assertEqual(code, IO, err)
+        self.assertIn("No space left", err)
+
+    def test_closed_reader_ends_the_run(self):
+        r, w = os.pipe()
+        os.close(r)
+        with os.fdopen(w, "wb") as closed:
+            code, _, err = lever("run", "-m", self.model, "-p", "x", "-n", 5, stdout=closed)
+        self.assertEqual(code, IO, err)
+
+    def test_quantize_on_a_full_disk_leaves_no_file(self):
+        small = WORK / "tiny_fs"
+        small.mkdir(exist_ok=True)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "lever-test", str(small)],
+                          stderr=subprocess.DEVNULL).returncode:
+            self.skipTest("mounting a small file system is not permitted here")
+        try:
+            code, _, err = lever("quantize", self.model, small / "o.gguf", "F16")
+            self.assertEqual(code, IO, err)
+            self.assertIn("No space left", err)
+            self.assertEqual(list(small.iterdir()), [])
+        finally:
+            subprocess.run(["umount", str(small)], check=True)
+
+    def test_quantize_refuses_bad_types_and_its_own_input(self):
+        self.assertEqual(lever("quantize", self.model, WORK / "o.gguf", "Q9_9")[0], USAGE)
+        copy = WORK / "self.gguf"
+        shutil.copy(self.model, copy)
+        before = copy.read_bytes()
+        self.assertEqual(lever("quantize", copy, copy, "Q4_0")[0], USAGE)
+        self.assertEqual(copy.read_bytes(), before)
+
+    def test_quantized_copies_run(self):
+        for kind in ("F32", "F16", "BF16", "Q8_0", "Q4_0"):
+            out = WORK / f"copy-{kind}.gguf"
+            code, _, err = lever("quantize", self.model, out, kind)
+            self.assertEqual(code, OK, err)
+            self.run_ok("-m", out, "-p", "abc", "-n", 4)
+            self.assertIn(kind, lever("inspect", out)[1].decode())
+
+    def test_ctrl_c_ends_with_the_text_so_far_and_statistics(self):
+        p = subprocess.Popen([LEVER, "run", "-m", str(self.model), "-c", "4096", "-n", "0", "-p", "abc", "--ignore-eos",
+                              "--isa", "ref", "-t", "1"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE)
+        got = p.stdout.read(8)  # it is decoding
+        p.send_signal(signal.SIGINT)
+        out, err = p.communicate(timeout=30)
+        self.assertEqual(p.returncode, CANCEL, err)
+        self.assertIn(b"tokens/s", err)
+        self.assertIn(b"cancel", err)
+        self.assertTrue((got + out).startswith(b"abc"))
+
+    def test_hostile_names_do_not_reach_the_terminal(self):
+        data = self.model.read_bytes()
+        evil = data.replace(b"general.name", b"general.\x1b[2J", 1)
+        if evil == data:
+            evil = data.replace(b"qwen3.block_count", b"qwen3.block\x1b[2Jx", 1)
+        path = WORK / "evil.gguf"
+        path.write_bytes(evil)
+        code, out, err = lever("inspect", path)
+        self.assertNotIn(b"\x1b", out)
+        self.assertNotIn("\x1b", err)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[4:]], verbosity=1)

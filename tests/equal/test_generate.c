@@ -1,0 +1,355 @@
+/* One model pair, one prompt: the text must be the same bytes with every policy, memory budget, thread
+ * count, instruction set, batch width, I/O backend; at temperature 0 and 0.8.
+ * usage: test_generate TARGET DRAFT PROMPT N_TOKENS. SPDX-License-Identifier: MIT */
+#include "support/check.h"
+
+#include "lever/lever.h"
+#include "os/cpu.h"
+
+static const char *target, *draft, *prompt;
+static uint32_t n_tokens;
+static uint64_t needed_bytes, all_bytes; /* smallest limit that works; limit that keeps everything resident */
+
+typedef struct outcome {
+    int32_t tokens[4096];
+    size_t  n;
+    char    text[65536];
+    size_t  text_bytes;
+    lever_stats stats;
+    lever_plan plan;
+} outcome;
+
+static bool collect(void *user, const lever_token_event *e)
+{
+    outcome *o = user;
+    if (o->text_bytes + e->text_bytes < sizeof o->text) {
+        memcpy(o->text + o->text_bytes, e->text, e->text_bytes);
+        o->text_bytes += e->text_bytes;
+    }
+    return true;
+}
+
+static lever_config base_config(void)
+{
+    lever_config c;
+    lever_config_init(&c);
+    c.model_path = target;
+    c.draft_path = draft;
+    c.n_ctx = 256;
+    c.n_threads = 1;
+    c.mem_bytes = all_bytes;
+    return c;
+}
+
+/* Generate with c into *o; false (and a failed check) on error. */
+static bool generate(const lever_config *c, float temperature, outcome *o)
+{
+    memset(o, 0, sizeof *o);
+    lever_error err = { 0 };
+    lever_engine *engine = NULL;
+    lever_session *session = NULL;
+    lever_sampling sampling;
+    lever_sampling_init(&sampling);
+    sampling.temperature = temperature;
+    sampling.seed = 7;
+    const lever_generate_params p = { .max_tokens = n_tokens, .ignore_end = true };
+    int rc = lever_plan_memory(c, &o->plan, &err);
+    if (rc >= 0) rc = lever_engine_open(&engine, c, &err);
+    if (rc >= 0) rc = lever_session_open(&session, engine, &sampling, &err);
+    if (rc >= 0) rc = lever_session_append_text(session, prompt, SIZE_MAX, 0, &err);
+    if (rc >= 0) rc = lever_session_generate(session, &p, collect, o, &o->stats, &err);
+    if (rc >= 0) {
+        const int32_t *t = lever_session_tokens(session, &o->n);
+        if (o->n > 4096) o->n = 4096;
+        memcpy(o->tokens, t, o->n * sizeof *t);
+    }
+    CHECK_OK(rc, &err);
+    lever_session_close(&session);
+    lever_engine_close(&engine);
+    return rc >= 0;
+}
+
+static outcome want[2]; /* plain decoding, resident, one thread, at temperatures[] */
+static const float temperatures[2] = { 0.0f, 0.8f };
+static outcome got;
+
+static void expect_same(const lever_config *c, const char *what)
+{
+    for (int i = 0; i < 2; i++) {
+        if (!generate(c, temperatures[i], &got)) {
+            fprintf(stderr, "  ... %s at temperature %.1f\n", what, (double)temperatures[i]);
+            continue;
+        }
+        const bool same = got.n == want[i].n && !memcmp(got.tokens, want[i].tokens, got.n * sizeof(int32_t)) &&
+                          got.text_bytes == want[i].text_bytes && !memcmp(got.text, want[i].text, got.text_bytes);
+        if (!same)
+            fprintf(stderr, "%s at temperature %.1f differs:\n  want %.200s\n  got  %.200s\n", what,
+                    (double)temperatures[i], want[i].text, got.text);
+        CHECK(same);
+    }
+}
+
+static void plain_decoding_is_the_reference(void)
+{
+    lever_config c = base_config();
+    c.policy = "none";
+    lever_plan plan;
+    lever_error err = { 0 };
+    c.mem_bytes = 8ull << 30;
+    CHECK_OK(lever_plan_memory(&c, &plan, &err), &err);
+    CHECK_EQ(plan.streamed_bytes, 0);
+    all_bytes = c.mem_bytes;
+    for (int i = 0; i < 2; i++) {
+        generate(&c, temperatures[i], &want[i]);
+        CHECK_EQ(want[i].stats.n_new_tokens, n_tokens);
+        CHECK(want[i].text_bytes > 0);
+        CHECK_EQ(want[i].stats.n_accepted, 0);
+    }
+    CHECK(memcmp(want[0].tokens, want[1].tokens, sizeof want[0].tokens)); /* temperature does something */
+}
+
+static void every_policy_gives_the_same_text(void)
+{
+    static const char *const policies[] = { "chain:1", "chain:4", "chain:8", "tree:4,2,1", "tree:1,1,3,1,1", "tree:8" };
+    uint32_t accepted = 0;
+    for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
+        lever_config c = base_config();
+        c.policy = policies[i];
+        expect_same(&c, policies[i]);
+        accepted += got.stats.n_accepted;
+        CHECK(got.stats.n_drafted > 0);
+    }
+    CHECK(accepted > 0); /* else nothing was tested */
+}
+
+static void streamed_equals_resident_at_three_budgets(void)
+{
+    lever_config c = base_config();
+    c.policy = "tree:4,2,1";
+    c.mem_bytes = 1;
+    lever_plan plan;
+    lever_error err = { 0 };
+    CHECK_OK(lever_plan_memory(&c, &plan, &err), &err);
+    CHECK(!plan.fits && plan.needed_bytes > 1);
+    needed_bytes = plan.needed_bytes;
+    c.mem_bytes = needed_bytes - 1;
+    CHECK_OK(lever_plan_memory(&c, &plan, &err), &err);
+    CHECK(!plan.fits);
+    c.mem_bytes = needed_bytes;
+    CHECK_OK(lever_plan_memory(&c, &plan, &err), &err);
+    CHECK(plan.fits && plan.streamed_bytes > 0 && plan.total_bytes <= c.mem_bytes);
+    const uint64_t least = plan.streamed_bytes;
+    uint64_t streamed_before = UINT64_MAX;
+    for (int i = 0; i < 3; i++) {
+        c.mem_bytes = needed_bytes + (uint64_t)i * (least / 3);
+        expect_same(&c, i == 0 ? "smallest budget" : i == 1 ? "middle budget" : "larger budget");
+        CHECK(got.plan.streamed_bytes > 0 && got.plan.streamed_bytes <= streamed_before);
+        CHECK(got.stats.bytes_read > 0);
+        streamed_before = got.plan.streamed_bytes;
+    }
+    CHECK(streamed_before < least);
+    c.mem_bytes = needed_bytes + least / 3;
+    c.pin_first_layers = true;
+    expect_same(&c, "whole first layers pinned");
+    c.pin_first_layers = false;
+    c.no_pin = true;
+    c.mem_bytes = all_bytes;
+    expect_same(&c, "nothing pinned");
+    CHECK(got.stats.bytes_read > 0);
+}
+
+static void every_backend_and_batch_width_gives_the_same_text(void)
+{
+    static const char *const backends[] = { "uring", "pool", "sim" };
+    for (size_t i = 0; i < 3; i++) {
+        lever_config c = base_config();
+        c.io_backend = backends[i];
+        c.mem_bytes = needed_bytes;
+        c.policy = "chain:4";
+        lever_engine *probe;
+        lever_error err = { 0 };
+        const int rc = lever_engine_open(&probe, &c, &err);
+        lever_engine_close(&probe);
+        if (rc == LEVER_EUNSUP) {
+            printf("     %s: %s\n", backends[i], err.msg);
+            continue;
+        }
+        expect_same(&c, backends[i]);
+    }
+    static const uint32_t widths[] = { 5, 7, 33, 64 };
+    for (size_t i = 0; i < 4; i++) {
+        lever_config c = base_config();
+        c.policy = "chain:4";
+        c.max_rows = widths[i];
+        expect_same(&c, "sweeps of few rows");
+    }
+}
+
+static void every_thread_count_and_isa_gives_the_same_text(void)
+{
+    for (uint32_t n = 2; n <= 3; n++) {
+        lever_config c = base_config();
+        c.n_threads = n;
+        expect_same(&c, "more threads");
+    }
+    static const char *const names[] = { "ref", "avx2", "avx512vnni", "neon", "dotprod", "i8mm" };
+    const unsigned have = lv_cpu_detect();
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const int flags = lv_cpu_flags_from_name(names[i]);
+        if (((unsigned)flags & have) != (unsigned)flags) {
+            printf("     %s: not on this machine\n", names[i]);
+            continue;
+        }
+        lever_config c = base_config();
+        c.isa = names[i];
+        c.policy = "tree:4,2,1";
+        expect_same(&c, names[i]);
+    }
+}
+
+static void text_can_be_continued_and_reset(void)
+{
+    lever_config c = base_config();
+    lever_error err = { 0 };
+    lever_engine *engine;
+    lever_session *session;
+    lever_sampling greedy;
+    lever_sampling_init(&greedy);
+    greedy.temperature = 0;
+    CHECK_OK(lever_engine_open(&engine, &c, &err), &err);
+    CHECK_OK(lever_session_open(&session, engine, &greedy, &err), &err);
+    for (int round = 0; round < 2; round++) { /* in pieces of odd size, with changing policies */
+        static const char *const policies[] = { "chain:3", "none", "tree:2,2", "chain:8" };
+        CHECK_OK(lever_session_append_text(session, prompt, SIZE_MAX, 0, &err), &err);
+        uint32_t left = n_tokens;
+        for (int i = 0; left; i++) {
+            const lever_generate_params p = { .max_tokens = left < 5 ? left : 5, .ignore_end = true, .policy = policies[i % 4] };
+            lever_stats st;
+            CHECK_OK(lever_session_generate(session, &p, NULL, NULL, &st, &err), &err);
+            if (!st.n_new_tokens) break;
+            left -= st.n_new_tokens;
+        }
+        size_t n;
+        const int32_t *t = lever_session_tokens(session, &n);
+        CHECK_EQ(n, want[0].n);
+        CHECK(n == want[0].n && !memcmp(t, want[0].tokens, n * sizeof *t));
+        CHECK_OK(lever_session_reset(session, NULL, &err), &err);
+    }
+    lever_session_close(&session);
+    lever_engine_close(&engine);
+}
+
+static bool stop_at_third(void *user, const lever_token_event *e)
+{
+    (void)e;
+    return ++*(int *)user < 3;
+}
+
+static bool cancel_at_fourth(void *user, const lever_token_event *e)
+{
+    struct { lever_session *s; int n; } *u = user;
+    (void)e;
+    if (++u->n == 4) lever_session_cancel(u->s);
+    return true;
+}
+
+static void stopping_and_cancelling_lose_nothing(void)
+{
+    lever_config c = base_config();
+    c.mem_bytes = needed_bytes;
+    c.policy = "tree:4,2,1";
+    lever_error err = { 0 };
+    lever_engine *engine;
+    struct { lever_session *s; int n; } u = { 0 };
+    lever_sampling greedy;
+    lever_sampling_init(&greedy);
+    greedy.temperature = 0;
+    CHECK_OK(lever_engine_open(&engine, &c, &err), &err);
+    CHECK_OK(lever_session_open(&u.s, engine, &greedy, &err), &err);
+    CHECK_OK(lever_session_append_text(u.s, prompt, SIZE_MAX, 0, &err), &err);
+    lever_stats st;
+    int n = 0;
+    lever_generate_params p = { .max_tokens = n_tokens, .ignore_end = true };
+    CHECK_OK(lever_session_generate(u.s, &p, stop_at_third, &n, &st, &err), &err);
+    CHECK_EQ(st.stop, LEVER_STOP_CALLBACK);
+    CHECK_EQ(st.n_new_tokens, 3);
+    p.max_tokens = n_tokens - 3;
+    CHECK_OK(lever_session_generate(u.s, &p, cancel_at_fourth, &u, &st, &err), &err);
+    CHECK_EQ(st.stop, LEVER_STOP_CANCEL);
+    CHECK(st.n_new_tokens >= 4 && st.n_new_tokens < n_tokens - 3);
+    p.max_tokens = n_tokens - 3 - st.n_new_tokens;
+    CHECK_OK(lever_session_generate(u.s, &p, NULL, NULL, &st, &err), &err);
+    size_t n_all;
+    const int32_t *t = lever_session_tokens(u.s, &n_all);
+    CHECK(n_all == want[0].n && !memcmp(t, want[0].tokens, n_all * sizeof *t));
+    lever_session_close(&u.s);
+    lever_engine_close(&engine);
+}
+
+static void context_end_is_a_clean_stop(void)
+{
+    for (int i = 0; i < 2; i++) {
+        lever_config c = base_config();
+        c.n_ctx = (uint32_t)want[0].n - 4;
+        c.policy = i ? "chain:8" : "none";
+        const uint32_t keep = n_tokens;
+        n_tokens = 4096;
+        if (generate(&c, 0, &got)) {
+            CHECK_EQ(got.stats.stop, LEVER_STOP_CONTEXT);
+            CHECK_EQ(got.n, c.n_ctx);
+            CHECK(!memcmp(got.tokens, want[0].tokens, got.n * sizeof(int32_t)));
+        }
+        n_tokens = keep;
+    }
+}
+
+static void failing_reads_never_give_a_wrong_token(void)
+{
+    for (long at = 0; at < 400; at = at * 2 + 1) {
+        lever_config c = base_config();
+        c.io_backend = "sim";
+        c.mem_bytes = needed_bytes;
+        c.policy = "chain:4";
+        c.sim_fail_at = at;
+        lever_error err = { 0 };
+        lever_engine *engine;
+        lever_session *session = NULL;
+        lever_sampling greedy;
+        lever_sampling_init(&greedy);
+        greedy.temperature = 0;
+        int rc = lever_engine_open(&engine, &c, &err);
+        if (rc >= 0) rc = lever_session_open(&session, engine, &greedy, &err);
+        if (rc >= 0) rc = lever_session_append_text(session, prompt, SIZE_MAX, 0, &err);
+        const lever_generate_params p = { .max_tokens = n_tokens, .ignore_end = true };
+        lever_stats st;
+        if (rc >= 0) rc = lever_session_generate(session, &p, NULL, NULL, &st, &err);
+        CHECK(rc == LEVER_EIO || (rc == LEVER_OK && at > 30));
+        if (rc < 0) CHECK(strstr(err.msg, target) != NULL);
+        if (session) { /* what was handed out before the failure is right */
+            size_t n;
+            const int32_t *t = lever_session_tokens(session, &n);
+            CHECK(n <= want[0].n && !memcmp(t, want[0].tokens, n * sizeof *t));
+        }
+        lever_session_close(&session);
+        lever_engine_close(&engine);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 5) return fprintf(stderr, "usage: test_generate TARGET DRAFT PROMPT N_TOKENS\n"), 2;
+    target = argv[1], draft = argv[2], prompt = argv[3], n_tokens = (uint32_t)atoi(argv[4]);
+    FILE *f = fopen(target, "rb");
+    if (!f) SKIP("the model file is not there (its maker was skipped)");
+    fclose(f);
+    RUN(plain_decoding_is_the_reference);
+    RUN(every_policy_gives_the_same_text);
+    RUN(streamed_equals_resident_at_three_budgets);
+    RUN(every_backend_and_batch_width_gives_the_same_text);
+    RUN(every_thread_count_and_isa_gives_the_same_text);
+    RUN(text_can_be_continued_and_reset);
+    RUN(stopping_and_cancelling_lose_nothing);
+    RUN(context_end_is_a_clean_stop);
+    RUN(failing_reads_never_give_a_wrong_token);
+    return check_done();
+}

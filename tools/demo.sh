@@ -1,0 +1,12 @@
+#!/bin/sh
+# The main job in one command: a target streamed from flash under a limit smaller than its file, a draft
+# in memory, the text as it comes, and the closing block. Arguments are passed on to `lever run`.
+# SPDX-License-Identifier: MIT
+set -eu
+cd "$(dirname "$0")/.."
+target=models/lever-demo-target.Q8_0.gguf
+size=$(wc -c <"$target")
+limit=8MiB
+printf 'demo: %s (%s bytes) under a hard limit of %s for the whole process\n\n' "$target" "$size" "$limit" >&2
+exec build/release/lever run --mem "$limit" -c 384 --draft "${LEVER_DEMO_DRAFT:-chain:6}" \
+    -p "Once upon a time, there was a little girl named Lily." -n 200 --temp 0 --check 48 "$@"
