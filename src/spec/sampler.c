@@ -164,9 +164,11 @@ static void select_best(cand *out, const float *x, size_t n, size_t k)
 
 /* ---- filters ---- */
 
+static bool top_k_on(const lv_sampler *s) { return s->p.top_k > 0 && s->p.top_k < s->n_vocab; }
+
 static bool filters_on(const lv_sampler *s)
 {
-    return (s->p.top_k > 0 && s->p.top_k < s->n_vocab) || s->p.top_p < 1.0f || s->p.min_p > 0.0f;
+    return top_k_on(s) || s->p.top_p < 1.0f || s->p.min_p > 0.0f;
 }
 
 /* top-k first: the rest works on sorted candidates. logits are used up. Returns the survivors. */
@@ -184,12 +186,11 @@ static size_t filter_sorted(lv_sampler *s, float *logits)
     return n;
 }
 
-/* No top-k: probabilities over the vocabulary; top-p takes from a heap as many as it needs. The
- * survivors end up at *first, in no useful order. */
+/* No top-k: s->probs holds the probabilities of the vocabulary; top-p takes from a heap as many as it
+ * needs. The survivors end up at *first, in no useful order. */
 static size_t filter_all(lv_sampler *s, const float *logits, const cand **first)
 {
     const size_t n_vocab = (size_t)s->n_vocab;
-    s->k->softmax(s->probs, logits, n_vocab);
     const float least = s->p.min_p * s->probs[s->k->argmax(logits, n_vocab)];
     size_t n = 0;
     for (size_t i = 0; i < n_vocab; i++)
@@ -205,12 +206,12 @@ static size_t filter_all(lv_sampler *s, const float *logits, const cand **first)
     return n - left;
 }
 
-/* The survivors of the filters, moved to s->cands [returned] with their perturbed scores. */
+/* The survivors of the filters, moved to s->cands [returned] with their perturbed scores. Without
+ * top-k, s->probs must be there. */
 static size_t filter_and_perturb(lv_sampler *s, float *logits, uint64_t pos)
 {
     const cand *first = s->cands;
-    const size_t n = s->p.top_k > 0 && s->p.top_k < s->n_vocab ? filter_sorted(s, logits)
-                                                              : filter_all(s, logits, &first);
+    const size_t n = top_k_on(s) ? filter_sorted(s, logits) : filter_all(s, logits, &first);
     for (size_t i = 0; i < n; i++) {
         float score;
         const cand c = first[i];
@@ -232,6 +233,7 @@ int32_t lv_sampler_pick(lv_sampler *s, float *logits, const lv_history *h)
         s->k->perturb(logits, logits, n_vocab, s->p.temperature, s->p.seed, pos, 0);
         return (int32_t)s->k->argmax(logits, n_vocab);
     }
+    if (!top_k_on(s)) s->k->softmax(s->probs, logits, n_vocab);
     const size_t n = filter_and_perturb(s, logits, pos);
     cand best = s->cands[0];
     for (size_t i = 1; i < n; i++)
