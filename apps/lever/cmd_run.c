@@ -80,6 +80,12 @@ static bool write_out(run *r, const char *text, size_t n)
     return false;
 }
 
+static int write_error(const run *r, lever_error *err)
+{
+    snprintf(err->msg, sizeof err->msg, "the text can not be written to standard output: %s", strerror(r->write_errno));
+    return LEVER_EIO;
+}
+
 static bool on_token(void *user, const lever_token_event *e) { return write_out(user, e->text, e->text_bytes); }
 
 /* Whole of a stream, at most cap bytes; NULL with a message when it can not be. */
@@ -149,7 +155,7 @@ static int append_prompt(run *r, lever_error *err)
         rc = LEVER_EINVAL;
     }
     r->report.n_prompt = n;
-    if (rc >= 0 && !r->args->no_prompt && !write_out(r, text, len)) rc = LEVER_EIO;
+    if (rc >= 0 && !r->args->no_prompt && !write_out(r, text, len)) rc = write_error(r, err);
     free(text);
     return rc;
 }
@@ -187,10 +193,7 @@ static int generate(run *r, lever_error *err)
     int rc = lever_session_generate(r->session, &p, on_token, r, &r->report.stats, err);
     if (!r->args->json && !r->write_errno) write_out(r, "\n", 1);
     if (rc < 0) return rc;
-    if (r->write_errno) {
-        snprintf(err->msg, sizeof err->msg, "the text can not be written to standard output: %s", strerror(r->write_errno));
-        return LEVER_EIO;
-    }
+    if (r->write_errno) return write_error(r, err);
     if (r->args->json) run_report_add_tokens(&r->report, r->session);
     return r->args->check && r->report.stats.stop != LEVER_STOP_CANCEL ? check_prefix(r, err) : LEVER_OK;
 }

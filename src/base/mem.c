@@ -86,20 +86,20 @@ char *lv_strdup_n(const char *s, size_t len)
     return copy;
 }
 
-static size_t map_bytes(size_t bytes) { return lv_round_up(bytes, bytes >= HUGE ? HUGE : PAGE); }
-
 void *lv_map(size_t bytes)
 {
     if (bytes == 0 || bytes > SIZE_MAX - 2 * HUGE || fault_due()) return NULL;
-    const size_t len = map_bytes(bytes), slack = bytes >= HUGE ? HUGE : 0;
+    const size_t len = lv_round_up(bytes, PAGE), slack = bytes >= HUGE ? HUGE : 0;
     char *p = mmap(NULL, len + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) return NULL;
-    if (slack) { /* keep the 2 MiB-aligned part, give the rest back */
+    if (slack) { /* keep the part that starts at a huge page, give the rest back */
         char *at = (char *)lv_round_up((uintptr_t)p, HUGE);
         if (at > p) munmap(p, (size_t)(at - p));
-        if (at + len < p + len + slack) munmap(at + len, (size_t)(p + slack - at));
+        if (at < p + slack) munmap(at + len, (size_t)(p + slack - at));
         p = at;
-        madvise(p, len, MADV_HUGEPAGE); /* only a hint: refused is as good */
+        /* Whole huge pages only: a last one would make up to 2 MiB resident that nobody asked for.
+         * A hint: refused is as good. */
+        madvise(p, len & ~(size_t)(HUGE - 1), MADV_HUGEPAGE);
     }
     atomic_fetch_add(&live, 1);
     return p;
@@ -109,7 +109,7 @@ void lv_unmap(void *p, size_t bytes)
 {
     if (!p) return;
     atomic_fetch_sub(&live, 1);
-    munmap(p, map_bytes(bytes));
+    munmap(p, lv_round_up(bytes, PAGE));
 }
 
 void lv_budget_init(lv_budget *b, size_t limit_bytes)

@@ -219,7 +219,10 @@ static void plan_streamed(const work *w, lv_plan *p)
     /* While the context is cut short, memory goes there before any weight stays. */
     uint64_t budget = w->stream_min;
     if (p->n_ctx == w->in->n_ctx_wanted) budget = choose_rows_streamed(w, p);
-    uint64_t stream = min_u64(stream_target(w, 0), budget), resident = 0;
+    /* The head comes before a long ring: only a resident one is projected on demand. */
+    const bool head_first = !w->in->no_pin && budget >= sat_add(w->in->head_bytes, max_u64(RING_LEAST, w->stream_min));
+    const uint64_t ring_most = head_first ? budget - w->in->head_bytes : budget;
+    uint64_t stream = min_u64(stream_target(w, 0), ring_most), resident = 0;
     for (int i = 0; i < RING_ROUNDS; i++) { /* what stays resident need not pass through the ring */
         resident = pin(w, p, budget - stream);
         const uint64_t target = stream_target(w, resident);
