@@ -19,7 +19,8 @@
  * pinned byte saves more than a prefetched one, because it is never read again. */
 #define RING_LEAST (16 * MIB)
 #define RING_MOST  (256 * MIB)
-#define EXTENT_LEAST (64 * KIB)
+/* Below 64 KiB reads are slow on every flash; the shorter ones only serve limits where nothing else fits. */
+#define EXTENT_LEAST (16 * KIB)
 #define EXTENT_MOST  (4 * MIB)
 enum { READS_IN_FLIGHT = 16, ROWS_SHARE = 8, RING_SHARE = 16, RING_ROUNDS = 16 };
 
@@ -29,6 +30,7 @@ enum { N_STEPS = sizeof row_steps / sizeof *row_steps };
 typedef struct work {
     const lv_plan_input *in;
     uint64_t limit, fixed, all;    /* all: bytes of every matrix, head included */
+    uint64_t largest;              /* matrix: no extent is longer */
     uint64_t stream_min;           /* smallest ring with its bookkeeping */
     uint32_t n_layers;
     uint32_t rows[N_STEPS + 1], n_rows; /* allowed chunks, ascending */
@@ -55,8 +57,8 @@ static uint64_t base_bytes(const work *w, uint32_t n_ctx, uint32_t rows)
 /* An extent is a run of whole rows of at most extent_bytes, or one longer row; at the worst offset. */
 static lv_extent worst_extent(const work *w, const lv_file *file, uint64_t extent_bytes)
 {
-    return (lv_extent){ .file = file, .off = w->in->align - 1,
-                        .len = (uint32_t)max_u64(extent_bytes, w->in->max_row_bytes) };
+    const uint64_t len = max_u64(min_u64(extent_bytes, w->largest), w->in->max_row_bytes);
+    return (lv_extent){ .file = file, .off = w->in->align - 1, .len = (uint32_t)len };
 }
 
 static uint64_t ring_min(const work *w, uint64_t extent_bytes)
@@ -270,10 +272,11 @@ static int check(const lv_plan_input *in, lever_error *err)
 static int prepare(work *w, const lv_plan_input *in, lever_error *err)
 {
     *w = (work){ .in = in, .limit = in->limit_bytes ? in->limit_bytes : UINT64_MAX, .all = in->head_bytes,
-                 .n_layers = 1 };
+                 .largest = in->head_bytes, .n_layers = 1 };
     for (size_t i = 0; i < in->n_fixed; i++) w->fixed = sat_add(w->fixed, in->fixed[i].bytes);
     for (size_t i = 0; i < in->n_items; i++) {
         w->all = sat_add(w->all, in->items[i].bytes);
+        w->largest = max_u64(w->largest, in->items[i].bytes);
         if ((uint32_t)in->items[i].layer >= w->n_layers) w->n_layers = (uint32_t)in->items[i].layer + 1;
     }
     if (w->all > UINT64_MAX / 4 || w->fixed > UINT64_MAX / 4)
