@@ -98,13 +98,14 @@ static uint64_t choose_extent(const work *w, uint64_t bytes)
     return least;
 }
 
+static uint64_t ring_least(const work *w) { return min_u64(RING_LEAST, w->all / RING_SHARE); }
+
 /* What the stream should have when resident bytes stay in memory; falls as resident grows. */
 static uint64_t stream_target(const work *w, uint64_t resident)
 {
     const uint64_t left = sat_sub(w->all, resident);
     const uint64_t two_layers = left / w->n_layers * 2;
-    const uint64_t least = min_u64(RING_LEAST, w->all / RING_SHARE);
-    const uint64_t want = min_u64(max_u64(two_layers, least), RING_MOST);
+    const uint64_t want = min_u64(max_u64(two_layers, ring_least(w)), RING_MOST);
     return max_u64(min_u64(want, 2 * left), w->stream_min);
 }
 
@@ -222,7 +223,8 @@ static void plan_streamed(const work *w, lv_plan *p)
     uint64_t budget = w->stream_min;
     if (p->n_ctx == w->in->n_ctx_wanted) budget = choose_rows_streamed(w, p);
     /* The head comes before a long ring: only a resident one is projected on demand. */
-    const bool head_first = !w->in->no_pin && budget >= sat_add(w->in->head_bytes, max_u64(RING_LEAST, w->stream_min));
+    const uint64_t short_ring = max_u64(ring_least(w), w->stream_min);
+    const bool head_first = !w->in->no_pin && budget >= sat_add(w->in->head_bytes, short_ring);
     const uint64_t ring_most = head_first ? budget - w->in->head_bytes : budget;
     uint64_t stream = min_u64(stream_target(w, 0), ring_most), resident = 0;
     for (int i = 0; i < RING_ROUNDS; i++) { /* what stays resident need not pass through the ring */

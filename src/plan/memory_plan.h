@@ -1,7 +1,8 @@
 /* The memory plan behind --mem: a pure function from sizes to a split of the limit (docs/memory.md).
  *
  * Who gets memory first: fixed parts (code, vocabulary, draft weights), KV cache, prefill rows within
- * an eighth of the rest, the ring of the weight stream, the output head, then layer matrices.
+ * an eighth of the rest, a short ring for the weight stream, the output head, a ring of two layers, then
+ * layer matrices.
  * Guarantees (tests/unit/test_memory_plan.c): total_bytes <= limit_bytes; planning with needed_bytes
  * as the limit succeeds; a larger limit never keeps fewer weight bytes resident.
  * Does not: look at the machine, allocate, or know a model. Threading: pure.

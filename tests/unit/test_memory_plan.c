@@ -157,10 +157,15 @@ static void memory_goes_in_the_budget_order(void)
     CHECK(p.ring_bytes > 16 * MIB); /* then the ring: not yet two layers' bytes */
     CHECK(!p.head_resident);
     CHECK_EQ(p.pinned_bytes, 0);
+    t.in.limit_bytes = needed_by(&t) + 110 * MIB;
+    CHECK_OK(lv_plan_memory(&p, &t.in, &e), &e);
+    check_plan(&t, &p);
+    CHECK(p.head_resident); /* then the head, before the ring has two layers' bytes */
+    CHECK(p.ring_bytes >= 16 * MIB && p.ring_bytes < 60 * MIB);
+    CHECK_EQ(p.pinned_bytes, 0);
     t.in.limit_bytes = needed_by(&t) + 260 * MIB;
     CHECK_OK(lv_plan_memory(&p, &t.in, &e), &e);
     check_plan(&t, &p);
-    CHECK(p.head_resident); /* then the head */
     CHECK(p.ring_bytes + p.ring_bytes / 16 >= 2 * p.streamed_bytes / 24);
     CHECK(p.pinned_bytes < 200 * MIB);
     t.in.limit_bytes = needed_by(&t) + 900 * MIB;
