@@ -10,7 +10,26 @@ void lv_kernels_init(lv_kernels *k, unsigned cpu_flags)
     *k = (lv_kernels){ .isa = "ref" };
     lv_kernels_add_matmul__ref(k);
     lv_kernels_add_vector__ref(k);
+#if defined(__x86_64__)
+    if (!(cpu_flags & LV_CPU_AVX2)) return;
+    k->isa = "avx2";
+    lv_kernels_add_matmul__avx2(k);
+    lv_kernels_add_vector__avx2(k);
+    if (!(cpu_flags & LV_CPU_AVX512VNNI)) return;
+    k->isa = "avx512vnni";
+    lv_kernels_add_matmul__avx512vnni(k);
+    lv_kernels_add_vector__avx512vnni(k);
+#elif defined(__aarch64__)
+    if (!(cpu_flags & LV_CPU_NEON)) return;
+    k->isa = "neon";
+    lv_kernels_add_matmul__neon(k);
+    lv_kernels_add_vector__neon(k);
+    if (!(cpu_flags & LV_CPU_DOTPROD)) return;
+    k->isa = "dotprod"; /* i8mm brings nothing yet: its 2x2 products need another weight layout */
+    lv_kernels_add_matmul__dotprod(k);
+#else
     (void)cpu_flags;
+#endif
 }
 
 int lv_type_act_kind(uint32_t type)

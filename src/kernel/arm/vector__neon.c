@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/kernel_isa.h"
+
+void lv_kernels_add_vector__neon(lv_kernels *k) { (void)k; }

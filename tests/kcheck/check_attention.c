@@ -1,0 +1,88 @@
+/* Attention of one head over committed prefix and tree path. SPDX-License-Identifier: MIT */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/f16.h"
+#include "kcheck/kcheck.h"
+
+enum { SLOTS = 140, MAX_DIM = 128, HEADS = 2 };
+
+/* [SLOTS][HEADS * dim] f16, ending at a guard page. */
+static uint16_t *cache(size_t dim)
+{
+    const size_t n = SLOTS * HEADS * dim;
+    uint16_t *c = kc_buf(n * 2);
+    for (size_t i = 0; i < n; i++) c[i] = lv_f32_to_f16(kc_rand() % 64 ? kc_randf(-2, 2) : 1e-6f);
+    return c;
+}
+
+static void attend(const lv_kernels *k, float *out, const float *q, const lv_attn_span *span, size_t dim)
+{
+    const size_t n = span->n_prefix + span->n_path;
+    float *scores = kc_buf64((n + 15) / 16 * 16 * sizeof *scores);
+    k->attention(out, q, span, dim, 0.125f, scores);
+}
+
+static void check(const kc_tables *k, size_t dim, size_t n_prefix, size_t n_path)
+{
+    char what[96];
+    uint16_t *kc = cache(dim), *vc = cache(dim);
+    float *q = kc_buf(dim * 4), *want = kc_buf(dim * 4), *got = kc_buf(dim * 4);
+    for (size_t i = 0; i < dim; i++) q[i] = kc_randf(-3, 3);
+    int32_t path[32];
+    for (size_t i = 0; i < n_path; i++) path[i] = (int32_t)(n_prefix + (i * 7 + 3) % (SLOTS - n_prefix));
+    lv_attn_span span = { .k = kc + dim, .v = vc + dim, .stride = HEADS * dim, .n_prefix = n_prefix, .path = path,
+                          .n_path = n_path }; /* the second head, so the last slot ends at the guard page */
+    attend(&k->ref, want, q, &span, dim);
+    attend(&k->test, got, q, &span, dim);
+    snprintf(what, sizeof what, "attention dim=%zu prefix=%zu path=%zu", dim, n_prefix, n_path);
+    kc_same(want, got, dim, what);
+    /* A path whose slots are copied behind the prefix is a longer prefix: the same bits. */
+    uint16_t *k2 = kc_buf(SLOTS * HEADS * dim * 2), *v2 = kc_buf(SLOTS * HEADS * dim * 2);
+    memcpy(k2, kc, SLOTS * HEADS * dim * 2);
+    memcpy(v2, vc, SLOTS * HEADS * dim * 2);
+    for (size_t i = 0; i < n_path; i++) {
+        memcpy(k2 + (n_prefix + i) * HEADS * dim, kc + (size_t)path[i] * HEADS * dim, HEADS * dim * 2);
+        memcpy(v2 + (n_prefix + i) * HEADS * dim, vc + (size_t)path[i] * HEADS * dim, HEADS * dim * 2);
+    }
+    const lv_attn_span flat = { .k = k2 + dim, .v = v2 + dim, .stride = HEADS * dim, .n_prefix = n_prefix + n_path };
+    attend(&k->test, got, q, &flat, dim);
+    kc_same(want, got, dim, "the same as one prefix");
+    kc_release();
+}
+
+/* Weights sum to one: the output lies between the smallest and largest value, and equal values come back. */
+static void check_meaning(const kc_tables *k)
+{
+    enum { DIM = 64 };
+    uint16_t *kc = cache(DIM), *vc = cache(DIM);
+    float q[DIM], out[DIM];
+    for (int i = 0; i < DIM; i++) q[i] = kc_randf(-3, 3);
+    for (size_t i = 0; i < SLOTS * HEADS * DIM; i++) vc[i] = lv_f32_to_f16((float)(i % DIM) - 30.0f);
+    const lv_attn_span span = { .k = kc, .v = vc, .stride = HEADS * DIM, .n_prefix = SLOTS };
+    attend(&k->test, out, q, &span, DIM);
+    for (int i = 0; i < DIM; i++)
+        if (!(fabsf(out[i] - ((float)i - 30.0f)) < 1e-4f)) kc_fail("equal values: out[%d] = %g", i, (double)out[i]);
+    kc_release();
+}
+
+void kc_check_attention(const kc_tables *k)
+{
+    static const size_t dims[] = { 4, 8, 16, 20, 32, 64, 80, 128 }, prefixes[] = { 0, 1, 2, 5, 15, 16, 17, 40, 100 },
+                        paths[] = { 0, 1, 2, 3, 7, 8, 20 };
+    for (size_t d = 0; d < 8; d++)
+        for (size_t i = 0; i < 9; i++)
+            for (size_t j = 0; j < 7; j++)
+                if (prefixes[i] + paths[j] > 0) check(k, dims[d], prefixes[i], paths[j]);
+    check_meaning(k);
+    if (!kc_benching()) return;
+    enum { N = 2048, DIM = 128, KV = 1024 };
+    uint16_t *kc = kc_buf((size_t)N * KV * 2), *vc = kc_buf((size_t)N * KV * 2);
+    for (size_t i = 0; i < (size_t)N * KV; i++) kc[i] = vc[i] = lv_f32_to_f16(kc_randf(-1, 1));
+    float q[DIM], out[DIM], *scores = kc_buf64(N * sizeof *scores);
+    for (int i = 0; i < DIM; i++) q[i] = kc_randf(-1, 1);
+    const lv_attn_span span = { .k = kc, .v = vc, .stride = KV, .n_prefix = N };
+    KC_BENCH("attention_2048x128", N * DIM * 4.0, N * DIM * 4.0, k->test.attention(out, q, &span, DIM, 0.088f, scores));
+    kc_release();
+}
