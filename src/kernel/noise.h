@@ -10,7 +10,7 @@
 #include "base/f16.h"
 
 /* e^x. Error <= 2 ulp; +inf above 88.73, 0 below -103.98 (subnormal results are rounded twice); NaN stays.
- * x = n ln 2 + r, |r| <= ln 2 / 2, n to nearest even; e^r by its series to r^6, scaled in two exact steps. */
+ * x = n ln 2 + r, |r| <= ln 2 / 2, n to nearest even; e^r by its series to r^7, scaled in two exact steps. */
 static inline float lv_expf(float x)
 {
     if (!(x < 89.0f)) return x != x ? x : INFINITY;
@@ -18,7 +18,8 @@ static inline float lv_expf(float x)
     const float n = fmaf(x, 0x1.715476p+0f, 12582912.0f) - 12582912.0f;
     float r = fmaf(n, -0x1.62e400p-1f, x);
     r = fmaf(n, -0x1.7f7d1cp-20f, r);
-    float p = 0x1.6c16c2p-10f;
+    float p = 0x1.a01a02p-13f;
+    p = fmaf(p, r, 0x1.6c16c2p-10f);
     p = fmaf(p, r, 0x1.111112p-7f);
     p = fmaf(p, r, 0x1.555556p-5f);
     p = fmaf(p, r, 0x1.555556p-3f);

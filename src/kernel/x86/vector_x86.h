@@ -38,7 +38,8 @@ INLINE v16 v_exp(v16 x)
     const v16 n = v_sub(v_fma(x, v_set1(0x1.715476p+0f), v_set1(12582912.0f)), v_set1(12582912.0f));
     v16 r = v_fma(n, v_set1(-0x1.62e400p-1f), x);
     r = v_fma(n, v_set1(-0x1.7f7d1cp-20f), r);
-    v16 p = v_set1(0x1.6c16c2p-10f);
+    v16 p = v_set1(0x1.a01a02p-13f);
+    p = v_fma(p, r, v_set1(0x1.6c16c2p-10f));
     p = v_fma(p, r, v_set1(0x1.111112p-7f));
     p = v_fma(p, r, v_set1(0x1.555556p-5f));
     p = v_fma(p, r, v_set1(0x1.555556p-3f));
