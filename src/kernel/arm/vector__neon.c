@@ -1,4 +1,95 @@
-/* SPDX-License-Identifier: MIT */
-#include "kernel/kernel_isa.h"
+/* Vector kernels on NEON: v16 is four registers. SPDX-License-Identifier: MIT */
+#include <arm_neon.h>
+#include <math.h>
 
-void lv_kernels_add_vector__neon(lv_kernels *k) { (void)k; }
+#include "base/f16.h"
+#include "kernel/kernel_isa.h"
+#include "kernel/noise.h"
+
+#define INLINE static inline __attribute__((always_inline))
+#define NAME(op) op##__neon
+
+typedef struct v16 {
+    float32x4_t q[4];
+} v16;
+
+#define EACH(expr)                    \
+    v16 r_;                           \
+    for (int j = 0; j < 4; j++) r_.q[j] = (expr); \
+    return r_
+
+INLINE v16 v_set1(float x) { EACH(vdupq_n_f32(x)); }
+INLINE v16 v_load(const float *p) { EACH(vld1q_f32(p + 4 * j)); }
+INLINE v16 v_add(v16 a, v16 b) { EACH(vaddq_f32(a.q[j], b.q[j])); }
+INLINE v16 v_sub(v16 a, v16 b) { EACH(vsubq_f32(a.q[j], b.q[j])); }
+INLINE v16 v_mul(v16 a, v16 b) { EACH(vmulq_f32(a.q[j], b.q[j])); }
+INLINE v16 v_div(v16 a, v16 b) { EACH(vdivq_f32(a.q[j], b.q[j])); }
+INLINE v16 v_neg(v16 a) { EACH(vnegq_f32(a.q[j])); }
+INLINE v16 v_fma(v16 a, v16 b, v16 c) { EACH(vfmaq_f32(c.q[j], a.q[j], b.q[j])); }
+/* b when either is NaN, as the x86 instruction: vmaxq would give NaN. */
+INLINE v16 v_max(v16 a, v16 b) { EACH(vbslq_f32(vcgtq_f32(a.q[j], b.q[j]), a.q[j], b.q[j])); }
+INLINE v16 v_load_f16(const uint16_t *p) { EACH(vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * j)))); }
+
+INLINE void v_store(float *p, v16 a)
+{
+    for (int j = 0; j < 4; j++) vst1q_f32(p + 4 * j, a.q[j]);
+}
+
+INLINE void v_store_f16(uint16_t *p, v16 a)
+{
+    for (int j = 0; j < 4; j++) vst1_u16(p + 4 * j, vreinterpret_u16_f16(vcvt_f16_f32(a.q[j])));
+}
+
+INLINE unsigned v_equal(v16 a, v16 b)
+{
+    static const uint32_t bits[4] = { 1, 2, 4, 8 };
+    unsigned mask = 0;
+    for (int j = 0; j < 4; j++)
+        mask |= vaddvq_u32(vandq_u32(vceqq_f32(a.q[j], b.q[j]), vld1q_u32(bits))) << 4 * j;
+    return mask;
+}
+
+INLINE float v_tree(v16 v)
+{
+    const float32x4_t a = vaddq_f32(vaddq_f32(v.q[0], v.q[2]), vaddq_f32(v.q[1], v.q[3])); /* 8, then 4 apart */
+    const float32x2_t b = vadd_f32(vget_low_f32(a), vget_high_f32(a));
+    return vget_lane_f32(b, 0) + vget_lane_f32(b, 1);
+}
+
+/* p * 2^n in two exact steps, as lv_expf. */
+INLINE float32x4_t exp_scale4(float32x4_t p, float32x4_t n)
+{
+    const int32x4_t e = vcvtq_s32_f32(n), half = vshrq_n_s32(e, 1), bias = vdupq_n_s32(127);
+    const int32x4_t s0 = vshlq_n_s32(vaddq_s32(half, bias), 23);
+    const int32x4_t s1 = vshlq_n_s32(vaddq_s32(vsubq_s32(e, half), bias), 23);
+    return vmulq_f32(vmulq_f32(p, vreinterpretq_f32_s32(s0)), vreinterpretq_f32_s32(s1));
+}
+
+INLINE float32x4_t exp_ends4(float32x4_t x, float32x4_t y)
+{
+    y = vbslq_f32(vcltq_f32(x, vdupq_n_f32(-104.0f)), vdupq_n_f32(0.0f), y);
+    y = vbslq_f32(vcgeq_f32(x, vdupq_n_f32(89.0f)), vdupq_n_f32(INFINITY), y);
+    return vbslq_f32(vceqq_f32(x, x), y, x);
+}
+
+INLINE v16 v_exp_scale(v16 p, v16 n) { EACH(exp_scale4(p.q[j], n.q[j])); }
+INLINE v16 v_exp_ends(v16 x, v16 y) { EACH(exp_ends4(x.q[j], y.q[j])); }
+
+/* 32 floats to their even and odd elements, and back. */
+INLINE void v_unzip(const float *p, v16 *even, v16 *odd)
+{
+    for (int j = 0; j < 4; j++) {
+        const float32x4x2_t t = vld2q_f32(p + 8 * j);
+        even->q[j] = t.val[0];
+        odd->q[j] = t.val[1];
+    }
+}
+
+INLINE void v_zip(float *p, v16 even, v16 odd)
+{
+    for (int j = 0; j < 4; j++) vst2q_f32(p + 8 * j, (float32x4x2_t){ { even.q[j], odd.q[j] } });
+}
+
+#include "kernel/vector_v16.h"
+
+void lv_kernels_add_vector__neon(lv_kernels *k) { add_vector_kernels(k); }

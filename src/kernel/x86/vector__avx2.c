@@ -105,6 +105,6 @@ INLINE void v_zip(float *p, v16 even, v16 odd)
     zip8(p + 16, even.h, odd.h);
 }
 
-#include "kernel/x86/vector_x86.h"
+#include "kernel/vector_v16.h"
 
 void lv_kernels_add_vector__avx2(lv_kernels *k) { add_vector_kernels(k); }

@@ -69,6 +69,6 @@ INLINE void v_zip(float *p, v16 even, v16 odd)
     v_store(p + 16, _mm512_permutex2var_ps(even, _mm512_add_epi32(i, _mm512_set1_epi32(8)), odd));
 }
 
-#include "kernel/x86/vector_x86.h"
+#include "kernel/vector_v16.h"
 
 void lv_kernels_add_vector__avx512vnni(lv_kernels *k) { add_vector_kernels(k); }

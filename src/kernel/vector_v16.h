@@ -1,5 +1,5 @@
-/* The vector kernels of x86, written once over a type of 16 floats: one register on AVX-512, two on AVX2. The
- * including file defines v16 and its operations, and NAME(op) for the tags of the functions. Tails run the scalar
+/* The vector kernels, written once over a type of 16 floats: one register on AVX-512, two on AVX2, four on NEON.
+ * The including file defines v16 and its operations, and NAME(op) for the tags of the functions. Tails run the scalar
  * steps of kernel/noise.h, which are the same bits. SPDX-License-Identifier: MIT */
 
 /* ---- 16-lane sums ---- */
