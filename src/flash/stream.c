@@ -202,6 +202,19 @@ static int wait_ready(lv_stream *s, place *p, lever_error *err)
     return rc;
 }
 
+/* A failed read gets a second chance, as soon as the queue has room for it. */
+static int read_again(lv_stream *s, place *p, lever_error *err)
+{
+    lv_io_read *again = &p->read;
+    int taken;
+    p->retried = true;
+    while ((taken = lv_io_submit(s->io, &again, 1)) == 0) LEVER_TRY(reap(s, 1, err));
+    if (taken < 0) return lv_fail(err, LEVER_EIO, 0, "'%s': reads can not be queued", p->read.file->path);
+    p->ready = false;
+    s->n_flight++;
+    return wait_ready(s, p, err);
+}
+
 static int check_read(lv_stream *s, place *p, lever_error *err)
 {
     const lv_extent *e = &s->extents[p->extent];
@@ -220,13 +233,7 @@ int lv_stream_next(lv_stream *s, const void **bytes, lever_error *err)
     if (s->n_held == s->n) return lv_fail(err, LEVER_EINVAL, 0, "the ring is full of extents that were not released");
     place *p = place_at(s, s->n_held);
     if (!p->ready) LEVER_TRY(wait_ready(s, p, err));
-    if (p->read.result < 0 && !p->retried) {
-        p->retried = true, p->ready = false;
-        lv_io_read *again = &p->read;
-        if (lv_io_submit(s->io, &again, 1) == 1) s->n_flight++;
-        else p->ready = true;
-        LEVER_TRY(wait_ready(s, p, err));
-    }
+    if (p->read.result < 0 && !p->retried) LEVER_TRY(read_again(s, p, err));
     if (!is_complete(s, p)) return check_read(s, p, err);
     *bytes = s->ring + p->at + (s->extents[p->extent].off - p->read.off);
     s->n_held++;
