@@ -235,6 +235,8 @@ int lv_stream_next(lv_stream *s, const void **bytes, lever_error *err)
     if (!p->ready) LEVER_TRY(wait_ready(s, p, err));
     if (p->read.result < 0 && !p->retried) LEVER_TRY(read_again(s, p, err));
     if (!is_complete(s, p)) return check_read(s, p, err);
+    /* Again at the end: nothing this sweep read came from a file that changed meanwhile. */
+    if (s->taken + 1 == s->n_extents) LEVER_TRY(lv_file_check(s->extents[0].file, err));
     *bytes = s->ring + p->at + (s->extents[p->extent].off - p->read.off);
     s->n_held++;
     s->taken = (s->taken + 1) % s->n_extents;
