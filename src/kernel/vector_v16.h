@@ -1,6 +1,16 @@
-/* The vector kernels, written once over a type of 16 floats: one register on AVX-512, two on AVX2, four on NEON.
- * The including file defines v16 and its operations, and NAME(op) for the tags of the functions. Tails run the scalar
- * steps of kernel/noise.h, which are the same bits. SPDX-License-Identifier: MIT */
+/* The vector kernels, written once over a type v16 of 16 floats: one register on AVX-512, two on AVX2, four on
+ * NEON. The 16 strided accumulators of the definitions are its lanes, so each statement repeats the reference
+ * operation by operation. The including file defines NAME(op), the tag of the functions, and
+ *   v_set1 v_load v_store v_load_f16 v_store_f16      memory of any alignment
+ *   v_add v_sub v_mul v_div v_neg v_fma(a, b, c)      a * b + c, rounded once
+ *   v_max(a, b)           a > b ? a : b               v_less(a, b, t, f)    a < b ? t : f
+ *   v_equal(a, b)         true where some lane of a equals that of b
+ *   v_tree(a)             sum of the lanes: i += i + 8, i + 4, i + 2, i + 1
+ *   v_exp_scale(p, n)     p * 2^n in two exact steps, n integral
+ *   v_split(x, &n)        lv_logf's m and n: x = m 2^n
+ *   v_unzip v_zip         32 floats from and to their even and odd elements
+ *   KEYS, VALUES          positions scored side by side, v16 of the value pass kept in registers
+ * Tails run the scalar steps of kernel/noise.h, which are the same bits. SPDX-License-Identifier: MIT */
 
 /* ---- 16-lane sums ---- */
 
@@ -46,7 +56,9 @@ INLINE v16 v_exp(v16 x)
     p = v_fma(p, r, v_set1(0.5f));
     p = v_fma(p, r, v_set1(1.0f));
     p = v_fma(p, r, v_set1(1.0f));
-    return v_exp_ends(x, v_exp_scale(p, n));
+    /* From 89 on and for NaN: x * inf is inf or NaN as x is. */
+    const v16 y = v_less(x, v_set1(89.0f), v_exp_scale(p, n), v_mul(x, v_set1(INFINITY)));
+    return v_less(x, v_set1(-104.0f), v_set1(0.0f), y);
 }
 
 static void NAME(silu_mul)(float *g, const float *u, size_t n)
@@ -117,17 +129,36 @@ INLINE const uint16_t *slot_at(const lv_attn_span *s, const uint16_t *base, size
     return base + (p < s->n_prefix ? p : (size_t)s->path[p - s->n_prefix]) * s->stride;
 }
 
-INLINE float dot_f16(const float *q, const uint16_t *k, size_t dim)
+/* Scores of `count` <= KEYS positions, whose chains of fma run side by side. */
+INLINE void score(size_t count, float *scores, const float *q, const lv_attn_span *span, size_t p, size_t dim, float scale)
 {
     const size_t whole = dim & ~(size_t)15;
-    v16 acc = v_set1(0.0f);
-    for (size_t i = 0; i < whole; i += 16) acc = v_fma(v_load(q + i), v_load_f16(k + i), acc);
-    if (whole < dim) {
-        float tail[16];
-        for (size_t i = whole; i < dim; i++) tail[i - whole] = lv_f16_to_f32(k[i]);
-        acc = dot_tail(acc, q + whole, tail, dim - whole);
+    const uint16_t *k[KEYS];
+    v16 acc[KEYS];
+    for (size_t j = 0; j < count; j++) k[j] = slot_at(span, span->k, p + j), acc[j] = v_set1(0.0f);
+    for (size_t i = 0; i < whole; i += 16) {
+        const v16 x = v_load(q + i);
+        for (size_t j = 0; j < count; j++) acc[j] = v_fma(x, v_load_f16(k[j] + i), acc[j]);
     }
-    return v_tree(acc);
+    for (size_t j = 0; whole < dim && j < count; j++) {
+        float tail[16];
+        for (size_t i = whole; i < dim; i++) tail[i - whole] = lv_f16_to_f32(k[j][i]);
+        acc[j] = dot_tail(acc[j], q + whole, tail, dim - whole);
+    }
+    for (size_t j = 0; j < count; j++) scores[p + j] = v_tree(acc[j]) * scale;
+}
+
+/* The largest of n values; NaN never wins; -inf when there is no other. */
+INLINE float largest(const float *x, size_t n)
+{
+    const size_t whole = n & ~(size_t)15;
+    float lanes[16], max = -INFINITY;
+    v16 m = v_set1(-INFINITY);
+    for (size_t i = 0; i < whole; i += 16) m = v_max(v_load(x + i), m); /* a NaN leaves m as it is */
+    v_store(lanes, m);
+    for (size_t l = 0; l < 16; l++) max = lanes[l] > max ? lanes[l] : max;
+    for (size_t i = whole; i < n; i++) max = x[i] > max ? x[i] : max;
+    return max;
 }
 
 /* x[i] = exp(x[i] - max), and the sum in 16 lanes by position. */
@@ -152,7 +183,7 @@ INLINE float exp_sum(float *y, const float *x, size_t n, float max)
 /* out[0 .. 16 * nv) of the weighted sum of values, positions ascending. */
 INLINE void weigh_values(size_t nv, float *out, const float *e, const lv_attn_span *span, size_t at, size_t n, float inv)
 {
-    v16 acc[4];
+    v16 acc[VALUES];
     for (size_t j = 0; j < nv; j++) acc[j] = v_set1(0.0f);
     for (size_t p = 0; p < n; p++) {
         const uint16_t *v = slot_at(span, span->v, p) + at;
@@ -166,18 +197,16 @@ static void NAME(attention)(float *out, const float *q, const lv_attn_span *span
                             float *scores)
 {
     const size_t n = span->n_prefix + span->n_path;
-    float max = -INFINITY;
-    for (size_t p = 0; p < n; p++) {
-        scores[p] = dot_f16(q, slot_at(span, span->k, p), head_dim) * scale;
-        if (scores[p] > max) max = scores[p];
-    }
-    const float inv = 1.0f / exp_sum(scores, scores, n, max);
-    size_t at = 0;
-    for (; at + 64 <= head_dim; at += 64) weigh_values(4, out, scores, span, at, n, inv);
+    size_t p = 0, at = 0;
+    for (; p + KEYS <= n; p += KEYS) score(KEYS, scores, q, span, p, head_dim, scale);
+    for (; p < n; p++) score(1, scores, q, span, p, head_dim, scale);
+    const float inv = 1.0f / exp_sum(scores, scores, n, largest(scores, n));
+    for (; at + 16 * VALUES <= head_dim; at += 16 * VALUES) weigh_values(VALUES, out, scores, span, at, n, inv);
     for (; at + 16 <= head_dim; at += 16) weigh_values(1, out, scores, span, at, n, inv);
     for (; at < head_dim; at++) {
         float acc = 0;
-        for (size_t p = 0; p < n; p++) acc = __builtin_fmaf(scores[p], lv_f16_to_f32(slot_at(span, span->v, p)[at]), acc);
+        for (p = 0; p < n; p++)
+            acc = __builtin_fmaf(scores[p], lv_f16_to_f32(slot_at(span, span->v, p)[at]), acc);
         out[at] = acc * inv;
     }
 }
@@ -186,31 +215,60 @@ static void NAME(attention)(float *out, const float *q, const lv_attn_span *span
 
 static size_t NAME(argmax)(const float *x, size_t n)
 {
-    const size_t whole = n & ~(size_t)15;
-    float lanes[16], max = -INFINITY;
-    v16 m = v_set1(-INFINITY);
-    for (size_t i = 0; i < whole; i += 16) m = v_max(v_load(x + i), m); /* a NaN leaves m as it is */
-    v_store(lanes, m);
-    for (size_t l = 0; l < 16; l++)
-        if (lanes[l] > max) max = lanes[l];
-    for (size_t i = whole; i < n; i++)
-        if (x[i] > max) max = x[i];
-    for (size_t i = 0; i < whole; i += 16) {
-        const unsigned hit = v_equal(v_load(x + i), v_set1(max));
-        if (hit) return i + (size_t)__builtin_ctz(hit);
-    }
-    for (size_t i = whole; i < n; i++)
+    const float max = largest(x, n);
+    size_t i = 0;
+    while (i + 16 <= n && !v_equal(v_load(x + i), v_set1(max))) i += 16;
+    for (; i < n; i++)
         if (x[i] == max) return i;
     return 0; /* all NaN */
 }
 
 static void NAME(softmax)(float *p, const float *x, size_t n)
 {
-    const float max = x[NAME(argmax)(x, n)];
-    const float inv = 1.0f / exp_sum(p, x, n, max);
+    const float inv = 1.0f / exp_sum(p, x, n, largest(x, n));
     size_t i = 0;
     for (; i + 16 <= n; i += 16) v_store(p + i, v_mul(v_load(p + i), v_set1(inv)));
     for (; i < n; i++) p[i] *= inv;
+}
+
+/* lv_logf lane by lane. */
+INLINE v16 v_log(v16 x)
+{
+    v16 n;
+    const v16 m = v_split(x, &n), f = v_sub(m, v_set1(1.0f));
+    const v16 s = v_div(f, v_add(m, v_set1(1.0f))), z = v_mul(s, s);
+    v16 p = v_set1(0x1.c71c72p-3f);
+    p = v_fma(p, z, v_set1(0x1.24924ap-2f));
+    p = v_fma(p, z, v_set1(0x1.99999ap-2f));
+    p = v_fma(p, z, v_set1(0x1.555556p-1f));
+    const v16 t = v_fma(v_neg(s), v_sub(f, v_mul(z, p)), f);
+    return v_fma(n, v_set1(0x1.62e400p-1f), v_fma(n, v_set1(0x1.7f7d1cp-20f), t));
+}
+
+/* lv_gumbel of 16 ids from id0 on. */
+INLINE v16 v_gumbel(uint64_t seed, uint64_t pos, uint32_t id0)
+{
+    float high[16], low[16];
+    for (uint32_t l = 0; l < 16; l++) {
+        const uint64_t bits = lv_noise_bits(seed, pos, id0 + l);
+        high[l] = (float)(int32_t)(bits >> 40);
+        low[l] = (float)(int32_t)(bits >> 16 & 0xffffffu);
+    }
+    const v16 u = v_fma(v_load(high), v_set1(0x1p-24f), v_fma(v_load(low), v_set1(0x1p-48f), v_set1(0x1p-49f)));
+    v16 p = v_fma(u, v_set1(0.2f), v_set1(0.25f));
+    p = v_fma(p, u, v_set1(0x1.555556p-2f));
+    p = v_fma(p, u, v_set1(0.5f));
+    p = v_fma(v_mul(p, u), u, u);
+    const v16 e = v_neg(v_log(v_max(v_sub(v_set1(1.0f), u), v_set1(0x1p-25f))));
+    return v_neg(v_log(v_less(u, v_set1(0x1p-6f), p, e)));
+}
+
+static void NAME(perturb)(float *y, const float *x, size_t n, float temp, uint64_t seed, uint64_t pos, uint32_t id0)
+{
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        v_store(y + i, v_add(v_div(v_load(x + i), v_set1(temp)), v_gumbel(seed, pos, id0 + (uint32_t)i)));
+    for (; i < n; i++) y[i] = x[i] / temp + lv_gumbel(seed, pos, id0 + (uint32_t)i);
 }
 
 INLINE void add_vector_kernels(lv_kernels *k)
@@ -224,4 +282,5 @@ INLINE void add_vector_kernels(lv_kernels *k)
     k->attention = NAME(attention);
     k->argmax = NAME(argmax);
     k->softmax = NAME(softmax);
+    k->perturb = NAME(perturb);
 }

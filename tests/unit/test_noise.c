@@ -123,6 +123,44 @@ static void noise_depends_on_seed_position_and_token(void)
     CHECK(fabs(xy / N) < 0.03);
 }
 
+/* argmax of logit + noise draws from the softmax, down to rare tokens. */
+static void noise_draws_from_the_softmax(void)
+{
+    static const double p[] = { 0.5, 0.3, 0.15, 0.04, 0.009, 0.001 };
+    enum { TOKENS = 6, DRAWS = 200000 };
+    int n[TOKENS] = { 0 };
+    for (uint64_t pos = 0; pos < DRAWS; pos++) {
+        int best = 0;
+        double top = -1e9;
+        for (int t = 0; t < TOKENS; t++) {
+            const double y = log(p[t]) + (double)lv_gumbel(99, pos, (uint32_t)t);
+            if (y > top) top = y, best = t;
+        }
+        n[best]++;
+    }
+    for (int t = 0; t < TOKENS; t++) CHECK(fabs(n[t] - DRAWS * p[t]) < 5 * sqrt(DRAWS * p[t]));
+}
+
+/* The best draws of a large vocabulary differ from each other and reach far enough. */
+static void the_best_draws_of_a_large_vocabulary_differ(void)
+{
+    enum { VOCAB = 150000 };
+    int ties = 0;
+    double mean_top = 0;
+    for (uint64_t pos = 0; pos < 20; pos++) {
+        float first = -1e9f, second = -1e9f;
+        for (uint32_t id = 0; id < VOCAB; id++) {
+            const float g = lv_gumbel(3, pos, id);
+            if (g > first) second = first, first = g;
+            else if (g > second) second = g;
+        }
+        ties += first == second;
+        mean_top += (double)first / 20;
+    }
+    CHECK_EQ(ties, 0);
+    CHECK(fabs(mean_top - (log(VOCAB) + 0.5772157)) < 1.5); /* standard error 0.29 */
+}
+
 int main(void)
 {
     RUN(exp_is_within_two_ulp);
@@ -131,5 +169,7 @@ int main(void)
     RUN(angles_match_libm);
     RUN(noise_has_the_gumbel_distribution);
     RUN(noise_depends_on_seed_position_and_token);
+    RUN(noise_draws_from_the_softmax);
+    RUN(the_best_draws_of_a_large_vocabulary_differ);
     return check_done();
 }

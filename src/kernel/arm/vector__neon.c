@@ -1,12 +1,14 @@
 /* Vector kernels on NEON: v16 is four registers. SPDX-License-Identifier: MIT */
 #include <arm_neon.h>
 #include <math.h>
+#include <stdbool.h>
 
 #include "base/f16.h"
 #include "kernel/kernel_isa.h"
 #include "kernel/noise.h"
 
 #define INLINE static inline __attribute__((always_inline))
+enum { KEYS = 4, VALUES = 4 };
 #define NAME(op) op##__neon
 
 typedef struct v16 {
@@ -40,14 +42,14 @@ INLINE void v_store_f16(uint16_t *p, v16 a)
     for (int j = 0; j < 4; j++) vst1_u16(p + 4 * j, vreinterpret_u16_f16(vcvt_f16_f32(a.q[j])));
 }
 
-INLINE unsigned v_equal(v16 a, v16 b)
+INLINE bool v_equal(v16 a, v16 b)
 {
-    static const uint32_t bits[4] = { 1, 2, 4, 8 };
-    unsigned mask = 0;
-    for (int j = 0; j < 4; j++)
-        mask |= vaddvq_u32(vandq_u32(vceqq_f32(a.q[j], b.q[j]), vld1q_u32(bits))) << 4 * j;
-    return mask;
+    uint32x4_t any = vdupq_n_u32(0);
+    for (int j = 0; j < 4; j++) any = vorrq_u32(any, vceqq_f32(a.q[j], b.q[j]));
+    return vmaxvq_u32(any) != 0;
 }
+
+INLINE v16 v_less(v16 a, v16 b, v16 t, v16 f) { EACH(vbslq_f32(vcltq_f32(a.q[j], b.q[j]), t.q[j], f.q[j])); }
 
 INLINE float v_tree(v16 v)
 {
@@ -65,15 +67,17 @@ INLINE float32x4_t exp_scale4(float32x4_t p, float32x4_t n)
     return vmulq_f32(vmulq_f32(p, vreinterpretq_f32_s32(s0)), vreinterpretq_f32_s32(s1));
 }
 
-INLINE float32x4_t exp_ends4(float32x4_t x, float32x4_t y)
+INLINE v16 v_exp_scale(v16 p, v16 n) { EACH(exp_scale4(p.q[j], n.q[j])); }
+
+INLINE float32x4_t split4(float32x4_t x, float32x4_t *n)
 {
-    y = vbslq_f32(vcltq_f32(x, vdupq_n_f32(-104.0f)), vdupq_n_f32(0.0f), y);
-    y = vbslq_f32(vcgeq_f32(x, vdupq_n_f32(89.0f)), vdupq_n_f32(INFINITY), y);
-    return vbslq_f32(vceqq_f32(x, x), y, x);
+    const int32x4_t u = vreinterpretq_s32_f32(x);
+    const int32x4_t e = vshrq_n_s32(vsubq_s32(u, vdupq_n_s32(0x3f3504f3)), 23);
+    *n = vcvtq_f32_s32(e);
+    return vreinterpretq_f32_s32(vsubq_s32(u, vshlq_n_s32(e, 23)));
 }
 
-INLINE v16 v_exp_scale(v16 p, v16 n) { EACH(exp_scale4(p.q[j], n.q[j])); }
-INLINE v16 v_exp_ends(v16 x, v16 y) { EACH(exp_ends4(x.q[j], y.q[j])); }
+INLINE v16 v_split(v16 x, v16 *n) { EACH(split4(x.q[j], &n->q[j])); }
 
 /* 32 floats to their even and odd elements, and back. */
 INLINE void v_unzip(const float *p, v16 *even, v16 *odd)

@@ -1,12 +1,14 @@
 /* Vector kernels on AVX2: v16 is two registers. SPDX-License-Identifier: MIT */
 #include <immintrin.h>
 #include <math.h>
+#include <stdbool.h>
 
 #include "base/f16.h"
 #include "kernel/kernel_isa.h"
 #include "kernel/noise.h"
 
 #define INLINE static inline __attribute__((always_inline))
+enum { KEYS = 4, VALUES = 4 };
 #define NAME(op) op##__avx2
 
 typedef struct v16 {
@@ -44,10 +46,20 @@ INLINE void v_store_f16(uint16_t *p, v16 a)
     _mm_storeu_si128((void *)(p + 8), _mm256_cvtps_ph(a.h, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
-INLINE unsigned v_equal(v16 a, v16 b)
+INLINE bool v_equal(v16 a, v16 b)
 {
-    return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(a.l, b.l, _CMP_EQ_OQ)) |
-           (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(a.h, b.h, _CMP_EQ_OQ)) << 8;
+    const __m256 l = _mm256_cmp_ps(a.l, b.l, _CMP_EQ_OQ), h = _mm256_cmp_ps(a.h, b.h, _CMP_EQ_OQ);
+    return _mm256_movemask_ps(_mm256_or_ps(l, h)) != 0;
+}
+
+INLINE __m256 less8(__m256 a, __m256 b, __m256 t, __m256 f)
+{
+    return _mm256_blendv_ps(f, t, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+}
+
+INLINE v16 v_less(v16 a, v16 b, v16 t, v16 f)
+{
+    return (v16){ less8(a.l, b.l, t.l, f.l), less8(a.h, b.h, t.h, f.h) };
 }
 
 INLINE float v_tree(v16 v)
@@ -67,15 +79,17 @@ INLINE __m256 exp_scale8(__m256 p, __m256 n)
     return _mm256_mul_ps(_mm256_mul_ps(p, _mm256_castsi256_ps(s0)), _mm256_castsi256_ps(s1));
 }
 
-INLINE __m256 exp_ends8(__m256 x, __m256 y)
+INLINE v16 v_exp_scale(v16 p, v16 n) { return (v16){ exp_scale8(p.l, n.l), exp_scale8(p.h, n.h) }; }
+
+INLINE __m256 split8(__m256 x, __m256 *n)
 {
-    y = _mm256_blendv_ps(y, _mm256_setzero_ps(), _mm256_cmp_ps(x, _mm256_set1_ps(-104.0f), _CMP_LT_OQ));
-    y = _mm256_blendv_ps(y, _mm256_set1_ps(INFINITY), _mm256_cmp_ps(x, _mm256_set1_ps(89.0f), _CMP_GE_OQ));
-    return _mm256_blendv_ps(y, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    const __m256i u = _mm256_castps_si256(x);
+    const __m256i e = _mm256_srai_epi32(_mm256_sub_epi32(u, _mm256_set1_epi32(0x3f3504f3)), 23);
+    *n = _mm256_cvtepi32_ps(e);
+    return _mm256_castsi256_ps(_mm256_sub_epi32(u, _mm256_slli_epi32(e, 23)));
 }
 
-INLINE v16 v_exp_scale(v16 p, v16 n) { return (v16){ exp_scale8(p.l, n.l), exp_scale8(p.h, n.h) }; }
-INLINE v16 v_exp_ends(v16 x, v16 y) { return (v16){ exp_ends8(x.l, y.l), exp_ends8(x.h, y.h) }; }
+INLINE v16 v_split(v16 x, v16 *n) { return (v16){ split8(x.l, &n->l), split8(x.h, &n->h) }; }
 
 /* 16 floats to their 8 even and 8 odd elements, and back. */
 INLINE void unzip8(const float *p, __m256 *even, __m256 *odd)

@@ -1,12 +1,14 @@
 /* Vector kernels on AVX-512: v16 is one register. SPDX-License-Identifier: MIT */
 #include <immintrin.h>
 #include <math.h>
+#include <stdbool.h>
 
 #include "base/f16.h"
 #include "kernel/kernel_isa.h"
 #include "kernel/noise.h"
 
 #define INLINE static inline __attribute__((always_inline))
+enum { KEYS = 8, VALUES = 8 };
 #define NAME(op) op##__avx512vnni
 
 typedef __m512 v16;
@@ -22,7 +24,12 @@ INLINE v16 v_fma(v16 a, v16 b, v16 c) { return _mm512_fmadd_ps(a, b, c); }
 INLINE v16 v_max(v16 a, v16 b) { return _mm512_max_ps(a, b); } /* b when either is NaN */
 INLINE v16 v_neg(v16 a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
 INLINE v16 v_load_f16(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)p)); }
-INLINE unsigned v_equal(v16 a, v16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+INLINE bool v_equal(v16 a, v16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ) != 0; }
+
+INLINE v16 v_less(v16 a, v16 b, v16 t, v16 f)
+{
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), f, t);
+}
 
 INLINE void v_store_f16(uint16_t *p, v16 a)
 {
@@ -37,20 +44,14 @@ INLINE float v_tree(v16 v)
     return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
 }
 
-/* p * 2^n in two exact steps, as lv_expf. */
-INLINE v16 v_exp_scale(v16 p, v16 n)
-{
-    const __m512i e = _mm512_cvttps_epi32(n), half = _mm512_srai_epi32(e, 1), bias = _mm512_set1_epi32(127);
-    const __m512i s0 = _mm512_slli_epi32(_mm512_add_epi32(half, bias), 23);
-    const __m512i s1 = _mm512_slli_epi32(_mm512_add_epi32(_mm512_sub_epi32(e, half), bias), 23);
-    return _mm512_mul_ps(_mm512_mul_ps(p, _mm512_castsi512_ps(s0)), _mm512_castsi512_ps(s1));
-}
+INLINE v16 v_exp_scale(v16 p, v16 n) { return _mm512_scalef_ps(p, n); } /* one rounding: what two steps give */
 
-INLINE v16 v_exp_ends(v16 x, v16 y)
+INLINE v16 v_split(v16 x, v16 *n)
 {
-    y = _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(x, _mm512_set1_ps(-104.0f), _CMP_LT_OQ), _mm512_setzero_ps());
-    y = _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(x, _mm512_set1_ps(89.0f), _CMP_GE_OQ), _mm512_set1_ps(INFINITY));
-    return _mm512_mask_mov_ps(y, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x);
+    const __m512i u = _mm512_castps_si512(x);
+    const __m512i e = _mm512_srai_epi32(_mm512_sub_epi32(u, _mm512_set1_epi32(0x3f3504f3)), 23);
+    *n = _mm512_cvtepi32_ps(e);
+    return _mm512_castsi512_ps(_mm512_sub_epi32(u, _mm512_slli_epi32(e, 23)));
 }
 
 /* 32 floats to their even and odd elements, and back. */
