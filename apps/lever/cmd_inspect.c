@@ -13,7 +13,8 @@ typedef struct inspect_args {
 
 static const option options[] = {
     { NULL, OPTION_FLAG, NULL, "output", 0 },
-    { "--tensors", OPTION_FLAG, NULL, "list every tensor, not only a summary", offsetof(inspect_args, tensors) },
+    { "--tensors", OPTION_FLAG, NULL, "list every tensor, not only a summary",
+      offsetof(inspect_args, tensors) },
     { "--json", OPTION_FLAG, NULL, "one JSON object on stdout", offsetof(inspect_args, json) },
     { "-h --help", OPTION_FLAG, NULL, "this page", offsetof(inspect_args, help) },
     MODEL_OPTIONS(inspect_args, model),
@@ -52,7 +53,8 @@ static void print_tensors(const lever_info *info, bool all)
         sums[k].n++;
         sums[k].bytes += t.bytes;
         if (!all) continue;
-        if (i == 0) printf("\n  %-32s %-7s %-22s %12s %14s\n", "tensor", "type", "rows x columns", "bytes", "offset");
+        if (i == 0)
+            printf("\n  %-32s %-7s %-22s %12s %14s\n", "tensor", "type", "rows x columns", "bytes", "offset");
         print_shape(shape, sizeof shape, &t);
         printf("  %-32s %-7s %-22s %12llu %14llu\n", t.name, t.type, shape, (unsigned long long)t.bytes,
                (unsigned long long)t.offset);
@@ -77,7 +79,8 @@ static void print_plan(const lever_plan *p)
                format_bytes(b, sizeof b, (double)p->resident_bytes),
                p->head_resident ? "" : "; the output head is streamed too");
     else
-        printf("this does not fit: at least %s are needed\n", format_bytes(a, sizeof a, (double)p->needed_bytes));
+        printf("this does not fit: at least %s are needed\n",
+               format_bytes(a, sizeof a, (double)p->needed_bytes));
 }
 
 static json_t *plan_json(const lever_plan *p)
@@ -88,9 +91,9 @@ static json_t *plan_json(const lever_plan *p)
                                                (json_int_t)p->lines[i].bytes));
     return json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:b, s:o}", "fits", p->fits, "limit_bytes",
                      (json_int_t)p->limit_bytes, "total_bytes", (json_int_t)p->total_bytes, "needed_bytes",
-                     (json_int_t)p->needed_bytes, "resident_bytes", (json_int_t)p->resident_bytes, "streamed_bytes",
-                     (json_int_t)p->streamed_bytes, "n_ctx", (int)p->n_ctx, "max_rows", (int)p->max_rows,
-                     "head_resident", p->head_resident, "lines", lines);
+                     (json_int_t)p->needed_bytes, "resident_bytes", (json_int_t)p->resident_bytes,
+                     "streamed_bytes", (json_int_t)p->streamed_bytes, "n_ctx", (int)p->n_ctx, "max_rows",
+                     (int)p->max_rows, "head_resident", p->head_resident, "lines", lines);
 }
 
 static int print_json(const lever_info *info, const lever_plan *plan)
@@ -105,16 +108,19 @@ static int print_json(const lever_info *info, const lever_plan *plan)
         lever_tensor t;
         lever_info_tensor(info, i, &t);
         json_t *dims = json_array();
-        for (uint32_t d = 0; d < t.n_dims; d++) json_array_append_new(dims, json_integer((json_int_t)t.dims[d]));
-        json_array_append_new(tensors, json_pack("{s:s, s:s, s:o, s:I, s:I}", "name", t.name, "type", t.type, "shape",
-                                                 dims, "offset", (json_int_t)t.offset, "bytes", (json_int_t)t.bytes));
+        for (uint32_t d = 0; d < t.n_dims; d++)
+            json_array_append_new(dims, json_integer((json_int_t)t.dims[d]));
+        json_array_append_new(tensors,
+                              json_pack("{s:s, s:s, s:o, s:I, s:I}", "name", t.name, "type", t.type, "shape",
+                                        dims, "offset", (json_int_t)t.offset, "bytes", (json_int_t)t.bytes));
     }
     json_object_set_new(root, "version", json_integer(lever_info_version(info)));
     json_object_set_new(root, "file_bytes", json_integer((json_int_t)lever_info_file_bytes(info)));
     json_object_set_new(root, "keys", keys);
     json_object_set_new(root, "tensors", tensors);
     if (plan) json_object_set_new(root, "plan", plan_json(plan));
-    const bool ok = json_dumpf(root, stdout, JSON_INDENT(1)) == 0 && putchar('\n') != EOF && fflush(stdout) == 0;
+    const bool ok =
+        json_dumpf(root, stdout, JSON_INDENT(1)) == 0 && putchar('\n') != EOF && fflush(stdout) == 0;
     json_decref(root);
     return ok ? EXIT_OK : EXIT_IO;
 }

@@ -4,7 +4,10 @@
 #include "app.h"
 #include "options.h"
 
-static void on_progress(void *user, uint64_t done, uint64_t total) { progress_show(user, "quantizing", done, total); }
+static void on_progress(void *user, uint64_t done, uint64_t total)
+{
+    progress_show(user, "quantizing", done, total);
+}
 
 int cmd_quantize(int argc, char **argv)
 {
@@ -15,7 +18,8 @@ int cmd_quantize(int argc, char **argv)
     if (options_parse(options, 1, &a, argc, argv, 2, arg, 3, &n)) return EXIT_USAGE;
     if (a.help) {
         puts("usage: lever quantize IN.gguf OUT.gguf TYPE\n\n"
-             "Writes a copy of IN with its matrices in TYPE: F32, F16, BF16, Q8_0 or Q4_0. Norms and biases stay\n"
+             "Writes a copy of IN with its matrices in TYPE: F32, F16, BF16, Q8_0 or Q4_0. Norms and biases "
+             "stay\n"
              "F32; keys and tokenizer are copied. OUT appears only when it is complete.");
         return EXIT_OK;
     }

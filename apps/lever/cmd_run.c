@@ -22,7 +22,8 @@ typedef struct run_args {
 
 static const option options[] = {
     { NULL, OPTION_FLAG, NULL, "text", 0 },
-    { "-p --prompt", OPTION_TEXT, "TEXT", "text to continue; default: standard input", offsetof(run_args, prompt) },
+    { "-p --prompt", OPTION_TEXT, "TEXT", "text to continue; default: standard input",
+      offsetof(run_args, prompt) },
     { "-f --file", OPTION_TEXT, "FILE", "read the prompt from a file", offsetof(run_args, file) },
     { "-n --n-predict", OPTION_U32, "N", "new tokens at most; default 128, 0 = until the context is full",
       offsetof(run_args, n_predict) },
@@ -34,7 +35,8 @@ static const option options[] = {
     { NULL, OPTION_FLAG, NULL, "sampling (the text depends on these and the seed, never on the draft)", 0 },
     { "--temp", OPTION_FLOAT, "T", "temperature; default 0.8, 0 = always the likeliest token",
       offsetof(run_args, sampling.temperature) },
-    { "--top-k", OPTION_I32, "N", "keep the N likeliest; default 40, 0 = off", offsetof(run_args, sampling.top_k) },
+    { "--top-k", OPTION_I32, "N", "keep the N likeliest; default 40, 0 = off",
+      offsetof(run_args, sampling.top_k) },
     { "--top-p", OPTION_FLOAT, "P", "keep the likeliest up to this sum; default 0.95, 1 = off",
       offsetof(run_args, sampling.top_p) },
     { "--min-p", OPTION_FLOAT, "P", "drop those below P times the likeliest; default 0.05, 0 = off",
@@ -43,11 +45,15 @@ static const option options[] = {
       offsetof(run_args, sampling.repeat_penalty) },
     { "--repeat-last-n", OPTION_I32, "N", "tokens looked back for that; default 64",
       offsetof(run_args, sampling.repeat_last_n) },
-    { "-s --seed", OPTION_U64, "N", "default 0; the same seed gives the same text", offsetof(run_args, sampling.seed) },
+    { "-s --seed", OPTION_U64, "N", "default 0; the same seed gives the same text",
+      offsetof(run_args, sampling.seed) },
     { NULL, OPTION_FLAG, NULL, "output", 0 },
-    { "--check", OPTION_U32, "N", "afterwards decode the first N new tokens again without a draft\n"
-      "and compare; exit code 7 if they differ", offsetof(run_args, check) },
-    { "--json", OPTION_FLAG, NULL, "one JSON object on stdout: text, tokens, statistics", offsetof(run_args, json) },
+    { "--check", OPTION_U32, "N",
+      "afterwards decode the first N new tokens again without a draft\n"
+      "and compare; exit code 7 if they differ",
+      offsetof(run_args, check) },
+    { "--json", OPTION_FLAG, NULL, "one JSON object on stdout: text, tokens, statistics",
+      offsetof(run_args, json) },
     { "-q --quiet", OPTION_FLAG, NULL, "no closing block", offsetof(run_args, quiet) },
     { "-h --help", OPTION_FLAG, NULL, "this page", offsetof(run_args, help) },
 };
@@ -82,11 +88,15 @@ static bool write_out(run *r, const char *text, size_t n)
 
 static int write_error(const run *r, lever_error *err)
 {
-    snprintf(err->msg, sizeof err->msg, "the text can not be written to standard output: %s", strerror(r->write_errno));
+    snprintf(err->msg, sizeof err->msg, "the text can not be written to standard output: %s",
+             strerror(r->write_errno));
     return LEVER_EIO;
 }
 
-static bool on_token(void *user, const lever_token_event *e) { return write_out(user, e->text, e->text_bytes); }
+static bool on_token(void *user, const lever_token_event *e)
+{
+    return write_out(user, e->text, e->text_bytes);
+}
 
 /* Whole of a stream, at most cap bytes; NULL with a message when it can not be. */
 static char *read_all(FILE *f, const char *name, size_t cap, size_t *len, lever_error *err)
@@ -105,7 +115,8 @@ static char *read_all(FILE *f, const char *name, size_t cap, size_t *len, lever_
             return text;
         }
         if (room >= cap) {
-            snprintf(err->msg, sizeof err->msg, "prompt '%s' is longer than the context can hold; use a longer -c", name);
+            snprintf(err->msg, sizeof err->msg,
+                     "prompt '%s' is longer than the context can hold; use a longer -c", name);
             err->code = LEVER_ELIMIT;
             break;
         }
@@ -113,7 +124,8 @@ static char *read_all(FILE *f, const char *name, size_t cap, size_t *len, lever_
         if (!more) free(text);
         text = more;
     }
-    if (!text) snprintf(err->msg, sizeof err->msg, "out of memory reading the prompt"), err->code = LEVER_ENOMEM;
+    if (!text)
+        snprintf(err->msg, sizeof err->msg, "out of memory reading the prompt"), err->code = LEVER_ENOMEM;
     free(text);
     return NULL;
 }
@@ -132,7 +144,8 @@ static int read_prompt(run *r, char **text, size_t *len, lever_error *err)
     }
     FILE *f = a->file ? fopen(a->file, "rb") : stdin;
     if (!f) {
-        snprintf(err->msg, sizeof err->msg, "prompt file '%s' can not be opened: %s", a->file, strerror(errno));
+        snprintf(err->msg, sizeof err->msg, "prompt file '%s' can not be opened: %s", a->file,
+                 strerror(errno));
         return LEVER_EIO;
     }
     if (!a->file && isatty(STDIN_FILENO)) fputs("lever: type the text to continue, then Ctrl-D\n", stderr);
@@ -147,7 +160,8 @@ static int append_prompt(run *r, lever_error *err)
     size_t len = 0;
     int rc = read_prompt(r, &text, &len, err);
     if (rc >= 0)
-        rc = lever_session_append_text(r->session, text, len, r->args->special ? LEVER_ENCODE_PARSE_SPECIAL : 0, err);
+        rc = lever_session_append_text(r->session, text, len,
+                                       r->args->special ? LEVER_ENCODE_PARSE_SPECIAL : 0, err);
     size_t n;
     lever_session_tokens(r->session, &n);
     if (rc >= 0 && n == 0) {
@@ -179,7 +193,8 @@ static int check_prefix(run *r, lever_error *err)
     if (rc >= 0) rc = lever_session_generate(r->session, &p, NULL, NULL, &c->stats, err);
     if (rc >= 0 && c->stats.stop != LEVER_STOP_CANCEL) {
         now = lever_session_tokens(r->session, &n_all);
-        while (c->n_equal < n && n_prompt + c->n_equal < n_all && was[n_prompt + c->n_equal] == now[n_prompt + c->n_equal])
+        while (c->n_equal < n && n_prompt + c->n_equal < n_all &&
+               was[n_prompt + c->n_equal] == now[n_prompt + c->n_equal])
             c->n_equal++;
         c->n_compared = n;
     }
@@ -198,7 +213,10 @@ static int generate(run *r, lever_error *err)
     return r->args->check && r->report.stats.stop != LEVER_STOP_CANCEL ? check_prefix(r, err) : LEVER_OK;
 }
 
-static void on_load(void *user, const char *what, uint64_t done, uint64_t total) { progress_show(user, what, done, total); }
+static void on_load(void *user, const char *what, uint64_t done, uint64_t total)
+{
+    progress_show(user, what, done, total);
+}
 
 static int open_all(run *r, progress *load, lever_error *err)
 {
@@ -222,9 +240,11 @@ int cmd_run(int argc, char **argv)
     lever_sampling_init(&a.sampling);
     const char *none[1];
     int n;
-    if (options_parse(options, sizeof options / sizeof *options, &a, argc, argv, 2, none, 0, &n)) return EXIT_USAGE;
+    if (options_parse(options, sizeof options / sizeof *options, &a, argc, argv, 2, none, 0, &n))
+        return EXIT_USAGE;
     if (a.help) {
-        puts("usage: lever run [options]\n\nContinues a text with a model that may be larger than the memory limit.");
+        puts("usage: lever run [options]\n\nContinues a text with a model that may be larger than the memory "
+             "limit.");
         options_help(options, sizeof options / sizeof *options);
         return EXIT_OK;
     }
@@ -249,7 +269,8 @@ int cmd_run(int argc, char **argv)
     const bool differs = r.report.check.n_equal != r.report.check.n_compared;
     if (code == EXIT_OK && differs) code = EXIT_CHECK;
     if (code == EXIT_OK && r.report.stats.stop == LEVER_STOP_CANCEL) code = EXIT_CANCEL;
-    if (a.json && r.engine && !run_report_json(&r.report, rc < 0 ? &err : NULL) && code == EXIT_OK) code = EXIT_IO;
+    if (a.json && r.engine && !run_report_json(&r.report, rc < 0 ? &err : NULL) && code == EXIT_OK)
+        code = EXIT_IO;
     if (!a.json && !a.quiet && r.report.stats.n_new_tokens) run_report_text(&r.report);
     if (rc < 0 && err.msg[0]) app_fail(rc, &err);
     run_report_fini(&r.report);

@@ -15,7 +15,8 @@ int model_args_config(model_args *a, lever_config *c)
             return EXIT_USAGE;
         }
         a->model = a->demo_model;
-        if (!a->draft_model && demo_model_path(a->demo_draft, sizeof a->demo_draft, "lever-demo-draft.Q8_0.gguf"))
+        if (!a->draft_model &&
+            demo_model_path(a->demo_draft, sizeof a->demo_draft, "lever-demo-draft.Q8_0.gguf"))
             a->draft_model = a->demo_draft;
     }
     c->model_path = a->model;

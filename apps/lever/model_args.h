@@ -15,29 +15,36 @@ typedef struct model_args {
 } model_args;
 
 /* Rows for the option table; `base` is the struct that holds `field`, a model_args. */
-#define MODEL_OPTIONS(base, field)                                                                            \
-    { NULL, OPTION_FLAG, NULL, "models", 0 },                                                                 \
-    { "-m --model", OPTION_TEXT, "FILE", "target model (GGUF); default: the demo pair",                      \
-      offsetof(base, field.model) },                                                                          \
-    { "-md --model-draft", OPTION_TEXT, "FILE", "draft model with the same tokenizer",                       \
-      offsetof(base, field.draft_model) },                                                                    \
-    { "--draft", OPTION_TEXT, "POLICY", "how the draft proposes: none, chain:K (K tokens in a row) or\n"     \
-      "tree:K1,K2,... (children per level); default chain:8", offsetof(base, field.policy) },                 \
-    { NULL, OPTION_FLAG, NULL, "resources", 0 },                                                              \
-    { "--mem", OPTION_BYTES, "SIZE", "hard memory limit, e.g. 3GiB; default: 3/4 of what is free",           \
-      offsetof(base, field.mem) },                                                                            \
-    { "-c --ctx-size", OPTION_U32, "N", "context in tokens; default: the model's, at most 4096",             \
-      offsetof(base, field.ctx) },                                                                            \
-    { "-t --threads", OPTION_U32, "N", "threads; default: every core", offsetof(base, field.threads) },       \
-    { "-b --batch-size", OPTION_U32, "N", "most rows of one sweep over the model; default: by memory",       \
-      offsetof(base, field.rows) },                                                                           \
-    { "--io", OPTION_TEXT, "NAME", "flash reads: auto, uring, pool (threads)", offsetof(base, field.io) },    \
-    { "--isa", OPTION_TEXT, "NAME", "use at most these instructions: ref, avx2, avx512vnni,\n"               \
-      "neon, dotprod, i8mm (the text is the same with all)", offsetof(base, field.isa) },                     \
-    { "--pin-first", OPTION_FLAG, NULL, "keep whole first layers in memory instead of an even share",        \
-      offsetof(base, field.pin_first) },                                                                      \
-    { "--no-pin", OPTION_FLAG, NULL, "keep no layer in memory: stream everything",                           \
-      offsetof(base, field.no_pin) }
+#define MODEL_OPTIONS(base, field)                                                                           \
+    { NULL, OPTION_FLAG, NULL, "models", 0 },                                                                \
+        { "-m --model", OPTION_TEXT, "FILE", "target model (GGUF); default: the demo pair",                  \
+          offsetof(base, field.model) },                                                                     \
+        { "-md --model-draft", OPTION_TEXT, "FILE", "draft model with the same tokenizer",                   \
+          offsetof(base, field.draft_model) },                                                               \
+        { "--draft", OPTION_TEXT, "POLICY",                                                                  \
+          "how the draft proposes: none, chain:K (K tokens in a row) or\n"                                   \
+          "tree:K1,K2,... (children per level); default chain:8",                                            \
+          offsetof(base, field.policy) },                                                                    \
+        { NULL, OPTION_FLAG, NULL, "resources", 0 },                                                         \
+        { "--mem", OPTION_BYTES, "SIZE", "hard memory limit, e.g. 3GiB; default: 3/4 of what is free",       \
+          offsetof(base, field.mem) },                                                                       \
+        { "-c --ctx-size", OPTION_U32, "N", "context in tokens; default: the model's, at most 4096",         \
+          offsetof(base, field.ctx) },                                                                       \
+        { "-t --threads", OPTION_U32, "N", "threads; default: every core", offsetof(base, field.threads) },  \
+        { "-b --batch-size", OPTION_U32, "N", "most rows of one sweep over the model; default: by memory",   \
+          offsetof(base, field.rows) },                                                                      \
+        { "--io", OPTION_TEXT, "NAME", "flash reads: auto, uring, pool (threads)",                           \
+          offsetof(base, field.io) },                                                                        \
+        { "--isa", OPTION_TEXT, "NAME",                                                                      \
+          "use at most these instructions: ref, avx2, avx512vnni,\n"                                         \
+          "neon, dotprod, i8mm (the text is the same with all)",                                             \
+          offsetof(base, field.isa) },                                                                       \
+        { "--pin-first", OPTION_FLAG, NULL, "keep whole first layers in memory instead of an even share",    \
+          offsetof(base, field.pin_first) },                                                                 \
+    {                                                                                                        \
+        "--no-pin", OPTION_FLAG, NULL, "keep no layer in memory: stream everything",                         \
+            offsetof(base, field.no_pin)                                                                     \
+    }
 
 void model_args_init(model_args *a);
 /* Fill c; without -m the demo pair. Returns 0, or an exit code after a message. */

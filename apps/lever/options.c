@@ -134,7 +134,8 @@ int options_parse(const option *options, size_t n_options, void *fields, int arg
         }
         if (o->kind != OPTION_FLAG && !value) value = argv[++i];
         if (!store(o, (char *)fields + o->offset, value)) {
-            fprintf(stderr, "lever: option '%.*s' needs %s, not '%s'\n", (int)len, a, expected(o->kind), value);
+            fprintf(stderr, "lever: option '%.*s' needs %s, not '%s'\n", (int)len, a, expected(o->kind),
+                    value);
             return 2;
         }
     }
@@ -175,7 +176,11 @@ char *format_bytes(char *buf, size_t cap, double bytes)
     static const char *const unit[] = { "B", "KiB", "MiB", "GiB", "TiB" };
     int u = 0;
     while (bytes >= 1000 && u < 4) bytes /= 1024, u++;
-    snprintf(buf, cap, u == 0 ? "%.0f %s" : bytes < 10 ? "%.2f %s" : bytes < 100 ? "%.1f %s" : "%.0f %s", bytes,
-             unit[u]);
+    snprintf(buf, cap,
+             u == 0        ? "%.0f %s"
+             : bytes < 10  ? "%.2f %s"
+             : bytes < 100 ? "%.1f %s"
+                           : "%.0f %s",
+             bytes, unit[u]);
     return buf;
 }

@@ -45,7 +45,10 @@ void run_report_fini(run_report *r)
 
 static double seconds(uint64_t ns) { return (double)ns * 1e-9; }
 static double ratio(double a, double b) { return b > 0 ? a / b : 0; }
-static double tokens_per_second(const lever_stats *s) { return ratio(s->n_decode_tokens, seconds(s->decode_ns)); }
+static double tokens_per_second(const lever_stats *s)
+{
+    return ratio(s->n_decode_tokens, seconds(s->decode_ns));
+}
 static double percent(uint64_t part, uint64_t all) { return 100 * ratio((double)part, (double)all); }
 
 static void print_check(const run_report *r)
@@ -67,15 +70,17 @@ void run_report_text(const run_report *r)
     const lever_stats *s = &r->stats;
     char a[32], b[32];
     const bool color = isatty(STDERR_FILENO);
-    fprintf(stderr, "\n%s%u new tokens%s, %zu in the prompt, stopped by %s\n", color ? "\033[1m" : "", s->n_new_tokens,
-            color ? "\033[0m" : "", r->n_prompt,
+    fprintf(stderr, "\n%s%u new tokens%s, %zu in the prompt, stopped by %s\n", color ? "\033[1m" : "",
+            s->n_new_tokens, color ? "\033[0m" : "", r->n_prompt,
             s->stop >= 0 ? stop_names[s->stop] : "an error");
-    fprintf(stderr, "  speed        %.1f tokens/s  (prompt and first tokens: %.2f s in %u sweeps)\n", tokens_per_second(s),
-            seconds(s->prefill_ns), s->n_prefill_sweeps);
+    fprintf(stderr, "  speed        %.1f tokens/s  (prompt and first tokens: %.2f s in %u sweeps)\n",
+            tokens_per_second(s), seconds(s->prefill_ns), s->n_prefill_sweeps);
     if (s->n_cycles)
-        fprintf(stderr, "  sweeps       %.2f tokens per sweep of %.1f rows; %.0f%% of %u drafted tokens accepted (%s)\n",
-                ratio(s->n_decode_tokens, s->n_cycles), ratio((double)s->n_rows, s->n_cycles),
-                percent(s->n_accepted, s->n_drafted), s->n_drafted, r->info.policy);
+        fprintf(
+            stderr,
+            "  sweeps       %.2f tokens per sweep of %.1f rows; %.0f%% of %u drafted tokens accepted (%s)\n",
+            ratio(s->n_decode_tokens, s->n_cycles), ratio((double)s->n_rows, s->n_cycles),
+            percent(s->n_accepted, s->n_drafted), s->n_drafted, r->info.policy);
     if (s->bytes_read)
         fprintf(stderr, "  flash        %s per token, %s per sweep (%s)\n",
                 format_bytes(a, sizeof a, ratio((double)s->bytes_read, s->n_decode_tokens)),
@@ -83,28 +88,32 @@ void run_report_text(const run_report *r)
     else if (s->n_cycles)
         fprintf(stderr, "  flash        nothing read: the whole model is resident\n");
     if (s->decode_ns)
-        fprintf(stderr, "  time         draft %.0f%%, verify %.0f%% (of that waiting for flash %.0f%%), project %.0f%%\n",
-                percent(s->draft_ns, s->decode_ns), percent(s->verify_ns, s->decode_ns),
-                percent(s->flash_wait_ns, s->verify_ns), percent(s->project_ns, s->decode_ns));
+        fprintf(
+            stderr,
+            "  time         draft %.0f%%, verify %.0f%% (of that waiting for flash %.0f%%), project %.0f%%\n",
+            percent(s->draft_ns, s->decode_ns), percent(s->verify_ns, s->decode_ns),
+            percent(s->flash_wait_ns, s->verify_ns), percent(s->project_ns, s->decode_ns));
     fprintf(stderr, "  memory       peak %s", format_bytes(a, sizeof a, (double)s->peak_rss_bytes));
-    fprintf(stderr, " of the limit of %s; the model has %s\n", format_bytes(a, sizeof a, (double)s->mem_limit_bytes),
+    fprintf(stderr, " of the limit of %s; the model has %s\n",
+            format_bytes(a, sizeof a, (double)s->mem_limit_bytes),
             format_bytes(b, sizeof b, (double)r->info.target_file_bytes));
     print_check(r);
 }
 
 static json_t *stats_json(const lever_stats *s)
 {
-    return json_pack("{s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:s}",
-                     "tokens_per_second", tokens_per_second(s), "tokens_per_sweep",
-                     ratio(s->n_decode_tokens, s->n_cycles), "prompt_tokens", (int)s->n_prompt_tokens, "new_tokens",
-                     (int)s->n_new_tokens, "prefill_sweeps", (int)s->n_prefill_sweeps, "decode_tokens",
-                     (int)s->n_decode_tokens, "cycles", (int)s->n_cycles, "rows", (json_int_t)s->n_rows, "drafted",
-                     (int)s->n_drafted, "accepted", (int)s->n_accepted, "prefill_s", seconds(s->prefill_ns),
-                     "decode_s", seconds(s->decode_ns), "draft_s", seconds(s->draft_ns), "verify_s",
-                     seconds(s->verify_ns), "project_s", seconds(s->project_ns), "flash_wait_s",
-                     seconds(s->flash_wait_ns), "flash_bytes", (json_int_t)s->bytes_read, "peak_rss_bytes",
-                     (json_int_t)s->peak_rss_bytes, "mem_limit_bytes", (json_int_t)s->mem_limit_bytes, "stop",
-                     s->stop >= 0 ? stop_names[s->stop] : "error");
+    return json_pack(
+        "{s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, "
+        "s:s}",
+        "tokens_per_second", tokens_per_second(s), "tokens_per_sweep", ratio(s->n_decode_tokens, s->n_cycles),
+        "prompt_tokens", (int)s->n_prompt_tokens, "new_tokens", (int)s->n_new_tokens, "prefill_sweeps",
+        (int)s->n_prefill_sweeps, "decode_tokens", (int)s->n_decode_tokens, "cycles", (int)s->n_cycles,
+        "rows", (json_int_t)s->n_rows, "drafted", (int)s->n_drafted, "accepted", (int)s->n_accepted,
+        "prefill_s", seconds(s->prefill_ns), "decode_s", seconds(s->decode_ns), "draft_s",
+        seconds(s->draft_ns), "verify_s", seconds(s->verify_ns), "project_s", seconds(s->project_ns),
+        "flash_wait_s", seconds(s->flash_wait_ns), "flash_bytes", (json_int_t)s->bytes_read, "peak_rss_bytes",
+        (json_int_t)s->peak_rss_bytes, "mem_limit_bytes", (json_int_t)s->mem_limit_bytes, "stop",
+        s->stop >= 0 ? stop_names[s->stop] : "error");
 }
 
 bool run_report_json(const run_report *r, const lever_error *err)
@@ -117,20 +126,22 @@ bool run_report_json(const run_report *r, const lever_error *err)
     json_object_set_new(root, "tokens", tokens);
     json_object_set_new(root, "stats", stats_json(&r->stats));
     json_object_set_new(root, "engine",
-        json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I}", "isa", r->info.isa, "io", r->info.io_backend,
-                  "policy", r->info.policy, "arch", r->info.arch, "threads", (int)r->info.n_threads, "n_ctx",
-                  (int)r->info.n_ctx, "model_bytes", (json_int_t)r->info.target_file_bytes, "resident_bytes",
-                  (json_int_t)r->info.target_resident_bytes, "streamed_bytes", (json_int_t)r->info.target_streamed_bytes,
-                  "planned_bytes", (json_int_t)r->info.planned_bytes));
+                        json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I}", "isa", r->info.isa,
+                                  "io", r->info.io_backend, "policy", r->info.policy, "arch", r->info.arch,
+                                  "threads", (int)r->info.n_threads, "n_ctx", (int)r->info.n_ctx,
+                                  "model_bytes", (json_int_t)r->info.target_file_bytes, "resident_bytes",
+                                  (json_int_t)r->info.target_resident_bytes, "streamed_bytes",
+                                  (json_int_t)r->info.target_streamed_bytes, "planned_bytes",
+                                  (json_int_t)r->info.planned_bytes));
     if (r->check.n_compared)
         json_object_set_new(root, "check",
-            json_pack("{s:i, s:i, s:o}", "compared", (int)r->check.n_compared, "equal", (int)r->check.n_equal, "plain",
-                      stats_json(&r->check.stats)));
+                            json_pack("{s:i, s:i, s:o}", "compared", (int)r->check.n_compared, "equal",
+                                      (int)r->check.n_equal, "plain", stats_json(&r->check.stats)));
     if (err)
         json_object_set_new(root, "error",
             json_pack("{s:s, s:s}", "code", lever_status_name(err->code), "message", err->msg));
-    const bool ok = json_dumpf(root, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) == 0 && putchar('\n') != EOF &&
-                    fflush(stdout) == 0;
+    const bool ok = json_dumpf(root, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) == 0 &&
+                    putchar('\n') != EOF && fflush(stdout) == 0;
     json_decref(root);
     return ok;
 }

@@ -39,16 +39,16 @@ LEVER_API const char *lever_version(void);
 typedef struct lever_config {
     const char *model_path;    /* target GGUF; required */
     const char *draft_path;    /* draft GGUF with the target's tokenizer; NULL = no speculation */
-    uint64_t    mem_bytes;     /* hard limit for the whole process; 0 = a safe share (3/4) of what is available */
+    uint64_t mem_bytes; /* hard limit for the whole process; 0 = a safe share (3/4) of what is available */
     uint32_t    n_ctx;         /* positions of context; 0 = the model's own, at most 4096 */
     uint32_t    n_threads;     /* 0 = every core this process may use */
-    const char *policy;        /* "none", "chain:K", "tree:K1,K2,..."; NULL = chain:8 with a draft, else none */
+    const char *policy; /* "none", "chain:K", "tree:K1,K2,..."; NULL = chain:8 with a draft, else none */
     const char *io_backend;    /* "auto", "uring", "pool", "sim"; NULL = auto */
-    const char *isa;           /* NULL = best; "ref", "avx2", "avx512vnni", "neon", ... forces at most this one */
+    const char *isa; /* NULL = best; "ref", "avx2", "avx512vnni", "neon", ... forces at most this one */
     bool        pin_first_layers; /* resident weights: whole first layers instead of spread evenly */
     bool        no_pin;        /* keep no layer resident: everything streams (baselines, tests) */
     uint32_t    max_rows;      /* rows of one sweep (prefill chunk); 0 = chosen by the memory plan */
-    long        sim_fail_at;   /* tests, io_backend "sim": this read (from 0) fails, and all later ones; -1 = none */
+    long sim_fail_at; /* tests, io_backend "sim": this read (from 0) fails, and all later ones; -1 = none */
     void      (*progress)(void *user, const char *what, uint64_t done, uint64_t total); /* nullable */
     void       *progress_user;
 } lever_config;
@@ -58,9 +58,9 @@ LEVER_API void lever_config_init(lever_config *c);
 typedef struct lever_engine lever_engine;
 
 /* Open files, plan memory, load what stays resident, start streaming.
- * LEVER_EINVAL (a setting), LEVER_EIO (file missing, unreadable, truncated), LEVER_EFORMAT, LEVER_EUNSUP (type,
- * architecture, tokenizer), LEVER_ELIMIT (limit too small: the text says how much is needed), LEVER_ENOMEM.
- * On failure *out is NULL. Returned: close with lever_engine_close, after its sessions. */
+ * LEVER_EINVAL (a setting), LEVER_EIO (file missing, unreadable, truncated), LEVER_EFORMAT, LEVER_EUNSUP
+ * (type, architecture, tokenizer), LEVER_ELIMIT (limit too small: the text says how much is needed),
+ * LEVER_ENOMEM. On failure *out is NULL. Returned: close with lever_engine_close, after its sessions. */
 LEVER_API int  lever_engine_open(lever_engine **out, const lever_config *c, lever_error *err);
 LEVER_API void lever_engine_close(lever_engine **engine);
 
@@ -93,7 +93,7 @@ typedef struct lever_sampling {
     float    min_p;          /* 0 = off */
     float    repeat_penalty; /* 1 = off */
     int32_t  repeat_last_n;  /* tokens looked back */
-    uint64_t seed;           /* with temperature > 0 the text is a function of model, prompt, settings and seed */
+    uint64_t seed; /* with temperature > 0 the text is a function of model, prompt, settings and seed */
 } lever_sampling;
 
 LEVER_API void lever_sampling_init(lever_sampling *s); /* 0.8, 40, 0.95, 0.05, 1, 64, seed 0 */
@@ -107,7 +107,8 @@ LEVER_API void lever_session_close(lever_session **session);
 /* Forget the text; sampling NULL keeps the settings. LEVER_OK, LEVER_EINVAL. */
 LEVER_API int  lever_session_reset(lever_session *session, const lever_sampling *sampling, lever_error *err);
 
-/* Append to the text without generating. LEVER_OK; LEVER_ELIMIT: context full; LEVER_EINVAL: token out of range. */
+/* Append to the text without generating. LEVER_OK; LEVER_ELIMIT: context full; LEVER_EINVAL: token out of
+ * range. */
 LEVER_API int lever_session_append(lever_session *session, const int32_t *tokens, size_t n, lever_error *err);
 LEVER_API int lever_session_append_text(lever_session *session, const char *text, size_t len, unsigned flags,
                                         lever_error *err);
@@ -130,7 +131,13 @@ typedef struct lever_generate_params {
     const char *policy;      /* NULL = the engine's; must not need more rows than the engine's policy */
 } lever_generate_params;
 
-enum lever_stop { LEVER_STOP_MAX_TOKENS, LEVER_STOP_END_TOKEN, LEVER_STOP_CONTEXT, LEVER_STOP_CALLBACK, LEVER_STOP_CANCEL };
+enum lever_stop {
+    LEVER_STOP_MAX_TOKENS,
+    LEVER_STOP_END_TOKEN,
+    LEVER_STOP_CONTEXT,
+    LEVER_STOP_CALLBACK,
+    LEVER_STOP_CANCEL
+};
 
 /* Prefill ends with the cycle that evaluates the last prompt tokens; that cycle proposes and verifies
  * a tree too, so the first tokens come with it. Everything marked [decode] counts only the cycles after it,
@@ -158,7 +165,8 @@ typedef bool (*lever_on_token)(void *user, const lever_token_event *event);
  * LEVER_OK (stats->stop says why it ended, LEVER_STOP_CANCEL after lever_session_cancel); LEVER_EINVAL;
  * LEVER_EIO, LEVER_ENOMEM: tokens already handed out are right, the session can be continued. */
 LEVER_API int lever_session_generate(lever_session *session, const lever_generate_params *params,
-                                     lever_on_token on_token, void *user, lever_stats *stats, lever_error *err);
+                                     lever_on_token on_token, void *user, lever_stats *stats,
+                                     lever_error *err);
 /* End the running or the next generate as soon as possible. Async-signal-safe. */
 LEVER_API void lever_session_cancel(lever_session *session);
 
@@ -173,7 +181,8 @@ LEVER_API uint64_t lever_info_file_bytes(const lever_info *info);
 LEVER_API size_t lever_info_n_keys(const lever_info *info);
 /* Key and value of entry i as text; arrays are shortened to their first elements. Both NUL-ended and cut
  * to the given sizes; control characters are escaped. Returns LEVER_OK or LEVER_EINVAL. */
-LEVER_API int  lever_info_key(const lever_info *info, size_t i, char *key, size_t key_cap, char *value, size_t value_cap);
+LEVER_API int lever_info_key(const lever_info *info, size_t i, char *key, size_t key_cap, char *value,
+                             size_t value_cap);
 
 typedef struct lever_tensor {
     char        name[128];

@@ -27,6 +27,17 @@ const char *lever_status_text(int code)
     }
 }
 
+/* ": <text>" behind the first n characters of the message, as much as fits. */
+static void append(lever_error *err, size_t n, const char *text)
+{
+    const size_t room = sizeof err->msg - 1 - n, len = strlen(text);
+    if (room < 3) return;
+    const size_t take = len < room - 2 ? len : room - 2;
+    memcpy(err->msg + n, ": ", 2);
+    memcpy(err->msg + n + 2, text, take);
+    err->msg[n + 2 + take] = '\0';
+}
+
 int lv_fail(lever_error *err, int code, int os_errno, const char *fmt, ...)
 {
     if (!err) return code;
@@ -36,8 +47,7 @@ int lv_fail(lever_error *err, int code, int os_errno, const char *fmt, ...)
     va_start(ap, fmt);
     const int n = vsnprintf(err->msg, sizeof err->msg, fmt, ap);
     va_end(ap);
-    if (os_errno && n >= 0 && (size_t)n < sizeof err->msg)
-        snprintf(err->msg + n, sizeof err->msg - (size_t)n, ": %s", strerror(os_errno));
+    if (os_errno && n >= 0 && (size_t)n < sizeof err->msg) append(err, (size_t)n, strerror(os_errno));
     return code;
 }
 
@@ -51,7 +61,6 @@ int lv_fail_prefix(lever_error *err, int code, const char *fmt, ...)
     va_start(ap, fmt);
     const int n = vsnprintf(err->msg, sizeof err->msg, fmt, ap);
     va_end(ap);
-    if (n >= 0 && (size_t)n < sizeof err->msg)
-        snprintf(err->msg + n, sizeof err->msg - (size_t)n, ": %s", old);
+    if (n >= 0 && (size_t)n < sizeof err->msg) append(err, (size_t)n, old);
     return err->code;
 }

@@ -67,10 +67,11 @@ int lever_engine_open(lever_engine **out, const lever_config *config, lever_erro
     LEVER_TRY(lv_engine_setup_init(&o, config, err));
     lever_engine *e = NULL;
     int rc = o.fits ? LEVER_OK
-                         : lv_fail(err, LEVER_ELIMIT, 0, "the memory limit of %llu bytes is too small: '%s' needs at "
-                                   "least %llu bytes with a context of %u; raise --mem or lower -c",
-                                   (unsigned long long)o.config.mem_bytes, config->model_path,
-                                   (unsigned long long)o.plan.needed_bytes, o.plan.n_ctx);
+                    : lv_fail(err, LEVER_ELIMIT, 0,
+                              "the memory limit of %llu bytes is too small: '%s' needs at "
+                              "least %llu bytes with a context of %u; raise --mem or lower -c",
+                              (unsigned long long)o.config.mem_bytes, config->model_path,
+                              (unsigned long long)o.plan.needed_bytes, o.plan.n_ctx);
     if (rc >= 0 && !(e = lv_alloc(sizeof *e, 64))) rc = lv_fail(err, LEVER_ENOMEM, 0, "engine");
     if (rc >= 0) {
         lv_engine_setup_export(&o, &e->plan);

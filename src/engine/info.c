@@ -147,7 +147,7 @@ int lever_quantize(const char *in, const char *out, const char *type,
 {
     const int id = lv_type_from_name(type);
     if (id < 0 || !lv_type_traits_get((uint32_t)id)->quantize)
-        return lv_fail(err, LEVER_EINVAL, 0, "weight type '%s' can not be written; choose F32, F16, BF16, Q8_0 or Q4_0",
-                       type);
+        return lv_fail(err, LEVER_EINVAL, 0,
+                       "weight type '%s' can not be written; choose F32, F16, BF16, Q8_0 or Q4_0", type);
     return lv_gguf_quantize(in, out, (uint32_t)id, NULL, progress, user, err);
 }

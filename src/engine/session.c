@@ -9,8 +9,13 @@ void lever_sampling_init(lever_sampling *s)
 {
     lv_sampler_params p;
     lv_sampler_params_init(&p);
-    *s = (lever_sampling){ .temperature = p.temperature, .top_k = p.top_k, .top_p = p.top_p, .min_p = p.min_p,
-                           .repeat_penalty = p.repeat_penalty, .repeat_last_n = p.repeat_last_n, .seed = p.seed };
+    *s = (lever_sampling){ .temperature = p.temperature,
+                           .top_k = p.top_k,
+                           .top_p = p.top_p,
+                           .min_p = p.min_p,
+                           .repeat_penalty = p.repeat_penalty,
+                           .repeat_last_n = p.repeat_last_n,
+                           .seed = p.seed };
 }
 
 static int open_sampler(lever_session *s, const lever_sampling *in, lever_error *err)
@@ -44,7 +49,8 @@ static int open_draft_run(lever_session *s, lever_error *err)
     d->slot_of = lv_alloc_array(e->max_nodes, sizeof *d->slot_of, 64);
     d->path = lv_alloc_array(e->max_nodes, sizeof *d->path, 64);
     d->rows = lv_alloc_array(e->plan.max_rows, sizeof *d->rows, 64);
-    d->logits = lv_alloc_array((size_t)d->logit_rows * (size_t)lv_vocab_n_tokens(e->vocab), sizeof(float), 64);
+    d->logits =
+        lv_alloc_array((size_t)d->logit_rows * (size_t)lv_vocab_n_tokens(e->vocab), sizeof(float), 64);
     if (!d->row_of || !d->slot_of || !d->path || !d->rows || !d->logits)
         return lv_fail(err, LEVER_ENOMEM, 0, "draft buffers of the session");
     return LEVER_OK;
@@ -63,14 +69,17 @@ static int open_buffers(lever_session *s, lever_error *err)
     s->accepted = lv_alloc_array(max_rows, sizeof *s->accepted, 64);
     s->path_nodes = lv_alloc_array((size_t)e->max_nodes + 1, sizeof *s->path_nodes, 64);
     s->project_rows = lv_alloc_array(e->max_nodes, sizeof *s->project_rows, 64);
-    s->logits = lv_alloc_array((size_t)s->logit_rows * (size_t)lv_vocab_n_tokens(e->vocab), sizeof(float), 64);
+    s->logits =
+        lv_alloc_array((size_t)s->logit_rows * (size_t)lv_vocab_n_tokens(e->vocab), sizeof(float), 64);
     s->text = lv_alloc(s->text_cap, 64);
-    if (!s->tokens || !s->rows || !s->accepted || !s->path_nodes || !s->project_rows || !s->logits || !s->text)
+    if (!s->tokens || !s->rows || !s->accepted || !s->path_nodes || !s->project_rows || !s->logits ||
+        !s->text)
         return lv_fail(err, LEVER_ENOMEM, 0, "buffers of the session");
     return e->draft ? open_draft_run(s, err) : LEVER_OK;
 }
 
-int lever_session_open(lever_session **out, lever_engine *engine, const lever_sampling *sampling, lever_error *err)
+int lever_session_open(lever_session **out, lever_engine *engine, const lever_sampling *sampling,
+                       lever_error *err)
 {
     *out = NULL;
     if (engine->has_session)
@@ -140,7 +149,8 @@ int lever_session_append(lever_session *s, const int32_t *tokens, size_t n, leve
     return LEVER_OK;
 }
 
-int lever_session_append_text(lever_session *s, const char *text, size_t len, unsigned flags, lever_error *err)
+int lever_session_append_text(lever_session *s, const char *text, size_t len, unsigned flags,
+                              lever_error *err)
 {
     const size_t room = s->n_ctx - s->n_tokens;
     if (s->n_tokens > 0) flags |= LEVER_ENCODE_NO_BOS;
@@ -176,7 +186,8 @@ static int start_run(generate_run *r, const lever_generate_params *p, lever_erro
 {
     lever_session *s = r->s;
     if (s->n_tokens == 0)
-        return lv_fail(err, LEVER_EINVAL, 0, "the text is empty: append at least one token before generating");
+        return lv_fail(err, LEVER_EINVAL, 0,
+                       "the text is empty: append at least one token before generating");
     /* The prompt is the start of the text, so its continuation keeps a leading space. */
     for (uint32_t i = 0; i < s->n_tokens && !s->detok.started; i++)
         s->detok.started = !lv_vocab_is_special(s->engine->vocab, s->tokens[i]);
@@ -187,8 +198,9 @@ static int start_run(generate_run *r, const lever_generate_params *p, lever_erro
     LEVER_TRY(lv_policy_open(&r->own_policy, p->policy, err));
     r->cycle.policy = r->own_policy;
     if (lv_policy_max_nodes(r->own_policy) > s->engine->max_nodes)
-        return lv_fail(err, LEVER_EINVAL, 0, "policy '%s' needs %u rows, but the engine was opened for %u ('%s')",
-                       p->policy, lv_policy_max_nodes(r->own_policy), s->engine->max_nodes,
+        return lv_fail(err, LEVER_EINVAL, 0,
+                       "policy '%s' needs %u rows, but the engine was opened for %u ('%s')", p->policy,
+                       lv_policy_max_nodes(r->own_policy), s->engine->max_nodes,
                        lv_policy_name(s->engine->policy));
     return LEVER_OK;
 }
@@ -266,7 +278,9 @@ int lever_session_generate(lever_session *s, const lever_generate_params *params
                            void *user, lever_stats *stats, lever_error *err)
 {
     lever_stats unused;
-    generate_run r = { .s = s, .st = stats ? stats : &unused, .cycle = { .on_token = on_token, .user = user } };
+    generate_run r = { .s = s,
+                       .st = stats ? stats : &unused,
+                       .cycle = { .on_token = on_token, .user = user } };
     *r.st = (lever_stats){ .mem_limit_bytes = s->engine->plan.limit_bytes };
 
     lever_error own;

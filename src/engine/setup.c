@@ -29,14 +29,16 @@ static int resolve_config(lv_engine_setup *o, const lever_config *c, lever_error
     if (!o->config.policy) o->config.policy = c->draft_path ? "chain:8" : "none";
     if (!o->config.mem_bytes) o->config.mem_bytes = lv_memory_available() / 4 * 3;
     if (c->n_threads > MAX_THREADS)
-        return lv_fail(err, LEVER_EINVAL, 0, "%u threads asked for; at most %d are supported", c->n_threads, MAX_THREADS);
+        return lv_fail(err, LEVER_EINVAL, 0, "%u threads asked for; at most %d are supported", c->n_threads,
+                       MAX_THREADS);
     o->cpu.n_threads = c->n_threads ? c->n_threads : lv_cpu_count();
     o->cpu.cpu_flags = lv_cpu_detect();
     if (!c->isa) return LEVER_OK;
     const int flags = lv_cpu_flags_from_name(c->isa);
     if (flags < 0)
         return lv_fail(err, LEVER_EINVAL, 0,
-                       "unknown instruction set '%s'; known: ref, avx2, avx512vnni, neon, dotprod, i8mm", c->isa);
+                       "unknown instruction set '%s'; known: ref, avx2, avx512vnni, neon, dotprod, i8mm",
+                       c->isa);
     o->cpu.cpu_flags &= (unsigned)flags;
     return LEVER_OK;
 }
@@ -52,7 +54,8 @@ static int open_target(lv_engine_setup *o, lever_error *err)
     lv_model_drop_metadata(o->target);
     const lv_hparams *h = lv_model_hparams(o->target);
     if ((int64_t)lv_vocab_n_tokens(o->vocab) != (int64_t)h->n_vocab)
-        return lv_fail(err, LEVER_EFORMAT, 0, "'%s': the tokenizer has %d tokens, but the embedding has %u rows",
+        return lv_fail(err, LEVER_EFORMAT, 0,
+                       "'%s': the tokenizer has %d tokens, but the embedding has %u rows",
                        o->config.model_path, lv_vocab_n_tokens(o->vocab), h->n_vocab);
     o->cpu.max_k = lv_model_max_k(o->target);
     return LEVER_OK;
@@ -76,7 +79,8 @@ static int open_draft(lv_engine_setup *o, lever_error *err)
                      lv_model_hparams(o->draft)->n_vocab, lv_model_hparams(o->target)->n_vocab);
     lv_vocab_close(&vocab);
     if (rc < 0)
-        return lv_fail_prefix(err, rc, "draft '%s' does not fit target '%s'", o->config.draft_path, o->config.model_path);
+        return lv_fail_prefix(err, rc, "draft '%s' does not fit target '%s'", o->config.draft_path,
+                              o->config.model_path);
     if (lv_model_max_k(o->draft) > o->cpu.max_k) o->cpu.max_k = lv_model_max_k(o->draft);
     return LEVER_OK;
 }
@@ -96,7 +100,8 @@ static void plan_sizes(void *user, uint32_t n_ctx, uint32_t max_rows, lv_plan_si
         .activation_bytes = lv_model_activation_bytes(o->target, max_rows) + o->logit_rows * logits +
                             n_ctx * sizeof(int32_t) + max_rows * (2 * sizeof(lv_row) + sizeof(int32_t)) +
                             o->max_nodes * (sizeof(lv_tree_node) + 5 * sizeof(int32_t)) +
-                            lv_sampler_memory_bytes(lv_vocab_n_tokens(o->vocab)) + lv_detok_max_bytes(o->vocab),
+                            lv_sampler_memory_bytes(lv_vocab_n_tokens(o->vocab)) +
+                            lv_detok_max_bytes(o->vocab),
         .scratch_bytes = lv_cpu_memory_bytes(&cpu),
     };
     if (!o->draft) return;
@@ -117,7 +122,8 @@ static size_t fixed_lines(const lv_engine_setup *o, lv_plan_line *lines)
 {
     size_t n = 0;
     add_line(lines, &n, "program and libraries", BASE_BYTES);
-    add_line(lines, &n, "thread stacks and I/O requests", (uint64_t)o->cpu.n_threads * STACK_BYTES + IO_BYTES);
+    add_line(lines, &n, "thread stacks and I/O requests",
+             (uint64_t)o->cpu.n_threads * STACK_BYTES + IO_BYTES);
     add_line(lines, &n, "vocabulary", lv_vocab_memory_bytes(o->vocab));
     add_line(lines, &n, "target norms and biases", lv_model_fixed_bytes(o->target));
     if (!o->draft) return n;
@@ -130,7 +136,8 @@ static size_t fixed_lines(const lv_engine_setup *o, lv_plan_line *lines)
 }
 
 /* Plan with o->logit_rows; marks .pinned in items. */
-static int run_plan(lv_engine_setup *o, lv_residency_item *items, size_t n_items, lv_plan_input *in, lever_error *err)
+static int run_plan(lv_engine_setup *o, lv_residency_item *items, size_t n_items, lv_plan_input *in,
+                    lever_error *err)
 {
     const lever_config *c = &o->config;
     const lv_hparams *h = lv_model_hparams(o->target);
@@ -143,7 +150,9 @@ static int run_plan(lv_engine_setup *o, lv_residency_item *items, size_t n_items
     in->align = 4096;
     in->extent_cost_bytes = EXTENT_COST_BYTES;
     in->n_ctx_wanted = c->n_ctx;
-    if (!c->n_ctx) in->n_ctx_wanted = h->n_ctx_train && h->n_ctx_train < LV_CONTEXT_DEFAULT ? h->n_ctx_train : LV_CONTEXT_DEFAULT;
+    if (!c->n_ctx)
+        in->n_ctx_wanted =
+            h->n_ctx_train && h->n_ctx_train < LV_CONTEXT_DEFAULT ? h->n_ctx_train : LV_CONTEXT_DEFAULT;
     in->n_ctx_min = c->n_ctx || in->n_ctx_wanted < CONTEXT_LEAST ? in->n_ctx_wanted : CONTEXT_LEAST;
     in->tree_rows = o->max_nodes;
     in->max_rows = c->max_rows;
@@ -167,7 +176,9 @@ static int make_plan(lv_engine_setup *o, lever_error *err)
     for (size_t i = 0; i < n; i++) {
         if (w[i].bytes / w[i].rows > in.max_row_bytes) in.max_row_bytes = w[i].bytes / w[i].rows;
         if (w[i].layer < 0) in.head_bytes = resident_bytes(w[i].bytes);
-        else items[n_items++] = (lv_residency_item){ .bytes = resident_bytes(w[i].bytes), .layer = w[i].layer };
+        else
+            items[n_items++] =
+                (lv_residency_item){ .bytes = resident_bytes(w[i].bytes), .layer = w[i].layer };
     }
     /* One row of logits is enough while the head is resident; a streamed head is read once per cycle and
      * multiplied with every row of the tree. */
@@ -177,7 +188,8 @@ static int make_plan(lv_engine_setup *o, lever_error *err)
         o->logit_rows = o->max_nodes;
         rc = run_plan(o, items, n_items, &in, err);
     }
-    for (size_t i = 0, k = 0; i < n; i++) w[i].resident = w[i].layer < 0 ? o->plan.head_resident : items[k++].pinned;
+    for (size_t i = 0, k = 0; i < n; i++)
+        w[i].resident = w[i].layer < 0 ? o->plan.head_resident : items[k++].pinned;
     if (o->draft) {
         lv_model_weight *dw = lv_model_weights(o->draft, &n);
         for (size_t i = 0; i < n; i++) dw[i].resident = true;

@@ -40,7 +40,8 @@ int lv_io_submit(lv_io *io, lv_io_read *const *reads, uint32_t n)
 {
     if (n > io->depth - io->n_flight) n = io->depth - io->n_flight;
     if (n == 0) return 0;
-    for (uint32_t i = 0; i < n; i++) reads[i]->progress_bytes = 0, reads[i]->result = 0, reads[i]->os_errno = 0;
+    for (uint32_t i = 0; i < n; i++)
+        reads[i]->progress_bytes = 0, reads[i]->result = 0, reads[i]->os_errno = 0;
     const int rc = io->ops->submit(io, reads, n);
     if (rc > 0) io->n_flight += (uint32_t)rc;
     return rc;

@@ -58,7 +58,8 @@ static int sim_submit(lv_io *io, lv_io_read *const *reads, uint32_t n)
         lv_io_read *r = reads[i];
         const uint64_t now = lv_clock_ns();
         if (s->busy_until_ns < now) s->busy_until_ns = now;
-        if (s->c.sim_bytes_per_s) s->busy_until_ns += (uint64_t)((double)r->len * 1e9 / (double)s->c.sim_bytes_per_s);
+        if (s->c.sim_bytes_per_s)
+            s->busy_until_ns += (uint64_t)((double)r->len * 1e9 / (double)s->c.sim_bytes_per_s);
         if (fault_due(s)) r->result = LEVER_EIO, r->os_errno = EIO;
         s->due_ns[s->n] = s->busy_until_ns + s->c.sim_latency_ns;
         s->flight[s->n++] = r;

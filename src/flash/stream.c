@@ -75,8 +75,9 @@ static void queue_extent(lv_stream *s, size_t at, size_t bytes)
     const lv_extent *e = &s->extents[s->next_extent];
     place *p = place_at(s, s->n);
     *p = (place){ .at = at, .bytes = bytes, .extent = s->next_extent };
-    p->read = (lv_io_read){ .file = e->file, .off = superset_begin(e), .dst = s->ring + at, .len = (uint32_t)bytes,
-                            .user = p };
+    p->read = (lv_io_read){
+        .file = e->file, .off = superset_begin(e), .dst = s->ring + at, .len = (uint32_t)bytes, .user = p
+    };
     s->n++;
     s->head = at + bytes;
     s->next_extent = (s->next_extent + 1) % s->n_extents;
@@ -115,7 +116,8 @@ static int fill(lv_stream *s, lever_error *err)
             s->head = kept ? place_at(s, s->n - 1)->at + place_at(s, s->n - 1)->bytes : head;
         }
         note_idle(s);
-        if (taken < 0) return lv_fail(err, LEVER_EIO, 0, "'%s': reads can not be queued", s->extents[0].file->path);
+        if (taken < 0)
+            return lv_fail(err, LEVER_EIO, 0, "'%s': reads can not be queued", s->extents[0].file->path);
         if (kept < n || n < BATCH) return LEVER_OK;
     }
 }
@@ -140,7 +142,8 @@ int lv_stream_open(lv_stream **out, const lv_stream_config *c, lever_error *err)
     *out = NULL;
     if (c->n_extents == 0) return lv_fail(err, LEVER_EINVAL, 0, "nothing to stream");
     if (c->ring_bytes < lv_stream_min_ring(c->extents, c->n_extents))
-        return lv_fail(err, LEVER_EINVAL, 0, "the ring of %zu bytes is smaller than the %zu bytes that the longest reads need",
+        return lv_fail(err, LEVER_EINVAL, 0,
+                       "the ring of %zu bytes is smaller than the %zu bytes that the longest reads need",
                        c->ring_bytes, lv_stream_min_ring(c->extents, c->n_extents));
     lv_stream *s = lv_alloc(sizeof *s, 64);
     if (!s) goto fail;
@@ -221,8 +224,9 @@ static int check_read(lv_stream *s, place *p, lever_error *err)
     if (p->read.result >= 0)
         return lv_fail(err, LEVER_EIO, 0, "'%s': the file ended inside %" PRIu32 " bytes at %" PRIu64
                        "; was it cut off while in use?", e->file->path, e->len, e->off);
-    return lv_fail(err, LEVER_EIO, p->read.os_errno, "'%s': read of %" PRIu32 " bytes at %" PRIu64 " failed twice",
-                   e->file->path, e->len, e->off);
+    return lv_fail(err, LEVER_EIO, p->read.os_errno,
+                   "'%s': read of %" PRIu32 " bytes at %" PRIu64 " failed twice", e->file->path, e->len,
+                   e->off);
 }
 
 int lv_stream_next(lv_stream *s, const void **bytes, lever_error *err)
@@ -230,7 +234,8 @@ int lv_stream_next(lv_stream *s, const void **bytes, lever_error *err)
     if (s->taken == 0) LEVER_TRY(lv_file_check(s->extents[0].file, err));
     LEVER_TRY(reap(s, 0, err));
     LEVER_TRY(fill(s, err));
-    if (s->n_held == s->n) return lv_fail(err, LEVER_EINVAL, 0, "the ring is full of extents that were not released");
+    if (s->n_held == s->n)
+        return lv_fail(err, LEVER_EINVAL, 0, "the ring is full of extents that were not released");
     place *p = place_at(s, s->n_held);
     if (!p->ready) LEVER_TRY(wait_ready(s, p, err));
     if (p->read.result < 0 && !p->retried) LEVER_TRY(read_again(s, p, err));
@@ -258,7 +263,8 @@ int lv_stream_restart(lv_stream *s, lever_error *err)
     const bool clean = s->taken == 0 && s->n_held == 0 && (s->n == 0 || place_at(s, 0)->extent == 0);
     if (clean) {
         bool failed = false;
-        for (uint32_t i = 0; i < s->n; i++) failed |= place_at(s, i)->ready && !is_complete(s, place_at(s, i));
+        for (uint32_t i = 0; i < s->n; i++)
+            failed |= place_at(s, i)->ready && !is_complete(s, place_at(s, i));
         if (!failed) return LEVER_OK;
     }
     drain(s);

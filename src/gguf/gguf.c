@@ -166,7 +166,7 @@ static int open_fd(lv_gguf **out, int fd, uint64_t file_bytes, lever_error *err)
 int lv_gguf_open(lv_gguf **out, const char *path, lever_error *err)
 {
     int fd;
-    uint64_t file_bytes;
+    uint64_t file_bytes = 0;
     *out = NULL;
     LEVER_TRY(lv_gguf_fd_open(&fd, &file_bytes, path, err));
     const int rc = open_fd(out, fd, file_bytes, err);
@@ -266,7 +266,7 @@ static int get_integer(const lv_gguf *g, const char *key, uint64_t max, uint64_t
 
 int lv_gguf_get_u32(const lv_gguf *g, const char *key, uint32_t *v, lever_error *err)
 {
-    uint64_t wide;
+    uint64_t wide = 0;
     const int rc = get_integer(g, key, UINT32_MAX, &wide, err);
     if (rc == 1) *v = (uint32_t)wide;
     return rc;

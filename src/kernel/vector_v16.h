@@ -1,12 +1,10 @@
-/* The vector kernels, written once over a type v16 of 16 floats: one register on AVX-512, two on AVX2, four on
- * NEON. The 16 strided accumulators of the definitions are its lanes, so each statement repeats the reference
- * operation by operation. The including file defines NAME(op), the tag of the functions, and
- *   v_set1 v_load v_store v_load_f16 v_store_f16      memory of any alignment
- *   v_add v_sub v_mul v_div v_neg v_fma(a, b, c)      a * b + c, rounded once
- *   v_max(a, b)           a > b ? a : b               v_less(a, b, t, f)    a < b ? t : f
- *   v_equal(a, b)         true where some lane of a equals that of b
- *   v_tree(a)             sum of the lanes: i += i + 8, i + 4, i + 2, i + 1
- *   v_exp_scale(p, n)     p * 2^n in two exact steps, n integral
+/* The vector kernels, written once over a type v16 of 16 floats: one register on AVX-512, two on AVX2, four
+ * on NEON. The 16 strided accumulators of the definitions are its lanes, so each statement repeats the
+ * reference operation by operation. The including file defines NAME(op), the tag of the functions, and v_set1
+ * v_load v_store v_load_f16 v_store_f16      memory of any alignment v_add v_sub v_mul v_div v_neg v_fma(a,
+ * b, c)      a * b + c, rounded once v_max(a, b)           a > b ? a : b               v_less(a, b, t, f) a <
+ * b ? t : f v_equal(a, b)         true where some lane of a equals that of b v_tree(a)             sum of the
+ * lanes: i += i + 8, i + 4, i + 2, i + 1 v_exp_scale(p, n)     p * 2^n in two exact steps, n integral
  *   v_split(x, &n)        lv_logf's m and n: x = m 2^n
  *   v_unzip v_zip         32 floats from and to their even and odd elements
  *   KEYS, VALUES          positions scored side by side, v16 of the value pass kept in registers
@@ -130,7 +128,8 @@ INLINE const uint16_t *slot_at(const lv_attn_span *s, const uint16_t *base, size
 }
 
 /* Scores of `count` <= KEYS positions, whose chains of fma run side by side. */
-INLINE void score(size_t count, float *scores, const float *q, const lv_attn_span *span, size_t p, size_t dim, float scale)
+INLINE void score(size_t count, float *scores, const float *q, const lv_attn_span *span, size_t p, size_t dim,
+                  float scale)
 {
     const size_t whole = dim & ~(size_t)15;
     const uint16_t *k[KEYS];
@@ -181,7 +180,8 @@ INLINE float exp_sum(float *y, const float *x, size_t n, float max)
 }
 
 /* out[0 .. 16 * nv) of the weighted sum of values, positions ascending. */
-INLINE void weigh_values(size_t nv, float *out, const float *e, const lv_attn_span *span, size_t at, size_t n, float inv)
+INLINE void weigh_values(size_t nv, float *out, const float *e, const lv_attn_span *span, size_t at, size_t n,
+                         float inv)
 {
     v16 acc[VALUES];
     for (size_t j = 0; j < nv; j++) acc[j] = v_set1(0.0f);
@@ -193,15 +193,16 @@ INLINE void weigh_values(size_t nv, float *out, const float *e, const lv_attn_sp
     for (size_t j = 0; j < nv; j++) v_store(out + at + 16 * j, v_mul(acc[j], v_set1(inv)));
 }
 
-static void NAME(attention)(float *out, const float *q, const lv_attn_span *span, size_t head_dim, float scale,
-                            float *scores)
+static void NAME(attention)(float *out, const float *q, const lv_attn_span *span, size_t head_dim,
+                            float scale, float *scores)
 {
     const size_t n = span->n_prefix + span->n_path;
     size_t p = 0, at = 0;
     for (; p + KEYS <= n; p += KEYS) score(KEYS, scores, q, span, p, head_dim, scale);
     for (; p < n; p++) score(1, scores, q, span, p, head_dim, scale);
     const float inv = 1.0f / exp_sum(scores, scores, n, largest(scores, n));
-    for (; at + 16 * VALUES <= head_dim; at += 16 * VALUES) weigh_values(VALUES, out, scores, span, at, n, inv);
+    for (; at + 16 * VALUES <= head_dim; at += 16 * VALUES)
+        weigh_values(VALUES, out, scores, span, at, n, inv);
     for (; at + 16 <= head_dim; at += 16) weigh_values(1, out, scores, span, at, n, inv);
     for (; at < head_dim; at++) {
         float acc = 0;
@@ -254,7 +255,8 @@ INLINE v16 v_gumbel(uint64_t seed, uint64_t pos, uint32_t id0)
         high[l] = (float)(int32_t)(bits >> 40);
         low[l] = (float)(int32_t)(bits >> 16 & 0xffffffu);
     }
-    const v16 u = v_fma(v_load(high), v_set1(0x1p-24f), v_fma(v_load(low), v_set1(0x1p-48f), v_set1(0x1p-49f)));
+    const v16 u =
+        v_fma(v_load(high), v_set1(0x1p-24f), v_fma(v_load(low), v_set1(0x1p-48f), v_set1(0x1p-49f)));
     v16 p = v_fma(u, v_set1(0.2f), v_set1(0.25f));
     p = v_fma(p, u, v_set1(0x1.555556p-2f));
     p = v_fma(p, u, v_set1(0.5f));
@@ -263,7 +265,8 @@ INLINE v16 v_gumbel(uint64_t seed, uint64_t pos, uint32_t id0)
     return v_neg(v_log(v_less(u, v_set1(0x1p-6f), p, e)));
 }
 
-static void NAME(perturb)(float *y, const float *x, size_t n, float temp, uint64_t seed, uint64_t pos, uint32_t id0)
+static void NAME(perturb)(float *y, const float *x, size_t n, float temp, uint64_t seed, uint64_t pos,
+                          uint32_t id0)
 {
     size_t i = 0;
     for (; i + 16 <= n; i += 16)

@@ -13,7 +13,10 @@
 
 enum { DIRECT_ALIGN = 4096, DROP_CACHE_BYTES = 1 << 20 };
 
-static int64_t mtime_ns(const struct stat *st) { return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec; }
+static int64_t mtime_ns(const struct stat *st)
+{
+    return (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+}
 
 int lv_file_open(lv_file *f, const char *path, lever_error *err)
 {
@@ -24,7 +27,8 @@ int lv_file_open(lv_file *f, const char *path, lever_error *err)
     int rc = LEVER_OK;
     if (f->fd < 0) rc = lv_fail(err, LEVER_EIO, errno, "can not open '%s'", path);
     else if (fstat(f->fd, &st) != 0) rc = lv_fail(err, LEVER_EIO, errno, "can not look at '%s'", path);
-    else if (S_ISDIR(st.st_mode)) rc = lv_fail(err, LEVER_EIO, 0, "'%s' is a directory, not a model file", path);
+    else if (S_ISDIR(st.st_mode))
+        rc = lv_fail(err, LEVER_EIO, 0, "'%s' is a directory, not a model file", path);
     if (rc < 0) {
         lv_file_close(f);
         return rc;
@@ -52,8 +56,9 @@ int lv_file_read(const lv_file *f, void *dst, size_t n, uint64_t off, lever_erro
         if (got < 0)
             return lv_fail(err, LEVER_EIO, errno, "'%s': read of %zu bytes at %" PRIu64, f->path, n, off);
         if (got == 0)
-            return lv_fail(err, LEVER_EIO, 0, "'%s': the file ends at byte %" PRIu64 ", inside %zu bytes at %" PRIu64,
-                           f->path, off + done, n, off);
+            return lv_fail(err, LEVER_EIO, 0,
+                           "'%s': the file ends at byte %" PRIu64 ", inside %zu bytes at %" PRIu64, f->path,
+                           off + done, n, off);
         done += (size_t)got;
     }
     if (n >= DROP_CACHE_BYTES) posix_fadvise(f->fd, (off_t)off, (off_t)n, POSIX_FADV_DONTNEED);
@@ -65,6 +70,6 @@ int lv_file_check(const lv_file *f, lever_error *err)
     struct stat st;
     if (fstat(f->fd, &st) != 0) return lv_fail(err, LEVER_EIO, errno, "can not look at '%s'", f->path);
     if ((uint64_t)st.st_size == f->size_bytes && mtime_ns(&st) == f->mtime_ns) return LEVER_OK;
-    return lv_fail(err, LEVER_EIO, 0, "'%s' changed while in use (it had %" PRIu64 " bytes, now %" PRIu64 ")", f->path,
-                   f->size_bytes, (uint64_t)st.st_size);
+    return lv_fail(err, LEVER_EIO, 0, "'%s' changed while in use (it had %" PRIu64 " bytes, now %" PRIu64 ")",
+                   f->path, f->size_bytes, (uint64_t)st.st_size);
 }

@@ -41,7 +41,8 @@ static uint64_t cgroup_room(const char *root, char *path, const char *limit, con
         snprintf(file, sizeof file, "%s%s/%s", root, path, limit);
         if (read_number(file, &max) == 0) {
             snprintf(file, sizeof file, "%s%s/%s", root, path, usage);
-            if (read_number(file, &used) == 0 && (max > used ? max - used : 0) < room) room = max > used ? max - used : 0;
+            if (read_number(file, &used) == 0 && (max > used ? max - used : 0) < room)
+                room = max > used ? max - used : 0;
         }
         char *slash = strrchr(path, '/');
         if (!slash) return room;
@@ -62,7 +63,8 @@ uint64_t lv_memory_available(void)
         if (!path) continue;
         *path++ = '\0';
         uint64_t r = UINT64_MAX;
-        if (!strcmp(controllers, ":")) r = cgroup_room("/sys/fs/cgroup", path, "memory.max", "memory.current");
+        if (!strcmp(controllers, ":"))
+            r = cgroup_room("/sys/fs/cgroup", path, "memory.max", "memory.current");
         else if (strstr(controllers, "memory"))
             r = cgroup_room("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes", "memory.usage_in_bytes");
         if (r < room) room = r;

@@ -40,7 +40,8 @@ int lv_bpe_encode(const lv_vocab *v, const uint8_t *text, size_t len, lv_token_o
     lv_symbols s = { 0 };
     const uint8_t *word;
     int rc = LEVER_OK;
-    for (size_t n; rc >= 0 && (n = lv_pretoken_next(run, &word)) > 0;) rc = encode_word(v, &s, word, n, out, err);
+    for (size_t n; rc >= 0 && (n = lv_pretoken_next(run, &word)) > 0;)
+        rc = encode_word(v, &s, word, n, out, err);
     lv_symbols_fini(&s);
     lv_pretoken_end(&run);
     return rc;

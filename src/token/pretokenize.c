@@ -23,10 +23,13 @@ struct lv_pretoken_run {
 #define CONTRACTION "'s|'t|'re|'ve|'m|'ll|'d"
 #define TAIL        "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
-static const struct { const char *name, *pattern; } patterns[] = {
+static const struct { const char *name, *pattern;
+} patterns[] = {
     { "gpt-2", CONTRACTION "| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+" },
-    { "llama-bpe", "(?i:" CONTRACTION ")|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" TAIL },
-    { "qwen2", "(?i:" CONTRACTION ")|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" TAIL },
+    { "llama-bpe",
+      "(?i:" CONTRACTION ")|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" TAIL },
+    { "qwen2",
+      "(?i:" CONTRACTION ")|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*" TAIL },
 };
 static const struct { const char *alias, *name; } aliases[] = {
     { "default", "gpt-2" }, { "llama3", "llama-bpe" }, { "llama-v3", "llama-bpe" },
@@ -38,7 +41,8 @@ static const char *find_pattern(const char *name, size_t len)
         if (strlen(aliases[i].alias) == len && !memcmp(aliases[i].alias, name, len))
             name = aliases[i].name, len = strlen(name);
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
-        if (strlen(patterns[i].name) == len && !memcmp(patterns[i].name, name, len)) return patterns[i].pattern;
+        if (strlen(patterns[i].name) == len && !memcmp(patterns[i].name, name, len))
+            return patterns[i].pattern;
     return NULL;
 }
 
@@ -53,11 +57,12 @@ int lv_pretokenizer_open(lv_pretokenizer **out, const char *name, size_t len, le
     if (!p) return lv_fail(err, LEVER_ENOMEM, 0, "pre-tokenizer");
     int code;
     size_t offset;
-    p->code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF,
-                            &code, &offset, NULL);
+    p->code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
+                            PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF, &code, &offset, NULL);
     if (!p->code) {
         lv_free(p);
-        return lv_fail(err, LEVER_ENOMEM, 0, "the pattern of pre-tokenizer '%.*s' does not compile (PCRE2 error %d)",
+        return lv_fail(err, LEVER_ENOMEM, 0,
+                       "the pattern of pre-tokenizer '%.*s' does not compile (PCRE2 error %d)",
                        (int)(len < 64 ? len : 64), name, code);
     }
     *out = p;

@@ -31,8 +31,8 @@ typedef struct lv_symbols {
 } lv_symbols;
 
 /* May these two symbols merge? Sets cost and id. */
-typedef int (*lv_pair_fn)(const void *vocab, const lv_symbols *s, const lv_symbol *left, const lv_symbol *right,
-                          float *cost, int32_t *id);
+typedef int (*lv_pair_fn)(const void *vocab, const lv_symbols *s, const lv_symbol *left,
+                          const lv_symbol *right, float *cost, int32_t *id);
 
 /* Make room for n symbols (kept between calls). LEVER_OK, LEVER_ENOMEM. */
 int  lv_symbols_reserve(lv_symbols *s, size_t n, lever_error *err);

@@ -37,7 +37,8 @@ int32_t lv_vocab_find(const lv_vocab *v, const void *bytes, size_t len)
 const lv_merge *lv_vocab_find_merge(const lv_vocab *v, int32_t left, int32_t right)
 {
     if (left < 0 || right < 0) return NULL;
-    for (uint32_t i = hash_pair(left, right) & v->merge_mask; v->merges[i].left >= 0; i = (i + 1) & v->merge_mask)
+    for (uint32_t i = hash_pair(left, right) & v->merge_mask; v->merges[i].left >= 0;
+         i = (i + 1) & v->merge_mask)
         if (v->merges[i].left == left && v->merges[i].right == right) return &v->merges[i];
     return NULL;
 }
@@ -65,7 +66,10 @@ static void *take(loader *l, size_t n, size_t elem_bytes)
     return p;
 }
 
-static int no_memory(loader *l) { return lv_fail(l->err, LEVER_ENOMEM, 0, "vocabulary of %d tokens", l->v->n); }
+static int no_memory(loader *l)
+{
+    return lv_fail(l->err, LEVER_ENOMEM, 0, "vocabulary of %d tokens", l->v->n);
+}
 
 /* An array of the right kind and, when n > 0, length; *kv NULL when absent. */
 static int find_array(loader *l, const char *key, uint32_t elem_type, uint64_t n, const lv_gguf_kv **kv)
@@ -75,8 +79,8 @@ static int find_array(loader *l, const char *key, uint32_t elem_type, uint64_t n
     if ((*kv)->type != LV_GGUF_ARRAY || (*kv)->elem_type != elem_type)
         return lv_fail(l->err, LEVER_EFORMAT, 0, "key '%s' is not an array of the expected type", key);
     if (n && (*kv)->n != n)
-        return lv_fail(l->err, LEVER_EFORMAT, 0, "key '%s' has %" PRIu64 " entries for %" PRIu64 " tokens", key,
-                       (*kv)->n, n);
+        return lv_fail(l->err, LEVER_EFORMAT, 0, "key '%s' has %" PRIu64 " entries for %" PRIu64 " tokens",
+                       key, (*kv)->n, n);
     return LEVER_OK;
 }
 
@@ -109,19 +113,25 @@ static bool unmap_bytes(uint8_t *dst, size_t *n, lv_str s)
     return true;
 }
 
-static int hex_digit(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; }
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
 
 /* Raw bytes of token text `s` into dst (at most s.len bytes); returns their number. */
 static size_t raw_bytes(const lv_vocab *v, int32_t id, lv_str s, uint8_t *dst)
 {
     size_t n;
     const uint8_t type = v->type[id];
-    if (v->model == LV_VOCAB_BPE && type != LV_TOKEN_CONTROL && type != LV_TOKEN_USER && unmap_bytes(dst, &n, s)) return n;
+    if (v->model == LV_VOCAB_BPE && type != LV_TOKEN_CONTROL && type != LV_TOKEN_USER &&
+        unmap_bytes(dst, &n, s))
+        return n;
     if (v->model == LV_VOCAB_BPE || type == LV_TOKEN_CONTROL) {
         if (s.len) memcpy(dst, s.s, s.len);
         return s.len;
     }
-    if (type == LV_TOKEN_BYTE && s.len == 6 && hex_digit(s.s[3]) >= 0 && hex_digit(s.s[4]) >= 0) { /* <0x0A> */
+    if (type == LV_TOKEN_BYTE && s.len == 6 && hex_digit(s.s[3]) >= 0 &&
+        hex_digit(s.s[4]) >= 0) { /* <0x0A> */
         dst[0] = (uint8_t)(hex_digit(s.s[3]) << 4 | hex_digit(s.s[4]));
         return 1;
     }
@@ -138,15 +148,18 @@ static int load_tokens(loader *l)
 {
     lv_vocab *v = l->v;
     LEVER_TRY(find_array(l, "tokenizer.ggml.tokens", LV_GGUF_STRING, 0, &l->tokens));
-    if (!l->tokens || l->tokens->n == 0) return lv_fail(l->err, LEVER_EFORMAT, 0, "key 'tokenizer.ggml.tokens' is missing or empty");
+    if (!l->tokens || l->tokens->n == 0)
+        return lv_fail(l->err, LEVER_EFORMAT, 0, "key 'tokenizer.ggml.tokens' is missing or empty");
     if (l->tokens->n > INT32_MAX / 4)
-        return lv_fail(l->err, LEVER_EFORMAT, 0, "key 'tokenizer.ggml.tokens' has %" PRIu64 " entries", l->tokens->n);
+        return lv_fail(l->err, LEVER_EFORMAT, 0, "key 'tokenizer.ggml.tokens' has %" PRIu64 " entries",
+                       l->tokens->n);
     v->n = (int32_t)l->tokens->n;
     const lv_gguf_kv *types;
     LEVER_TRY(find_array(l, "tokenizer.ggml.token_type", LV_GGUF_I32, l->tokens->n, &types));
     size_t total = 0;
     for (int32_t i = 0; i < v->n; i++) total += lv_gguf_str(l->g, l->tokens, (uint64_t)i).len;
-    if (total > UINT32_MAX) return lv_fail(l->err, LEVER_EFORMAT, 0, "key 'tokenizer.ggml.tokens' is larger than 4 GiB");
+    if (total > UINT32_MAX)
+        return lv_fail(l->err, LEVER_EFORMAT, 0, "key 'tokenizer.ggml.tokens' is larger than 4 GiB");
     if (!(v->type = take(l, (size_t)v->n, 1)) || !(v->bytes = take(l, total, 1)) ||
         !(v->at = take(l, (size_t)v->n + 1, sizeof *v->at)))
         return no_memory(l);
@@ -220,7 +233,8 @@ static int load_merges(loader *l)
     LEVER_TRY(find_array(l, "tokenizer.ggml.merges", LV_GGUF_STRING, 0, &l->merges));
     if (!l->merges) return lv_fail(l->err, LEVER_EFORMAT, 0, "key 'tokenizer.ggml.merges' is missing");
     if (l->merges->n >= 1 << 24)
-        return lv_fail(l->err, LEVER_EFORMAT, 0, "key 'tokenizer.ggml.merges' has %" PRIu64 " entries", l->merges->n);
+        return lv_fail(l->err, LEVER_EFORMAT, 0, "key 'tokenizer.ggml.merges' has %" PRIu64 " entries",
+                       l->merges->n);
     const uint32_t size = table_size(l->merges->n);
     size_t longest = 0;
     for (uint64_t i = 0; i < l->merges->n; i++) {
@@ -237,7 +251,9 @@ static int load_merges(loader *l)
     for (uint32_t i = 0; i < size; i++) v->merges[i].left = -1;
     for (uint64_t i = 0; i < l->merges->n; i++) {
         lv_merge m = { .rank = (int32_t)i };
-        if (!read_merge(v, lv_gguf_str(l->g, l->merges, i), buf, &m) || lv_vocab_find_merge(v, m.left, m.right)) continue;
+        if (!read_merge(v, lv_gguf_str(l->g, l->merges, i), buf, &m) ||
+            lv_vocab_find_merge(v, m.left, m.right))
+            continue;
         uint32_t at = hash_pair(m.left, m.right) & v->merge_mask;
         while (v->merges[at].left >= 0) at = (at + 1) & v->merge_mask;
         v->merges[at] = m;
@@ -288,7 +304,8 @@ static int load_id(loader *l, const char *key, int32_t *id)
     const int rc = lv_gguf_get_u32(l->g, key, &u, l->err);
     if (rc == 1 && u == UINT32_MAX) *id = -1;
     else if (rc == 1 && u >= (uint32_t)l->v->n)
-        return lv_fail(l->err, LEVER_EFORMAT, 0, "key '%s' is %" PRIu32 ", but there are %d tokens", key, u, l->v->n);
+        return lv_fail(l->err, LEVER_EFORMAT, 0, "key '%s' is %" PRIu32 ", but there are %d tokens", key, u,
+                       l->v->n);
     else if (rc == 1) *id = (int32_t)u;
     return rc < 0 ? rc : LEVER_OK;
 }
@@ -327,13 +344,17 @@ static int load(loader *l)
 {
     lv_str model = { NULL, 0 };
     const int rc = lv_gguf_get_str(l->g, "tokenizer.ggml.model", &model, l->err);
-    if (rc == 0) return lv_fail(l->err, LEVER_EFORMAT, 0, "key 'tokenizer.ggml.model' is missing: the file has no tokenizer");
+    if (rc == 0)
+        return lv_fail(l->err, LEVER_EFORMAT, 0,
+                       "key 'tokenizer.ggml.model' is missing: the file has no tokenizer");
     LEVER_TRY(rc);
     if (str_is(model, "gpt2")) l->v->model = LV_VOCAB_BPE;
     else if (str_is(model, "llama")) l->v->model = LV_VOCAB_SPM;
     else
-        return lv_fail(l->err, LEVER_EUNSUP, 0, "tokenizer '%.*s' (tokenizer.ggml.model) is not supported; supported: gpt2 "
-                       "(byte-level BPE), llama (SentencePiece)", (int)(model.len < 64 ? model.len : 64), model.s);
+        return lv_fail(l->err, LEVER_EUNSUP, 0,
+                       "tokenizer '%.*s' (tokenizer.ggml.model) is not supported; supported: gpt2 "
+                       "(byte-level BPE), llama (SentencePiece)",
+                       (int)(model.len < 64 ? model.len : 64), model.s);
     LEVER_TRY(load_tokens(l));
     LEVER_TRY(index_tokens(l));
     if (l->v->model == LV_VOCAB_SPM) LEVER_TRY(load_scores(l));
@@ -390,17 +411,18 @@ static int32_t special_at(const lv_vocab *v, const uint8_t *text, size_t len, bo
     return -1;
 }
 
-static int encode_plain(const lv_vocab *v, const uint8_t *text, size_t len, bool prefix_space, lv_token_out *out,
-                        lever_error *err)
+static int encode_plain(const lv_vocab *v, const uint8_t *text, size_t len, bool prefix_space,
+                        lv_token_out *out, lever_error *err)
 {
     if (v->model == LV_VOCAB_BPE) return lv_bpe_encode(v, text, len, out, err);
     return lv_spm_encode(v, text, len, prefix_space && v->add_space_prefix, out, err);
 }
 
-int64_t lv_vocab_encode(const lv_vocab *v, const char *text, size_t len, unsigned flags, int32_t *out, size_t cap,
-                        lever_error *err)
+int64_t lv_vocab_encode(const lv_vocab *v, const char *text, size_t len, unsigned flags, int32_t *out,
+                        size_t cap, lever_error *err)
 {
-    if (len > MAX_TEXT) return lv_fail(err, LEVER_EINVAL, 0, "a text of %zu bytes is too long to encode", len);
+    if (len > MAX_TEXT)
+        return lv_fail(err, LEVER_EINVAL, 0, "a text of %zu bytes is too long to encode", len);
     lv_token_out o = { .ids = out, .cap = cap };
     const uint8_t *p = (const uint8_t *)text;
     bool leads[256] = { false };
@@ -443,8 +465,8 @@ bool lv_vocab_is_special(const lv_vocab *v, int32_t id)
 
 bool lv_vocab_is_end(const lv_vocab *v, int32_t id)
 {
-    static const char *const names[] = { "<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<|endoftext|>",
-                                         "<|end_of_text|>", "</s>" };
+    static const char *const names[] = { "<|im_end|>",    "<|eot_id|>",      "<|end|>", "<end_of_turn>",
+                                         "<|endoftext|>", "<|end_of_text|>", "</s>" };
     if (id < 0 || id >= v->n) return false;
     if (id == v->eos || id == v->eot) return true;
     if (v->type[id] != LV_TOKEN_CONTROL) return false;
@@ -461,10 +483,12 @@ lv_str lv_vocab_piece(const lv_vocab *v, int32_t id, bool special)
 
 int lv_vocab_compare(const lv_vocab *a, const lv_vocab *b, lever_error *err)
 {
-    if (a->n != b->n) return lv_fail(err, LEVER_EINVAL, 0, "the vocabularies have %d and %d tokens", a->n, b->n);
+    if (a->n != b->n)
+        return lv_fail(err, LEVER_EINVAL, 0, "the vocabularies have %d and %d tokens", a->n, b->n);
     for (int32_t i = 0; i < a->n; i++) {
         const lv_str x = lv_vocab_raw(a, i), y = lv_vocab_raw(b, i);
-        if (x.len != y.len || memcmp(x.s, y.s, x.len)) return lv_fail(err, LEVER_EINVAL, 0, "the vocabularies differ at token %d", i);
+        if (x.len != y.len || memcmp(x.s, y.s, x.len))
+            return lv_fail(err, LEVER_EINVAL, 0, "the vocabularies differ at token %d", i);
     }
     return LEVER_OK;
 }

@@ -6,8 +6,14 @@
 #include "token/vocab.h"
 
 /* Token types of GGUF. */
-enum { LV_TOKEN_NORMAL = 1, LV_TOKEN_UNKNOWN = 2, LV_TOKEN_CONTROL = 3, LV_TOKEN_USER = 4, LV_TOKEN_UNUSED = 5,
-       LV_TOKEN_BYTE = 6 };
+enum {
+    LV_TOKEN_NORMAL = 1,
+    LV_TOKEN_UNKNOWN = 2,
+    LV_TOKEN_CONTROL = 3,
+    LV_TOKEN_USER = 4,
+    LV_TOKEN_UNUSED = 5,
+    LV_TOKEN_BYTE = 6
+};
 
 enum lv_vocab_model { LV_VOCAB_BPE, LV_VOCAB_SPM };
 

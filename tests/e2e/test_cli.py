@@ -103,7 +103,8 @@ class Cli(unittest.TestCase):
                            (["--draft", "chain:0"], "chain"), (["--draft", "zigzag"], "zigzag"),
                            (["--io", "carrier-pigeon"], "carrier-pigeon"), (["--isa", "mmx"], "mmx"),
                            (["--top-p", "7"], "top"), (["--repeat-penalty", "0"], "penalty")):
-            code, out, err = lever("run", "-m", self.model, "-md", self.draft, *([] if "-p" in args else ["-p", "x"]), *args)
+            prompt = [] if "-p" in args else ["-p", "x"]
+            code, out, err = lever("run", "-m", self.model, "-md", self.draft, *prompt, *args)
             self.assertEqual(code, USAGE, (args, err))
             self.assertIn(word, err)
             self.assertEqual(out, b"")
@@ -204,7 +205,8 @@ class Cli(unittest.TestCase):
         limit = size // 4
         self.assertGreater(size, 100 * MIB)
         for extra in ([], ["--io", "pool"], ["--no-pin"]):
-            peak = self.peak_rss("-m", big, "--mem", limit, "-c", 512, "-p", "a b c " * 60, "-n", 6, "--temp", 0, *extra)
+            peak = self.peak_rss("-m", big, "--mem", limit, "-c", 512, "-p", "a b c " * 60, "-n", 6, "--temp", 0,
+                                 *extra)
             self.assertLessEqual(peak, limit + 16 * MIB, extra)  # what the project promises at the least
             self.assertLessEqual(peak, limit, extra)             # what it is built to do
 

@@ -23,8 +23,8 @@ plan = json.loads(subprocess.run([lever, "inspect", target, "-md", draft, "-c", 
 failed = 0
 for extra in ([], ["-md", draft], ["-md", draft, "--draft", "tree:4,2,1"],
               ["-md", draft, "--mem", str(plan["needed_bytes"])]):
-    run = subprocess.run([lever, "run", "-m", target, "-c", "320", "-p", "Once upon a time", "-n", "300", "--temp", "0", *extra],
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    run = subprocess.run([lever, "run", "-m", target, "-c", "320", "-p", "Once upon a time", "-n", "300",
+                          "--temp", "0", *extra], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     got = run.stdout.rstrip(b"\n")
     same = run.returncode == 0 and len(want) > 200 and got.startswith(want)
     print("ok  " if same else "FAIL", " ".join(extra) or "plain")

@@ -80,8 +80,9 @@ static void expect_same(const lever_config *c, const char *what)
             fprintf(stderr, "  ... %s at temperature %.1f\n", what, (double)temperatures[i]);
             continue;
         }
-        const bool same = got.n == want[i].n && !memcmp(got.tokens, want[i].tokens, got.n * sizeof(int32_t)) &&
-                          got.text_bytes == want[i].text_bytes && !memcmp(got.text, want[i].text, got.text_bytes);
+        const bool same =
+            got.n == want[i].n && !memcmp(got.tokens, want[i].tokens, got.n * sizeof(int32_t)) &&
+            got.text_bytes == want[i].text_bytes && !memcmp(got.text, want[i].text, got.text_bytes);
         if (!same)
             fprintf(stderr, "%s at temperature %.1f differs:\n  want %.200s\n  got  %.200s\n", what,
                     (double)temperatures[i], want[i].text, got.text);
@@ -110,7 +111,8 @@ static void plain_decoding_is_the_reference(void)
 
 static void every_policy_gives_the_same_text(void)
 {
-    static const char *const policies[] = { "chain:1", "chain:4", "chain:8", "tree:4,2,1", "tree:1,1,3,1,1", "tree:8" };
+    static const char *const policies[] = { "chain:1",    "chain:4",        "chain:8",
+                                            "tree:4,2,1", "tree:1,1,3,1,1", "tree:8" };
     uint32_t accepted = 0;
     for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
         lever_config c = base_config();
@@ -223,7 +225,9 @@ static void text_can_be_continued_and_reset(void)
         CHECK_OK(lever_session_append_text(session, prompt, SIZE_MAX, 0, &err), &err);
         uint32_t left = n_tokens;
         for (int i = 0; left; i++) {
-            const lever_generate_params p = { .max_tokens = left < 5 ? left : 5, .ignore_end = true, .policy = policies[i % 4] };
+            const lever_generate_params p = { .max_tokens = left < 5 ? left : 5,
+                                              .ignore_end = true,
+                                              .policy = policies[i % 4] };
             lever_stats st;
             CHECK_OK(lever_session_generate(session, &p, NULL, NULL, &st, &err), &err);
             if (!st.n_new_tokens) break;

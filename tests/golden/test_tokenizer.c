@@ -25,7 +25,8 @@ static void check_decode(const lv_vocab *v, const int32_t *ids, int64_t n, const
     size_t at = 0;
     lv_detok d = { 0 };
     const size_t max = lv_detok_max_bytes(v);
-    for (int64_t i = 0; i < n && at + max < sizeof out; i++) at += lv_detok_push(&d, v, ids[i], true, out + at, max);
+    for (int64_t i = 0; i < n && at + max < sizeof out; i++)
+        at += lv_detok_push(&d, v, ids[i], true, out + at, max);
     at += lv_detok_flush(&d, out + at, max);
     if (at != len || memcmp(out, text, len)) {
         fprintf(stderr, "case %d decodes to '%.*s', not '%.*s'\n", n_cases, (int)at, out, (int)len, text);
@@ -97,7 +98,8 @@ int main(int argc, char **argv)
     lv_gguf_close(&g);
     if (v) {
         run_cases(v, in, in_len, out);
-        printf("%d cases, %d tokens in the vocabulary, %zu bytes\n", n_cases, lv_vocab_n_tokens(v), lv_vocab_memory_bytes(v));
+        printf("%d cases, %d tokens in the vocabulary, %zu bytes\n", n_cases, lv_vocab_n_tokens(v),
+               lv_vocab_memory_bytes(v));
         CHECK(n_cases > 40);
     }
     lv_vocab_close(&v);

@@ -45,7 +45,9 @@ static void reads_of_any_place_and_size_are_right(void)
         { FILE_BYTES - 4096 - 123, 4096, 0 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        lv_io_read r = { .file = &file, .off = cases[i].off, .dst = buf + cases[i].shift, .len = cases[i].len, .user = buf };
+        lv_io_read r = {
+            .file = &file, .off = cases[i].off, .dst = buf + cases[i].shift, .len = cases[i].len, .user = buf
+        };
         lv_io_read *p = &r, *done = NULL;
         CHECK_EQ(lv_io_submit(io, &p, 1), 1);
         CHECK_EQ(lv_io_reap(io, &done, 1, 1), 1);
@@ -62,9 +64,13 @@ static void a_read_across_the_end_completes_short(void)
     const lv_io_config c = config();
     lv_io *io = open_io(&c);
     uint8_t *buf = lv_map(65536);
-    static const struct { uint64_t off; uint32_t len; int32_t want; } cases[] = {
-        { FILE_BYTES - 123, 4096, 123 }, { FILE_BYTES - 123 - 4096, 16384, 4096 + 123 }, { FILE_BYTES - 10, 100, 10 },
-        { FILE_BYTES, 4096, 0 }, { FILE_BYTES + 40960 - 123 - FILE_BYTES % 4096 + 123, 4096, 0 },
+    static const struct { uint64_t off; uint32_t len; int32_t want;
+    } cases[] = {
+        { FILE_BYTES - 123, 4096, 123 },
+        { FILE_BYTES - 123 - 4096, 16384, 4096 + 123 },
+        { FILE_BYTES - 10, 100, 10 },
+        { FILE_BYTES, 4096, 0 },
+        { FILE_BYTES + 40960 - 123 - FILE_BYTES % 4096 + 123, 4096, 0 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         lv_io_read r = { .file = &file, .off = cases[i].off, .dst = buf, .len = cases[i].len };
@@ -93,7 +99,8 @@ static void many_reads_in_flight_all_arrive_and_depth_is_kept(void)
         lv_io_read *batch[N];
         uint32_t n = 0;
         for (uint32_t i = next; i < N; i++, n++) {
-            reads[i] = (lv_io_read){ .file = &file, .off = (uint64_t)i * LEN, .dst = buf + i * LEN, .len = LEN };
+            reads[i] =
+                (lv_io_read){ .file = &file, .off = (uint64_t)i * LEN, .dst = buf + i * LEN, .len = LEN };
             batch[n] = &reads[i];
         }
         const int taken = lv_io_submit(io, batch, n);
@@ -140,7 +147,8 @@ static void a_bad_descriptor_is_an_error_of_that_read(void)
     uint8_t *buf = lv_map(8192);
     lv_file closed = file;
     closed.fd = closed.fd_direct = 1000; /* never open here */
-    lv_io_read bad = { .file = &closed, .dst = buf, .len = 4096 }, good = { .file = &file, .dst = buf + 4096, .len = 4096 };
+    lv_io_read bad = { .file = &closed, .dst = buf, .len = 4096 },
+               good = { .file = &file, .dst = buf + 4096, .len = 4096 };
     lv_io_read *batch[2] = { &bad, &good }, *done[2];
     CHECK_EQ(lv_io_submit(io, batch, 2), 2);
     int n = 0;
@@ -200,7 +208,8 @@ int main(int argc, char **argv)
     if (lv_io_open(&io, backend, &c, &err) == LEVER_EUNSUP) SKIP(err.msg);
     lv_io_close(&io);
     CHECK_EQ(lv_io_open(&io, "pigeon", &c, &err), LEVER_EINVAL);
-    if (temp_make(path, sizeof path, FILE_BYTES) || lv_file_open(&file, path, &err) < 0) SKIP("no place for a test file");
+    if (temp_make(path, sizeof path, FILE_BYTES) || lv_file_open(&file, path, &err) < 0)
+        SKIP("no place for a test file");
     unlink(path);
     RUN(reads_of_any_place_and_size_are_right);
     RUN(a_read_across_the_end_completes_short);

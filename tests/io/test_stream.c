@@ -1,5 +1,5 @@
-/* test_stream BACKEND: the sweep stream gives the file's bytes in order, whatever the ring, sweep after sweep.
- * SPDX-License-Identifier: MIT */
+/* test_stream BACKEND: the sweep stream gives the file's bytes in order, whatever the ring, sweep after
+ * sweep. SPDX-License-Identifier: MIT */
 #include "support/check.h"
 
 #include <dirent.h>
@@ -28,7 +28,8 @@ static void make_extents(unsigned seed, uint32_t longest)
         extents[i] = (lv_extent){ .file = &file, .off = at, .len = len };
         at += len + (seed >> 20) % 3000;
     }
-    extents[N - 1] = (lv_extent){ .file = &file, .off = FILE_BYTES - 500, .len = 500 }; /* ends with the file */
+    extents[N - 1] =
+        (lv_extent){ .file = &file, .off = FILE_BYTES - 500, .len = 500 }; /* ends with the file */
 }
 
 static lv_io_config io_config(void)
@@ -48,7 +49,9 @@ static lv_stream *open_stream(const lv_io_config *c, size_t bytes)
     CHECK_OK(lv_io_open(&io, backend, c, &err), &err);
     ring_bytes = bytes;
     ring = lv_map(bytes);
-    const lv_stream_config sc = { .io = io, .extents = extents, .n_extents = N, .ring = ring, .ring_bytes = bytes };
+    const lv_stream_config sc = {
+        .io = io, .extents = extents, .n_extents = N, .ring = ring, .ring_bytes = bytes
+    };
     CHECK_OK(lv_stream_open(&s, &sc, &err), &err);
     return s;
 }
@@ -152,7 +155,9 @@ static void a_ring_too_small_is_refused(void)
     const size_t bytes = lv_stream_min_ring(extents, N) - 1;
     uint8_t *r = lv_map(bytes);
     lv_stream *s;
-    const lv_stream_config sc = { .io = io, .extents = extents, .n_extents = N, .ring = r, .ring_bytes = bytes };
+    const lv_stream_config sc = {
+        .io = io, .extents = extents, .n_extents = N, .ring = r, .ring_bytes = bytes
+    };
     CHECK_EQ(lv_stream_open(&s, &sc, &err), LEVER_EINVAL);
     CHECK(s == NULL);
     lv_io_close(&io);
@@ -198,7 +203,8 @@ static void a_file_cut_or_changed_under_us_is_an_error(void)
                 lv_stream_release(s);
             }
         }
-        /* At the start of a sweep, or before its last extent: no sweep over a changed file is ever complete. */
+        /* At the start of a sweep, or before its last extent: no sweep over a changed file is ever complete.
+         */
         CHECK_EQ(failed_at, how == 2 ? N - 1 - middle : 0);
         CHECK(strstr(err.msg, name) != NULL);
         close_stream(&s);
@@ -281,7 +287,9 @@ static void opening_survives_every_failed_allocation(void)
             int rc = r ? LEVER_OK : LEVER_ENOMEM;
             if (rc >= 0) rc = lv_file_open(&f, "/proc/self/exe", &err);
             if (rc >= 0) rc = lv_io_open(&q, backend, &c, &err);
-            const lv_stream_config sc = { .io = q, .extents = extents, .n_extents = N, .ring = r, .ring_bytes = bytes };
+            const lv_stream_config sc = {
+                .io = q, .extents = extents, .n_extents = N, .ring = r, .ring_bytes = bytes
+            };
             if (rc >= 0) rc = lv_stream_open(&s, &sc, &err);
             const bool fired = lv_alloc_fault_fired();
             lv_alloc_fault(-1, false);
@@ -306,7 +314,8 @@ int main(int argc, char **argv)
     lever_error err = { 0 };
     if (lv_io_open(&io, backend, &c, &err) == LEVER_EUNSUP) SKIP(err.msg);
     lv_io_close(&io);
-    if (temp_make(path, sizeof path, FILE_BYTES) || lv_file_open(&file, path, &err) < 0) SKIP("no place for a test file");
+    if (temp_make(path, sizeof path, FILE_BYTES) || lv_file_open(&file, path, &err) < 0)
+        SKIP("no place for a test file");
     unlink(path);
     RUN(bytes_are_right_for_every_ring);
     RUN(two_extents_may_be_held);

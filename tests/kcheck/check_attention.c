@@ -32,7 +32,11 @@ static void check(const kc_tables *k, size_t dim, size_t n_prefix, size_t n_path
     for (size_t i = 0; i < dim; i++) q[i] = kc_randf(-3, 3);
     int32_t path[32];
     for (size_t i = 0; i < n_path; i++) path[i] = (int32_t)(n_prefix + (i * 7 + 3) % (SLOTS - n_prefix));
-    lv_attn_span span = { .k = kc + dim, .v = vc + dim, .stride = HEADS * dim, .n_prefix = n_prefix, .path = path,
+    lv_attn_span span = { .k = kc + dim,
+                          .v = vc + dim,
+                          .stride = HEADS * dim,
+                          .n_prefix = n_prefix,
+                          .path = path,
                           .n_path = n_path }; /* the second head, so the last slot ends at the guard page */
     attend(&k->ref, want, q, &span, dim);
     attend(&k->test, got, q, &span, dim);
@@ -46,7 +50,9 @@ static void check(const kc_tables *k, size_t dim, size_t n_prefix, size_t n_path
         memcpy(k2 + (n_prefix + i) * HEADS * dim, kc + (size_t)path[i] * HEADS * dim, HEADS * dim * 2);
         memcpy(v2 + (n_prefix + i) * HEADS * dim, vc + (size_t)path[i] * HEADS * dim, HEADS * dim * 2);
     }
-    const lv_attn_span flat = { .k = k2 + dim, .v = v2 + dim, .stride = HEADS * dim, .n_prefix = n_prefix + n_path };
+    const lv_attn_span flat = {
+        .k = k2 + dim, .v = v2 + dim, .stride = HEADS * dim, .n_prefix = n_prefix + n_path
+    };
     attend(&k->test, got, q, &flat, dim);
     kc_same(want, got, dim, "the same as one prefix");
     kc_release();
@@ -63,14 +69,15 @@ static void check_meaning(const kc_tables *k)
     const lv_attn_span span = { .k = kc, .v = vc, .stride = HEADS * DIM, .n_prefix = SLOTS };
     attend(&k->test, out, q, &span, DIM);
     for (int i = 0; i < DIM; i++)
-        if (!(fabsf(out[i] - ((float)i - 30.0f)) < 1e-4f)) kc_fail("equal values: out[%d] = %g", i, (double)out[i]);
+        if (!(fabsf(out[i] - ((float)i - 30.0f)) < 1e-4f))
+            kc_fail("equal values: out[%d] = %g", i, (double)out[i]);
     kc_release();
 }
 
 void kc_check_attention(const kc_tables *k)
 {
-    static const size_t dims[] = { 4, 8, 16, 20, 32, 64, 80, 128 }, prefixes[] = { 0, 1, 2, 5, 15, 16, 17, 40, 100 },
-                        paths[] = { 0, 1, 2, 3, 7, 8, 20 };
+    static const size_t dims[] = { 4, 8, 16, 20, 32, 64, 80, 128 },
+                        prefixes[] = { 0, 1, 2, 5, 15, 16, 17, 40, 100 }, paths[] = { 0, 1, 2, 3, 7, 8, 20 };
     for (size_t d = 0; d < 8; d++)
         for (size_t i = 0; i < 9; i++)
             for (size_t j = 0; j < 7; j++)
@@ -83,6 +90,7 @@ void kc_check_attention(const kc_tables *k)
     float q[DIM], out[DIM], *scores = kc_buf64(N * sizeof *scores);
     for (int i = 0; i < DIM; i++) q[i] = kc_randf(-1, 1);
     const lv_attn_span span = { .k = kc, .v = vc, .stride = KV, .n_prefix = N };
-    KC_BENCH("attention_2048x128", N * DIM * 4.0, N * DIM * 4.0, k->test.attention(out, q, &span, DIM, 0.088f, scores));
+    KC_BENCH("attention_2048x128", N * DIM * 4.0, N * DIM * 4.0,
+             k->test.attention(out, q, &span, DIM, 0.088f, scores));
     kc_release();
 }

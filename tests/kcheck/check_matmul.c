@@ -50,14 +50,16 @@ typedef struct product {
 } product;
 
 /* y [n_rows][n_out] by the kernels of `k`, packed in parts of one row group when in_parts. */
-static void multiply(const lv_kernels *k, const product *p, const float *x, size_t n_rows, float *y, bool in_parts)
+static void multiply(const lv_kernels *k, const product *p, const float *x, size_t n_rows, float *y,
+                     bool in_parts)
 {
     const int kind = lv_type_act_kind(p->type);
     void *act = kc_buf64(k->act_bytes[kind](n_rows, p->k));
     void *scratch = kc_buf64(k->matmul_scratch_bytes(p->k));
     if (in_parts)
         for (size_t t = 0; t < n_rows; t += LV_ROW_GROUP)
-            k->act_pack[kind](act, x, p->k, n_rows, p->k, t, t + LV_ROW_GROUP < n_rows ? t + LV_ROW_GROUP : n_rows);
+            k->act_pack[kind](act, x, p->k, n_rows, p->k, t,
+                              t + LV_ROW_GROUP < n_rows ? t + LV_ROW_GROUP : n_rows);
     else k->act_pack[kind](act, x, p->k, n_rows, p->k, 0, n_rows);
     k->matmul[p->type](y, p->n_out, p->w, p->n_out, act, n_rows, p->k, scratch);
 }
@@ -72,16 +74,18 @@ static void check_product(const kc_tables *k, product p)
     kc_fill(p.x, p.n_rows * p.k);
     if (kc_rand() % 8 == 0) p.x[kc_rand() % (p.n_rows * p.k)] = INFINITY;
     if (kc_rand() % 8 == 0) p.x[kc_rand() % (p.n_rows * p.k)] = NAN;
-    float *want = kc_buf(p.n_rows * p.n_out * sizeof(float)), *got = kc_buf(p.n_rows * p.n_out * sizeof(float));
+    float *want = kc_buf(p.n_rows * p.n_out * sizeof(float)),
+          *got = kc_buf(p.n_rows * p.n_out * sizeof(float));
     multiply(&k->ref, &p, p.x, p.n_rows, want, false);
     multiply(&k->test, &p, p.x, p.n_rows, got, true);
-    snprintf(what, sizeof what, "%s rows=%zu out=%zu k=%zu", lv_type_traits_get(p.type)->name, p.n_rows, p.n_out, p.k);
+    snprintf(what, sizeof what, "%s rows=%zu out=%zu k=%zu", lv_type_traits_get(p.type)->name, p.n_rows,
+             p.n_out, p.k);
     kc_same(want, got, p.n_rows * p.n_out, what);
     /* One row alone is the same as in the batch. */
     const size_t t = kc_rand() % p.n_rows;
     multiply(&k->test, &p, p.x + t * p.k, 1, got, false);
-    snprintf(what, sizeof what, "%s row %zu of %zu alone, out=%zu k=%zu", lv_type_traits_get(p.type)->name, t, p.n_rows,
-             p.n_out, p.k);
+    snprintf(what, sizeof what, "%s row %zu of %zu alone, out=%zu k=%zu", lv_type_traits_get(p.type)->name, t,
+             p.n_rows, p.n_out, p.k);
     kc_same(want + t * p.n_out, got, p.n_out, what);
     kc_release();
 }
@@ -98,7 +102,8 @@ static void check_ldy(const kc_tables *k, uint32_t type)
     float *want = kc_buf(p.n_rows * p.n_out * sizeof(float)), *got = kc_buf(p.n_rows * ldy * sizeof(float));
     multiply(&k->ref, &p, p.x, p.n_rows, want, false);
     for (size_t i = 0; i < p.n_rows * ldy; i++) got[i] = 12345.0f;
-    void *act = kc_buf64(k->test.act_bytes[kind](p.n_rows, p.k)), *scratch = kc_buf64(k->test.matmul_scratch_bytes(p.k));
+    void *act = kc_buf64(k->test.act_bytes[kind](p.n_rows, p.k)),
+         *scratch = kc_buf64(k->test.matmul_scratch_bytes(p.k));
     k->test.act_pack[kind](act, p.x, p.k, p.n_rows, p.k, 0, p.n_rows);
     const size_t row = lv_type_row_bytes(type, p.k);
     k->test.matmul[type](got, ldy, p.w, 5, act, p.n_rows, p.k, scratch); /* split after 5 rows */
@@ -106,13 +111,15 @@ static void check_ldy(const kc_tables *k, uint32_t type)
     for (size_t t = 0; t < p.n_rows; t++) {
         kc_same(want + t * p.n_out, got + t * ldy, p.n_out, "split product");
         for (size_t i = p.n_out; i < ldy; i++)
-            if (got[t * ldy + i] != 12345.0f) kc_fail("%s wrote column %zu of %zu", lv_type_traits_get(type)->name, i, p.n_out);
+            if (got[t * ldy + i] != 12345.0f)
+                kc_fail("%s wrote column %zu of %zu", lv_type_traits_get(type)->name, i, p.n_out);
     }
     kc_release();
 }
 
-/* The reference against sums in double of dequantised weights: |error| <= 2 (n + 8) eps sum |term|. Activations
- * are small whole multiples of 1/127 of a block's largest, so that their quantisation is exact. */
+/* The reference against sums in double of dequantised weights: |error| <= 2 (n + 8) eps sum |term|.
+ * Activations are small whole multiples of 1/127 of a block's largest, so that their quantisation is exact.
+ */
 static void check_reference(const kc_tables *k, uint32_t type)
 {
     enum { K = 96, OUT = 5, ROWS = 3 };
@@ -121,7 +128,8 @@ static void check_reference(const kc_tables *k, uint32_t type)
     p.w = kc_buf(OUT * row);
     p.x = kc_buf(ROWS * K * sizeof(float));
     fill_weights(type, p.w, OUT * row);
-    for (size_t i = 0; i < ROWS * K; i++) p.x[i] = i % 32 == 5 ? 127.0f : (float)((int)(kc_rand() % 255) - 127);
+    for (size_t i = 0; i < ROWS * K; i++)
+        p.x[i] = i % 32 == 5 ? 127.0f : (float)((int)(kc_rand() % 255) - 127);
     float *got = kc_buf(ROWS * OUT * sizeof(float)), dq[K];
     multiply(&k->ref, &p, p.x, ROWS, got, false);
     for (size_t r = 0; r < OUT; r++) {
@@ -135,7 +143,8 @@ static void check_reference(const kc_tables *k, uint32_t type)
             }
             const double err = fabs(sum - (double)got[t * OUT + r]);
             if (!(err <= 2.0 * (K + 8) * (double)FLT_EPSILON * mag) && sum == sum)
-                kc_fail("%s reference: want %g, got %g", lv_type_traits_get(type)->name, sum, (double)got[t * OUT + r]);
+                kc_fail("%s reference: want %g, got %g", lv_type_traits_get(type)->name, sum,
+                        (double)got[t * OUT + r]);
         }
     }
     kc_release();
@@ -154,7 +163,8 @@ static void bench_products(const kc_tables *k)
             p.x = kc_buf(p.n_rows * p.k * sizeof(float));
             for (size_t j = 0; j < p.n_rows * p.k; j++) p.x[j] = kc_randf(-1, 1);
             float *y = kc_buf(p.n_rows * p.n_out * sizeof(float));
-            void *act = kc_buf64(k->test.act_bytes[kind](p.n_rows, p.k)), *scratch = kc_buf64(k->test.matmul_scratch_bytes(p.k));
+            void *act = kc_buf64(k->test.act_bytes[kind](p.n_rows, p.k)),
+                 *scratch = kc_buf64(k->test.matmul_scratch_bytes(p.k));
             k->test.act_pack[kind](act, p.x, p.k, p.n_rows, p.k, 0, p.n_rows);
             char name[64];
             snprintf(name, sizeof name, "matmul_%s_%zurows", lv_type_traits_get(p.type)->name, p.n_rows);
@@ -179,7 +189,9 @@ void kc_check_matmul(const kc_tables *k)
                 check_product(k, (product){ .type = types[i], .n_rows = rows, .n_out = outs[o], .k = kk });
             }
         for (size_t b = 0; b < 5; b++)
-            check_product(k, (product){ .type = types[i], .n_rows = big[b], .n_out = outs[10 - b], .k = q ? q_k[b] : f_k[b] });
+            check_product(
+                k, (product){
+                       .type = types[i], .n_rows = big[b], .n_out = outs[10 - b], .k = q ? q_k[b] : f_k[b] });
     }
     if (kc_benching()) bench_products(k);
 }

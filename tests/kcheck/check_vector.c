@@ -57,7 +57,8 @@ static void check_f16(const kc_tables *k, size_t n)
     for (size_t i = 0; i < n; i++) { /* any bits but NaN */
         const uint32_t u = kc_rand() << 16 ^ kc_rand();
         if (kc_rand() % 2 && (u & 0x7f800000u) != 0x7f800000u) memcpy(&x[i], &u, 4);
-        else if (kc_rand() % 2) x[i] = lv_f16_to_f32((uint16_t)(kc_rand() & 0x7bff)) * (kc_rand() % 2 ? 1.0f : 1.0004883f);
+        else if (kc_rand() % 2)
+            x[i] = lv_f16_to_f32((uint16_t)(kc_rand() & 0x7bff)) * (kc_rand() % 2 ? 1.0f : 1.0004883f);
     }
     uint16_t *a = kc_buf(n * 2), *b = kc_buf(n * 2);
     k->ref.f32_to_f16(a, x, n);
@@ -107,7 +108,8 @@ static void check_argmax(const kc_tables *k, size_t n)
         const size_t a = k->ref.argmax(x, n), b = k->test.argmax(x, n);
         if (a != b) kc_fail("argmax n=%zu round %d: want %zu, got %zu", n, round, a, b);
         for (size_t i = 0; i < n; i++)
-            if (x[i] > x[a] || (x[i] == x[a] && i < a)) kc_fail("argmax n=%zu: %zu is not the first largest", n, a);
+            if (x[i] > x[a] || (x[i] == x[a] && i < a))
+                kc_fail("argmax n=%zu: %zu is not the first largest", n, a);
     }
     kc_release();
 }

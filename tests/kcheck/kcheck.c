@@ -126,7 +126,8 @@ int main(int argc, char **argv)
     }
     const int flags = lv_cpu_flags_from_name(isa);
     if (flags < 0) return fprintf(stderr, "kcheck: unknown ISA '%s'\n", isa), 2;
-    if (((unsigned)flags & lv_cpu_detect()) != (unsigned)flags) return printf("SKIP: no %s on this machine\n", isa), 77;
+    if (((unsigned)flags & lv_cpu_detect()) != (unsigned)flags)
+        return printf("SKIP: no %s on this machine\n", isa), 77;
     struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_NODEFER };
     sigaction(SIGSEGV, &sa, NULL);
     sigaction(SIGBUS, &sa, NULL);

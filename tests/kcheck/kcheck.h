@@ -1,5 +1,5 @@
-/* kcheck: every kernel of every instruction set against the reference, bit for bit; then, with --bench, timed.
- * SPDX-License-Identifier: MIT */
+/* kcheck: every kernel of every instruction set against the reference, bit for bit; then, with --bench,
+ * timed. SPDX-License-Identifier: MIT */
 #ifndef LEVER_TESTS_KCHECK_H
 #define LEVER_TESTS_KCHECK_H
 
@@ -14,8 +14,8 @@ typedef struct kc_tables {
     lv_kernels ref, test;
 } kc_tables;
 
-/* One entry per family of kernels. A check runs on the reference itself too (then ref == test): it must compare
- * the reference with something else, or only exercise it under guard pages. */
+/* One entry per family of kernels. A check runs on the reference itself too (then ref == test): it must
+ * compare the reference with something else, or only exercise it under guard pages. */
 void kc_check_matmul(const kc_tables *k);
 void kc_check_vector(const kc_tables *k);
 void kc_check_attention(const kc_tables *k);
@@ -23,8 +23,8 @@ void kc_check_attention(const kc_tables *k);
 /* Record one failure; prints seed, ISA and message. Returns false. */
 bool kc_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* Buffer of `bytes` whose end touches a PROT_NONE page: one byte of overread is a SIGSEGV, one byte of underwrite
- * breaks the canary. Contents are random. Freed by kc_release. */
+/* Buffer of `bytes` whose end touches a PROT_NONE page: one byte of overread is a SIGSEGV, one byte of
+ * underwrite breaks the canary. Contents are random. Freed by kc_release. */
 void *kc_buf(size_t bytes);
 /* The same, starting at a multiple of 64 (so up to 63 bytes of overread go unseen). */
 void *kc_buf64(size_t bytes);

@@ -10,8 +10,8 @@
 /* Byte at offset i of every such file. */
 static inline uint8_t temp_byte(uint64_t i) { return (uint8_t)((i * 2654435761u) >> 13 ^ i >> 9); }
 
-/* Writes n bytes to a new file in the working directory's build/ (a disk, where O_DIRECT works) or, where that is
- * not writable, in /tmp; path gets its name. Returns 0, or -1. */
+/* Writes n bytes to a new file in the working directory's build/ (a disk, where O_DIRECT works) or, where
+ * that is not writable, in /tmp; path gets its name. Returns 0, or -1. */
 static inline int temp_make(char *path, size_t cap, size_t n)
 {
     snprintf(path, cap, "build/lever-test-XXXXXX");

@@ -116,10 +116,12 @@ static void noise_depends_on_seed_position_and_token(void)
     CHECK(lv_gumbel(1, 2, 3) != lv_gumbel(1, 2, 4));
     double xy = 0; /* neighbours in each coordinate are uncorrelated */
     enum { N = 100000 };
-    for (uint32_t i = 0; i < N; i++) xy += ((double)lv_gumbel(9, 4, i) - 0.5772) * ((double)lv_gumbel(9, 4, i + 1) - 0.5772);
+    for (uint32_t i = 0; i < N; i++)
+        xy += ((double)lv_gumbel(9, 4, i) - 0.5772) * ((double)lv_gumbel(9, 4, i + 1) - 0.5772);
     CHECK(fabs(xy / N) < 0.03);
     xy = 0;
-    for (uint32_t i = 0; i < N; i++) xy += ((double)lv_gumbel(9, i, 7) - 0.5772) * ((double)lv_gumbel(9, i + 1, 7) - 0.5772);
+    for (uint32_t i = 0; i < N; i++)
+        xy += ((double)lv_gumbel(9, i, 7) - 0.5772) * ((double)lv_gumbel(9, i + 1, 7) - 0.5772);
     CHECK(fabs(xy / N) < 0.03);
 }
 

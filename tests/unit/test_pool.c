@@ -20,7 +20,8 @@ static loop state;
 static void count_items(void *arg, size_t begin, size_t end, unsigned thread)
 {
     loop *l = arg;
-    if (thread >= l->n_threads || end <= begin || (end - begin > l->grain && l->n_threads > 1 && end - begin != MAX_ITEMS))
+    if (thread >= l->n_threads || end <= begin ||
+        (end - begin > l->grain && l->n_threads > 1 && end - begin != MAX_ITEMS))
         atomic_fetch_add(&l->bad, 1);
     for (size_t i = begin; i < end; i++) {
         atomic_fetch_add(&l->count[i], 1);

@@ -78,7 +78,8 @@ static int write_file(void)
     lv_gguf_put_strs(w, "tokenizer.ggml.tokens", mk.tokens, (size_t)mk.n, &err);
     lv_gguf_put_i32s(w, "tokenizer.ggml.token_type", mk.types, (size_t)mk.n - mk.short_types, &err);
     if (!mk.no_scores) lv_gguf_put_f32s(w, "tokenizer.ggml.scores", mk.scores, (size_t)mk.n, &err);
-    if (!strcmp(mk.model, "gpt2")) lv_gguf_put_strs(w, "tokenizer.ggml.merges", mk.merges, (size_t)mk.n_merges, &err);
+    if (!strcmp(mk.model, "gpt2"))
+        lv_gguf_put_strs(w, "tokenizer.ggml.merges", mk.merges, (size_t)mk.n_merges, &err);
     if (mk.bos != UINT32_MAX) lv_gguf_put_u32(w, "tokenizer.ggml.bos_token_id", mk.bos, &err);
     if (mk.eos != UINT32_MAX) lv_gguf_put_u32(w, "tokenizer.ggml.eos_token_id", mk.eos, &err);
     const int rc = lv_gguf_writer_finish(w, &err);
@@ -115,8 +116,9 @@ static void expect(const lv_vocab *v, const char *text, unsigned flags, const in
     CHECK_EQ(got, n);
     for (int64_t i = 0; i < n && i < got; i++) CHECK_EQ(ids[i], want[i]);
 }
-#define EXPECT(v, text, flags, ...) \
-    expect(v, text, flags, (const int32_t[]){ __VA_ARGS__ }, (int64_t)(sizeof(int32_t[]){ __VA_ARGS__ } / sizeof(int32_t)))
+#define EXPECT(v, text, flags, ...)                                                                          \
+    expect(v, text, flags, (const int32_t[]){ __VA_ARGS__ },                                                 \
+           (int64_t)(sizeof(int32_t[]){ __VA_ARGS__ } / sizeof(int32_t)))
 
 static void bpe_merges_by_rank_and_specials_only_when_asked(void)
 {
@@ -170,7 +172,8 @@ static void detokenizer_never_gives_half_a_character(void)
 {
     start_bpe();
     lv_vocab *v = make();
-    static const char *const texts[] = { "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "a\xc3\xa9z\xe2\x82\xac" };
+    static const char *const texts[] = { "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80",
+                                         "a\xc3\xa9z\xe2\x82\xac" };
     char out[64];
     for (size_t t = 0; t < 4; t++) {
         lv_detok d = { 0 };
@@ -195,7 +198,8 @@ static void detokenizer_never_gives_half_a_character(void)
     for (size_t t = 0; t < sizeof bad / sizeof *bad; t++) {
         lv_detok d = { 0 };
         size_t n = 0;
-        for (const char *p = bad[t].in; *p; p++) n += lv_detok_push(&d, v, (uint8_t)*p, false, out + n, sizeof out - n);
+        for (const char *p = bad[t].in; *p; p++)
+            n += lv_detok_push(&d, v, (uint8_t)*p, false, out + n, sizeof out - n);
         n += lv_detok_flush(&d, out + n, sizeof out - n);
         out[n] = '\0';
         CHECK_STR(out, bad[t].want);
@@ -205,9 +209,13 @@ static void detokenizer_never_gives_half_a_character(void)
 
 static void hostile_metadata_is_refused_by_name(void)
 {
-    static const struct { const char *what; int code; } cases[] = {
-        { "tokenizer.ggml.token_type", LEVER_EFORMAT }, { "tokenizer.ggml.scores", LEVER_EFORMAT },
-        { "tokenizer.ggml.bos_token_id", LEVER_EFORMAT }, { "klingon", LEVER_EUNSUP }, { "romulan", LEVER_EUNSUP },
+    static const struct { const char *what; int code;
+    } cases[] = {
+        { "tokenizer.ggml.token_type", LEVER_EFORMAT },
+        { "tokenizer.ggml.scores", LEVER_EFORMAT },
+        { "tokenizer.ggml.bos_token_id", LEVER_EFORMAT },
+        { "klingon", LEVER_EUNSUP },
+        { "romulan", LEVER_EUNSUP },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         if (i == 1) start_spm();
@@ -229,7 +237,8 @@ static void long_runs_of_any_bytes_end_quickly(void)
     enum { N = 1 << 20 };
     char *text = malloc(N);
     for (int spm = 0; spm < 2; spm++) {
-        if (spm) start_spm(), add("\xe2\x96\x81", 1, -5), add("a", 1, -1), add("aa", 1, -2), add("aaaa", 1, -3);
+        if (spm)
+            start_spm(), add("\xe2\x96\x81", 1, -5), add("a", 1, -1), add("aa", 1, -2), add("aaaa", 1, -3);
         else start_bpe(), add("aa", 1, 0), add("aaaa", 1, 0), merge("a a"), merge("aa aa");
         lv_vocab *v = make();
         lever_error err = { 0 };
@@ -237,7 +246,12 @@ static void long_runs_of_any_bytes_end_quickly(void)
             uint32_t rng = 1;
             for (int i = 0; i < N; i++) {
                 rng = rng * 1664525u + 1013904223u;
-                text[i] = kind == 0 ? 'a' : kind == 1 ? ' ' : kind == 2 ? (char)(rng >> 24) : kind == 3 ? '\xff' : i % 2 ? ' ' : '\n';
+                text[i] = kind == 0   ? 'a'
+                          : kind == 1 ? ' '
+                          : kind == 2 ? (char)(rng >> 24)
+                          : kind == 3 ? '\xff'
+                          : i % 2     ? ' '
+                                      : '\n';
             }
             const int64_t n = lv_vocab_encode(v, text, N, 0, ids, sizeof ids / sizeof *ids, &err);
             CHECK(n > 0 && n <= N + 1);

@@ -42,7 +42,8 @@ int lv_cpu_open(lv_cpu **out, const lv_cpu_config *c, lever_error *err)
 {
     *out = NULL;
     if (!c->n_threads || !c->max_rows || !c->max_k || !c->max_ctx)
-        return lv_fail(err, LEVER_EINVAL, 0, "CPU device: threads, rows, row length and context must be at least 1");
+        return lv_fail(err, LEVER_EINVAL, 0,
+                       "CPU device: threads, rows, row length and context must be at least 1");
     lv_cpu *cpu = lv_alloc(sizeof *cpu, 64);
     if (!cpu) goto fail;
     cpu->c = *c;
@@ -98,7 +99,8 @@ static void pack_groups(void *arg, size_t begin, size_t end, unsigned thread)
     (void)thread;
     const pack_job *j = arg;
     const size_t last = end * LV_ROW_GROUP < j->n_rows ? end * LV_ROW_GROUP : j->n_rows;
-    j->cpu->k.act_pack[j->kind](j->cpu->act[j->kind], j->x, j->k, j->n_rows, j->k, begin * LV_ROW_GROUP, last);
+    j->cpu->k.act_pack[j->kind](j->cpu->act[j->kind], j->x, j->k, j->n_rows, j->k, begin * LV_ROW_GROUP,
+                                last);
 }
 
 void lv_cpu_pack(lv_cpu *cpu, enum lv_act_kind kind, const float *x, size_t n_rows, size_t k)
@@ -123,8 +125,8 @@ static void matmul_rows(void *arg, size_t begin, size_t end, unsigned thread)
           j->cpu->scratch + thread * j->cpu->scratch_bytes);
 }
 
-void lv_cpu_matmul(lv_cpu *cpu, float *y, size_t ldy, uint32_t type, const void *w, size_t n_out, size_t n_rows,
-                   size_t k)
+void lv_cpu_matmul(lv_cpu *cpu, float *y, size_t ldy, uint32_t type, const void *w, size_t n_out,
+                   size_t n_rows, size_t k)
 {
     matmul_job j = { cpu, y, ldy, lv_type_row_bytes(type, k), n_rows, k, w, cpu->act[lv_type_act_kind(type)],
                      cpu->k.matmul[type] };
@@ -145,7 +147,8 @@ static void rmsnorm_rows(void *arg, size_t begin, size_t end, unsigned thread)
 {
     (void)thread;
     const rows_job *j = arg;
-    for (size_t t = begin; t < end; t++) j->cpu->k.rmsnorm(j->y + t * j->n, j->x + t * j->n, j->w, j->n, j->eps);
+    for (size_t t = begin; t < end; t++)
+        j->cpu->k.rmsnorm(j->y + t * j->n, j->x + t * j->n, j->w, j->n, j->eps);
 }
 
 void lv_cpu_rmsnorm(lv_cpu *cpu, float *y, const float *x, const float *w, size_t n_rows, size_t n, float eps)
@@ -209,8 +212,8 @@ static void rope_rows(void *arg, size_t begin, size_t end, unsigned thread)
         }
 }
 
-void lv_cpu_rope_heads(lv_cpu *cpu, float *x, size_t n_rows, size_t n_heads, size_t head_dim, const float *w_norm,
-                       float eps, const lv_cpu_rope *rope)
+void lv_cpu_rope_heads(lv_cpu *cpu, float *x, size_t n_rows, size_t n_heads, size_t head_dim,
+                       const float *w_norm, float eps, const lv_cpu_rope *rope)
 {
     rope_job j = { cpu, x, n_heads, head_dim, w_norm, eps, rope };
     run(cpu, n_rows, 1, n_rows * n_heads * head_dim * 2, rope_rows, &j);
@@ -234,7 +237,8 @@ static void attention_heads(void *arg, size_t begin, size_t end, unsigned thread
         const size_t kv = i % j->n_heads / (j->n_heads / j->n_kv_heads) * j->head_dim;
         const lv_attn_span span = { .k = row->k + kv, .v = row->v + kv, .stride = j->n_kv_heads * j->head_dim,
                                     .n_prefix = row->n_prefix, .path = row->path, .n_path = row->n_path };
-        j->cpu->k.attention(j->out + i * j->head_dim, j->q + i * j->head_dim, &span, j->head_dim, j->scale, scores);
+        j->cpu->k.attention(j->out + i * j->head_dim, j->q + i * j->head_dim, &span, j->head_dim, j->scale,
+                            scores);
     }
 }
 

@@ -36,7 +36,8 @@ void lv_cpu_matmul(lv_cpu *cpu, float *y, size_t ldy, uint32_t type, const void 
                    size_t n_rows, size_t k);
 
 /* Elementwise and per-row operations; see lv_kernels for the arithmetic. */
-void lv_cpu_rmsnorm(lv_cpu *cpu, float *y, const float *x, const float *w, size_t n_rows, size_t n, float eps);
+void lv_cpu_rmsnorm(lv_cpu *cpu, float *y, const float *x, const float *w, size_t n_rows, size_t n,
+                    float eps);
 void lv_cpu_add(lv_cpu *cpu, float *x, const float *y, size_t n);
 /* x[t][i] += b[i] */
 void lv_cpu_add_bias(lv_cpu *cpu, float *x, const float *b, size_t n_rows, size_t n);

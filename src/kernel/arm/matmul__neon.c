@@ -37,13 +37,15 @@ INLINE float pack_block(const float *x, int8_t *q)
     for (int i = 0; i < 32; i += 8) {
         const int32x4_t lo = vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + i), id));
         const int32x4_t hi = vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + i + 4), id));
-        const int16x8_t h = vminq_s16(vmaxq_s16(vcombine_s16(vmovn_s32(lo), vmovn_s32(hi)), vdupq_n_s16(-127)), vdupq_n_s16(127));
+        const int16x8_t h = vminq_s16(
+            vmaxq_s16(vcombine_s16(vmovn_s32(lo), vmovn_s32(hi)), vdupq_n_s16(-127)), vdupq_n_s16(127));
         vst1_s8(q + i, vmovn_s16(h));
     }
     return amax / 127.0f;
 }
 
-static void act_pack_q8(void *dst, const float *x, size_t ldx, size_t n_rows, size_t k, size_t row0, size_t row1)
+static void act_pack_q8(void *dst, const float *x, size_t ldx, size_t n_rows, size_t k, size_t row0,
+                        size_t row1)
 {
     const size_t nb = k / 32;
     int8_t *q = dst;
@@ -54,7 +56,8 @@ static void act_pack_q8(void *dst, const float *x, size_t ldx, size_t n_rows, si
 
 static size_t act_bytes_f32(size_t n_rows, size_t k) { return n_rows * k * sizeof(float); }
 
-static void act_pack_f32(void *dst, const float *x, size_t ldx, size_t n_rows, size_t k, size_t row0, size_t row1)
+static void act_pack_f32(void *dst, const float *x, size_t ldx, size_t n_rows, size_t k, size_t row0,
+                         size_t row1)
 {
     (void)n_rows;
     for (size_t t = row0; t < row1; t++) memcpy((float *)dst + t * k, x + t * ldx, k * sizeof *x);
@@ -98,7 +101,8 @@ INLINE void tile_f(enum ftype w, size_t nx, float *y, size_t ldy, const uint8_t 
     for (size_t i = 0; i < whole; i += 16)
         for (int j = 0; j < 4; j++) {
             const float32x4_t v = load_f(w, p + (i + 4 * (size_t)j) * wb);
-            for (size_t t = 0; t < nx; t++) acc[t][j] = vfmaq_f32(acc[t][j], v, vld1q_f32(x + t * k + i + 4 * (size_t)j));
+            for (size_t t = 0; t < nx; t++)
+                acc[t][j] = vfmaq_f32(acc[t][j], v, vld1q_f32(x + t * k + i + 4 * (size_t)j));
         }
     for (size_t t = 0; t < nx; t++) {
         float lanes[16];
@@ -116,17 +120,18 @@ INLINE void matmul_f(enum ftype w, float *y, size_t ldy, const uint8_t *weights,
     const size_t row_bytes = k * (w == F32 ? 4 : 2);
     for (size_t r = 0; r < n_out; r++) {
         size_t t = 0;
-        for (; t + 4 <= n_rows; t += 4) tile_f(w, 4, y + t * ldy + r, ldy, weights + r * row_bytes, x + t * k, k);
+        for (; t + 4 <= n_rows; t += 4)
+            tile_f(w, 4, y + t * ldy + r, ldy, weights + r * row_bytes, x + t * k, k);
         for (; t < n_rows; t++) tile_f(w, 1, y + t * ldy + r, ldy, weights + r * row_bytes, x + t * k, k);
     }
 }
 
-#define ENTRY(name, w)                                                                                        \
-    static void name(float *y, size_t ldy, const void *weights, size_t n_out, const void *act, size_t n_rows, \
-                     size_t k, void *scratch)                                                                 \
-    {                                                                                                         \
-        (void)scratch;                                                                                        \
-        matmul_f(w, y, ldy, weights, n_out, act, n_rows, k);                                                  \
+#define ENTRY(name, w)                                                                                       \
+    static void name(float *y, size_t ldy, const void *weights, size_t n_out, const void *act,               \
+                     size_t n_rows, size_t k, void *scratch)                                                 \
+    {                                                                                                        \
+        (void)scratch;                                                                                       \
+        matmul_f(w, y, ldy, weights, n_out, act, n_rows, k);                                                 \
     }
 ENTRY(matmul_f32, F32)
 ENTRY(matmul_f16, F16)

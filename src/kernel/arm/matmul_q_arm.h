@@ -15,8 +15,8 @@ INLINE int32x4_t block_sums(enum qtype w, const uint8_t *p, int8x16_t x0, int8x1
 }
 
 /* Four weight rows times nx batch rows; act: q [n_rows][k] int8, then d [n_rows][nb]. */
-INLINE void tile_q(enum qtype w, size_t nx, float out[][4], const uint8_t *const row[4], const int8_t *q, const float *d,
-                   size_t k)
+INLINE void tile_q(enum qtype w, size_t nx, float out[][4], const uint8_t *const row[4], const int8_t *q,
+                   const float *d, size_t k)
 {
     const size_t nb = k / 32, bytes = block_bytes(w);
     float32x4_t acc[4];
@@ -36,8 +36,8 @@ INLINE void tile_q(enum qtype w, size_t nx, float out[][4], const uint8_t *const
     for (size_t t = 0; t < nx; t++) vst1q_f32(out[t], acc[t]);
 }
 
-INLINE void matmul_q(enum qtype w, float *y, size_t ldy, const uint8_t *weights, size_t n_out, const void *act,
-                     size_t n_rows, size_t k)
+INLINE void matmul_q(enum qtype w, float *y, size_t ldy, const uint8_t *weights, size_t n_out,
+                     const void *act, size_t n_rows, size_t k)
 {
     const size_t nb = k / 32, row_bytes = nb * block_bytes(w);
     const int8_t *q = act;
@@ -57,15 +57,15 @@ INLINE void matmul_q(enum qtype w, float *y, size_t ldy, const uint8_t *weights,
     }
 }
 
-static void matmul_q8_0(float *y, size_t ldy, const void *w, size_t n_out, const void *act, size_t n_rows, size_t k,
-                        void *scratch)
+static void matmul_q8_0(float *y, size_t ldy, const void *w, size_t n_out, const void *act, size_t n_rows,
+                        size_t k, void *scratch)
 {
     (void)scratch;
     matmul_q(Q8, y, ldy, w, n_out, act, n_rows, k);
 }
 
-static void matmul_q4_0(float *y, size_t ldy, const void *w, size_t n_out, const void *act, size_t n_rows, size_t k,
-                        void *scratch)
+static void matmul_q4_0(float *y, size_t ldy, const void *w, size_t n_out, const void *act, size_t n_rows,
+                        size_t k, void *scratch)
 {
     (void)scratch;
     matmul_q(Q4, y, ldy, w, n_out, act, n_rows, k);

@@ -53,7 +53,8 @@ INLINE v16 v_less(v16 a, v16 b, v16 t, v16 f) { EACH(vbslq_f32(vcltq_f32(a.q[j],
 
 INLINE float v_tree(v16 v)
 {
-    const float32x4_t a = vaddq_f32(vaddq_f32(v.q[0], v.q[2]), vaddq_f32(v.q[1], v.q[3])); /* 8, then 4 apart */
+    const float32x4_t a =
+        vaddq_f32(vaddq_f32(v.q[0], v.q[2]), vaddq_f32(v.q[1], v.q[3])); /* 8, then 4 apart */
     const float32x2_t b = vadd_f32(vget_low_f32(a), vget_high_f32(a));
     return vget_lane_f32(b, 0) + vget_lane_f32(b, 1);
 }

@@ -14,7 +14,8 @@ typedef struct block_act {
 static size_t act_bytes_f32(size_t n_rows, size_t k) { return n_rows * k * sizeof(float); }
 static size_t act_bytes_q8(size_t n_rows, size_t k) { return n_rows * (k / 32) * sizeof(block_act); }
 
-static void act_pack_f32(void *dst, const float *x, size_t ldx, size_t n_rows, size_t k, size_t row0, size_t row1)
+static void act_pack_f32(void *dst, const float *x, size_t ldx, size_t n_rows, size_t k, size_t row0,
+                         size_t row1)
 {
     (void)n_rows;
     for (size_t t = row0; t < row1; t++) memcpy((float *)dst + t * k, x + t * ldx, k * sizeof *x);
@@ -44,7 +45,8 @@ static void pack_block(block_act *b, const float *x)
     }
 }
 
-static void act_pack_q8(void *dst, const float *x, size_t ldx, size_t n_rows, size_t k, size_t row0, size_t row1)
+static void act_pack_q8(void *dst, const float *x, size_t ldx, size_t n_rows, size_t k, size_t row0,
+                        size_t row1)
 {
     (void)n_rows;
     const size_t nb = k / 32;

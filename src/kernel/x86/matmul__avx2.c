@@ -1,6 +1,6 @@
-/* Matrix products on AVX2 with FMA and F16C. Quantised types: eight weight rows are the lanes; activations are
- * packed as int16, weights widened to int16, because the byte product instruction needs an unsigned operand and
- * saturates, and -128, which GGUF allows, has no positive twin for the usual sign trick.
+/* Matrix products on AVX2 with FMA and F16C. Quantised types: eight weight rows are the lanes; activations
+ * are packed as int16, weights widened to int16, because the byte product instruction needs an unsigned
+ * operand and saturates, and -128, which GGUF allows, has no positive twin for the usual sign trick.
  * SPDX-License-Identifier: MIT */
 #include <immintrin.h>
 #include <stdint.h>
@@ -20,7 +20,8 @@ static size_t act_bytes_q8(size_t n_rows, size_t k) { return n_rows * (k * 2 + k
 
 INLINE __m256i max_abs(__m256i a, const float *x)
 {
-    const __m256i v = _mm256_and_si256(_mm256_castps_si256(_mm256_loadu_ps(x)), _mm256_set1_epi32(0x7fffffff));
+    const __m256i v =
+        _mm256_and_si256(_mm256_castps_si256(_mm256_loadu_ps(x)), _mm256_set1_epi32(0x7fffffff));
     return _mm256_max_epu32(a, v);
 }
 
@@ -37,9 +38,11 @@ INLINE float pack_block(const float *x, int16_t *q)
         memset(q, 0, 64);
         return bits >= 0x7f800000u ? lv_f32_from_bits(0x7fc00000u) : 0.0f;
     }
-    const __m256 id = _mm256_set1_ps(127.0f / amax), top = _mm256_set1_ps(127.0f), low = _mm256_set1_ps(-127.0f);
+    const __m256 id = _mm256_set1_ps(127.0f / amax), top = _mm256_set1_ps(127.0f),
+                 low = _mm256_set1_ps(-127.0f);
     for (int i = 0; i < 32; i += 16) {
-        const __m256 v0 = _mm256_mul_ps(_mm256_loadu_ps(x + i), id), v1 = _mm256_mul_ps(_mm256_loadu_ps(x + i + 8), id);
+        const __m256 v0 = _mm256_mul_ps(_mm256_loadu_ps(x + i), id),
+                     v1 = _mm256_mul_ps(_mm256_loadu_ps(x + i + 8), id);
         const __m256i q0 = _mm256_cvtps_epi32(_mm256_max_ps(_mm256_min_ps(v0, top), low));
         const __m256i q1 = _mm256_cvtps_epi32(_mm256_max_ps(_mm256_min_ps(v1, top), low));
         const __m256i h = _mm256_permute4x64_epi64(_mm256_packs_epi32(q0, q1), 0xd8);
@@ -48,7 +51,8 @@ INLINE float pack_block(const float *x, int16_t *q)
     return amax / 127.0f;
 }
 
-static void act_pack_q8(void *dst, const float *x, size_t ldx, size_t n_rows, size_t k, size_t row0, size_t row1)
+static void act_pack_q8(void *dst, const float *x, size_t ldx, size_t n_rows, size_t k, size_t row0,
+                        size_t row1)
 {
     const size_t nb = k / 32;
     int16_t *q = dst;
@@ -80,7 +84,8 @@ INLINE __m256i reduce8(const __m256i p[8])
 {
     const __m256i a = _mm256_hadd_epi32(p[0], p[1]), b = _mm256_hadd_epi32(p[2], p[3]);
     const __m256i c = _mm256_hadd_epi32(p[4], p[5]), d = _mm256_hadd_epi32(p[6], p[7]);
-    const __m256i e = _mm256_hadd_epi32(a, b), f = _mm256_hadd_epi32(c, d); /* [r0-3 low | r0-3 high], [r4-7 ..] */
+    const __m256i e = _mm256_hadd_epi32(a, b),
+                  f = _mm256_hadd_epi32(c, d); /* [r0-3 low | r0-3 high], [r4-7 ..] */
     return _mm256_add_epi32(_mm256_permute2x128_si256(e, f, 0x20), _mm256_permute2x128_si256(e, f, 0x31));
 }
 
@@ -92,7 +97,8 @@ INLINE __m256 load_scales(const uint8_t *const row[8], size_t at)
 }
 
 /* Eight weight rows times nx batch rows. */
-INLINE void tile_q(enum qtype w, size_t nx, float out[][8], const uint8_t *const row[8], const int16_t *q, const float *d, size_t k)
+INLINE void tile_q(enum qtype w, size_t nx, float out[][8], const uint8_t *const row[8], const int16_t *q,
+                   const float *d, size_t k)
 {
     const size_t nb = k / 32, bytes = block_bytes(w);
     __m256 acc[2];
@@ -116,7 +122,8 @@ INLINE void tile_q(enum qtype w, size_t nx, float out[][8], const uint8_t *const
     for (size_t t = 0; t < nx; t++) _mm256_storeu_ps(out[t], acc[t]);
 }
 
-INLINE void matmul_q(enum qtype w, float *y, size_t ldy, const uint8_t *weights, size_t n_out, const void *act, size_t n_rows, size_t k)
+INLINE void matmul_q(enum qtype w, float *y, size_t ldy, const uint8_t *weights, size_t n_out,
+                     const void *act, size_t n_rows, size_t k)
 {
     const size_t nb = k / 32, row_bytes = nb * block_bytes(w);
     const int16_t *q = act;
@@ -139,7 +146,8 @@ INLINE void matmul_q(enum qtype w, float *y, size_t ldy, const uint8_t *weights,
 
 static size_t act_bytes_f32(size_t n_rows, size_t k) { return n_rows * k * sizeof(float); }
 
-static void act_pack_f32(void *dst, const float *x, size_t ldx, size_t n_rows, size_t k, size_t row0, size_t row1)
+static void act_pack_f32(void *dst, const float *x, size_t ldx, size_t n_rows, size_t k, size_t row0,
+                         size_t row1)
 {
     (void)n_rows;
     for (size_t t = row0; t < row1; t++) memcpy((float *)dst + t * k, x + t * ldx, k * sizeof *x);
@@ -185,19 +193,20 @@ INLINE float dot16(enum ftype w, const uint8_t *p, const float *x, size_t k)
     return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
 }
 
-INLINE void matmul_f(enum ftype w, float *y, size_t ldy, const uint8_t *weights, size_t n_out, const float *x, size_t n_rows, size_t k)
+INLINE void matmul_f(enum ftype w, float *y, size_t ldy, const uint8_t *weights, size_t n_out, const float *x,
+                     size_t n_rows, size_t k)
 {
     const size_t row_bytes = k * (w == F32 ? 4 : 2);
     for (size_t r = 0; r < n_out; r++)
         for (size_t t = 0; t < n_rows; t++) y[t * ldy + r] = dot16(w, weights + r * row_bytes, x + t * k, k);
 }
 
-#define ENTRY(name, fn, w)                                                                                    \
-    static void name(float *y, size_t ldy, const void *weights, size_t n_out, const void *act, size_t n_rows, \
-                     size_t k, void *scratch)                                                                 \
-    {                                                                                                         \
-        (void)scratch;                                                                                        \
-        fn(w, y, ldy, weights, n_out, act, n_rows, k);                                                        \
+#define ENTRY(name, fn, w)                                                                                   \
+    static void name(float *y, size_t ldy, const void *weights, size_t n_out, const void *act,               \
+                     size_t n_rows, size_t k, void *scratch)                                                 \
+    {                                                                                                        \
+        (void)scratch;                                                                                       \
+        fn(w, y, ldy, weights, n_out, act, n_rows, k);                                                       \
     }
 ENTRY(matmul_q8_0, matmul_q, Q8)
 ENTRY(matmul_q4_0, matmul_q, Q4)

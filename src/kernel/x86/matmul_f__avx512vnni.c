@@ -40,7 +40,8 @@ INLINE float tree16(__m512 v)
 
 /* nr weight rows times nx batch rows. Lanes past k keep their accumulators: adding a zero product would turn
  * a -0 into +0. */
-INLINE void tile(enum weight w, size_t nr, size_t nx, float *y, size_t ldy, const uint8_t *weights, const float *x, size_t k)
+INLINE void tile(enum weight w, size_t nr, size_t nx, float *y, size_t ldy, const uint8_t *weights,
+                 const float *x, size_t k)
 {
     const size_t wb = weight_bytes(w);
     __m512 acc[ROWS][ROWS];
@@ -59,27 +60,30 @@ INLINE void tile(enum weight w, size_t nr, size_t nx, float *y, size_t ldy, cons
         for (size_t t = 0; t < nx; t++) y[t * ldy + r] = tree16(acc[r][t]);
 }
 
-INLINE void row_tiles(enum weight w, size_t nr, float *y, size_t ldy, const uint8_t *weights, const float *x, size_t n_rows, size_t k)
+INLINE void row_tiles(enum weight w, size_t nr, float *y, size_t ldy, const uint8_t *weights, const float *x,
+                      size_t n_rows, size_t k)
 {
     size_t t = 0;
     for (; t + ROWS <= n_rows; t += ROWS) tile(w, nr, ROWS, y + t * ldy, ldy, weights, x + t * k, k);
     for (; t < n_rows; t++) tile(w, nr, 1, y + t * ldy, ldy, weights, x + t * k, k);
 }
 
-INLINE void matmul(enum weight w, float *y, size_t ldy, const uint8_t *weights, size_t n_out, const float *x, size_t n_rows, size_t k)
+INLINE void matmul(enum weight w, float *y, size_t ldy, const uint8_t *weights, size_t n_out, const float *x,
+                   size_t n_rows, size_t k)
 {
     const size_t row_bytes = k * weight_bytes(w);
     size_t r = 0;
-    for (; r + ROWS <= n_out; r += ROWS) row_tiles(w, ROWS, y + r, ldy, weights + r * row_bytes, x, n_rows, k);
+    for (; r + ROWS <= n_out; r += ROWS)
+        row_tiles(w, ROWS, y + r, ldy, weights + r * row_bytes, x, n_rows, k);
     for (; r < n_out; r++) row_tiles(w, 1, y + r, ldy, weights + r * row_bytes, x, n_rows, k);
 }
 
-#define ENTRY(name, w)                                                                                        \
-    static void name(float *y, size_t ldy, const void *weights, size_t n_out, const void *act, size_t n_rows, \
-                     size_t k, void *scratch)                                                                 \
-    {                                                                                                         \
-        (void)scratch;                                                                                        \
-        matmul(w, y, ldy, weights, n_out, act, n_rows, k);                                                    \
+#define ENTRY(name, w)                                                                                       \
+    static void name(float *y, size_t ldy, const void *weights, size_t n_out, const void *act,               \
+                     size_t n_rows, size_t k, void *scratch)                                                 \
+    {                                                                                                        \
+        (void)scratch;                                                                                       \
+        matmul(w, y, ldy, weights, n_out, act, n_rows, k);                                                   \
     }
 ENTRY(matmul_f32, F32)
 ENTRY(matmul_f16, F16)

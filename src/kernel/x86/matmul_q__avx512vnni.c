@@ -36,7 +36,8 @@ INLINE int32_t pack_block(const float *x, int8_t *q, float *d)
         return 0;
     }
     *d = amax / 127.0f;
-    const __m512 id = _mm512_set1_ps(127.0f / amax), top = _mm512_set1_ps(127.0f), low = _mm512_set1_ps(-127.0f);
+    const __m512 id = _mm512_set1_ps(127.0f / amax), top = _mm512_set1_ps(127.0f),
+                 low = _mm512_set1_ps(-127.0f);
     const __m512i q0 = _mm512_cvtps_epi32(_mm512_max_ps(_mm512_min_ps(_mm512_mul_ps(x0, id), top), low));
     const __m512i q1 = _mm512_cvtps_epi32(_mm512_max_ps(_mm512_min_ps(_mm512_mul_ps(x1, id), top), low));
     _mm_storeu_si128((void *)q, _mm512_cvtepi32_epi8(q0));
@@ -52,7 +53,8 @@ static size_t act_bytes(size_t n_rows, size_t k)
     return rows * (k + k / 32 * 8);
 }
 
-static void pack_few(uint8_t *dst, const float *x, size_t ldx, size_t n_rows, size_t k, size_t row0, size_t row1)
+static void pack_few(uint8_t *dst, const float *x, size_t ldx, size_t n_rows, size_t k, size_t row0,
+                     size_t row1)
 {
     const size_t nb = k / 32;
     int8_t *q = (int8_t *)dst;
@@ -97,13 +99,16 @@ INLINE size_t block_bytes(enum weight w) { return w == Q8 ? sizeof(lv_block_q8_0
 INLINE __m512i load_pair(enum weight w, const uint8_t *a, const uint8_t *b)
 {
     if (w == Q8) {
-        const __m512i v = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const void *)(a + 2))),
-                                             _mm256_loadu_si256((const void *)(b + 2)), 1);
+        const __m512i v =
+            _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const void *)(a + 2))),
+                               _mm256_loadu_si256((const void *)(b + 2)), 1);
         return _mm512_xor_si512(v, _mm512_set1_epi8((char)0x80));
     }
-    const __m256i two = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const void *)(a + 2))),
-                                                _mm_loadu_si128((const void *)(b + 2)), 1);
-    const __m512i four = _mm512_permutexvar_epi64(_mm512_set_epi64(3, 2, 3, 2, 1, 0, 1, 0), _mm512_castsi256_si512(two));
+    const __m256i two =
+        _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const void *)(a + 2))),
+                                _mm_loadu_si128((const void *)(b + 2)), 1);
+    const __m512i four =
+        _mm512_permutexvar_epi64(_mm512_set_epi64(3, 2, 3, 2, 1, 0, 1, 0), _mm512_castsi256_si512(two));
     const __m512i shift = _mm512_set_epi64(0x0004000400040004, 0x0004000400040004, 0, 0, 0x0004000400040004,
                                            0x0004000400040004, 0, 0);
     return _mm512_and_si512(_mm512_srlv_epi16(four, shift), _mm512_set1_epi8(15));
@@ -115,9 +120,11 @@ INLINE __m512i reduce16(const __m512i p[8])
 {
     __m512i s[4], u[2];
     for (int j = 0; j < 4; j++) /* pairs (0,1) (2,3) (4,5) (6,7) */
-        s[j] = _mm512_add_epi32(_mm512_unpacklo_epi32(p[2 * j], p[2 * j + 1]), _mm512_unpackhi_epi32(p[2 * j], p[2 * j + 1]));
+        s[j] = _mm512_add_epi32(_mm512_unpacklo_epi32(p[2 * j], p[2 * j + 1]),
+                                _mm512_unpackhi_epi32(p[2 * j], p[2 * j + 1]));
     for (int j = 0; j < 2; j++) /* each 128-bit lane: rows 4j .. 4j+3 */
-        u[j] = _mm512_add_epi32(_mm512_unpacklo_epi64(s[2 * j], s[2 * j + 1]), _mm512_unpackhi_epi64(s[2 * j], s[2 * j + 1]));
+        u[j] = _mm512_add_epi32(_mm512_unpacklo_epi64(s[2 * j], s[2 * j + 1]),
+                                _mm512_unpackhi_epi64(s[2 * j], s[2 * j + 1]));
     /* u[j] = [lo a, lo b | hi a, hi b]: a + b of rows 4j..4j+3 and of rows 8+4j.. */
     const __m512i even = _mm512_shuffle_i32x4(u[0], u[1], 0x88); /* lanes 0, 2 of each */
     const __m512i odd = _mm512_shuffle_i32x4(u[0], u[1], 0xdd);  /* lanes 1, 3 of each */
@@ -135,8 +142,9 @@ INLINE void gather_scales(float *dw, const uint8_t *w, size_t row_bytes, size_t 
     }
 }
 
-INLINE void few_tile(enum weight w, size_t nx, float *y, size_t ldy, const uint8_t *const row[16], const float *dw,
-                     const int8_t *q, const float *d, const int32_t *sum, size_t k, __mmask16 mask)
+INLINE void few_tile(enum weight w, size_t nx, float *y, size_t ldy, const uint8_t *const row[16],
+                     const float *dw, const int8_t *q, const float *d, const int32_t *sum, size_t k,
+                     __mmask16 mask)
 {
     const size_t nb = k / 32, bytes = block_bytes(w);
     const int offset = w == Q8 ? 128 : 8;
@@ -155,14 +163,15 @@ INLINE void few_tile(enum weight w, size_t nx, float *y, size_t ldy, const uint8
             __m512i p[8];
             for (int j = 0; j < 8; j++) p[j] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), v[j], x);
             const __m512i isum = _mm512_sub_epi32(reduce16(p), _mm512_set1_epi32(offset * sum[t * nb + b]));
-            acc[t] = _mm512_fmadd_ps(_mm512_mul_ps(scale, _mm512_set1_ps(d[t * nb + b])), _mm512_cvtepi32_ps(isum), acc[t]);
+            acc[t] = _mm512_fmadd_ps(_mm512_mul_ps(scale, _mm512_set1_ps(d[t * nb + b])),
+                                     _mm512_cvtepi32_ps(isum), acc[t]);
         }
     }
     for (size_t t = 0; t < nx; t++) _mm512_mask_storeu_ps(y + t * ldy, mask, acc[t]);
 }
 
-INLINE void matmul_few(enum weight w, float *y, size_t ldy, const uint8_t *weights, size_t n_out, const uint8_t *act,
-                       size_t n_rows, size_t k, float *dw)
+INLINE void matmul_few(enum weight w, float *y, size_t ldy, const uint8_t *weights, size_t n_out,
+                       const uint8_t *act, size_t n_rows, size_t k, float *dw)
 {
     const size_t nb = k / 32, bytes = block_bytes(w), row_bytes = nb * bytes;
     const int8_t *q = (const int8_t *)act;
@@ -191,7 +200,8 @@ INLINE void matmul_few(enum weight w, float *y, size_t ldy, const uint8_t *weigh
 /* ---- many rows: lanes are rows of the batch ---- */
 
 /* Unpack n rows into u [nb][TILE][32] and their scales into dw [nb][TILE]; missing rows are zero. */
-INLINE void unpack_tile(enum weight w, uint8_t *u, float *dw, const uint8_t *weights, size_t row_bytes, size_t nb, size_t n)
+INLINE void unpack_tile(enum weight w, uint8_t *u, float *dw, const uint8_t *weights, size_t row_bytes,
+                        size_t nb, size_t n)
 {
     const size_t bytes = block_bytes(w);
     for (size_t r = 0; r < TILE; r++)
@@ -217,13 +227,15 @@ INLINE void store_transposed(float *y, size_t ldy, const __m512 v[TILE], size_t 
 {
     float buf[TILE][LANES] __attribute__((aligned(64)));
     for (int r = 0; r < TILE; r++) _mm512_store_ps(buf[r], v[r]);
-    const __m256i index = _mm256_setr_epi32(0, LANES, 2 * LANES, 3 * LANES, 4 * LANES, 5 * LANES, 6 * LANES, 7 * LANES);
+    const __m256i index =
+        _mm256_setr_epi32(0, LANES, 2 * LANES, 3 * LANES, 4 * LANES, 5 * LANES, 6 * LANES, 7 * LANES);
     const __mmask8 mask = (__mmask8)((1u << n) - 1);
-    for (size_t t = 0; t < n_lanes; t++) _mm256_mask_storeu_ps(y + t * ldy, mask, _mm256_i32gather_ps(&buf[0][t], index, 4));
+    for (size_t t = 0; t < n_lanes; t++)
+        _mm256_mask_storeu_ps(y + t * ldy, mask, _mm256_i32gather_ps(&buf[0][t], index, 4));
 }
 
-INLINE void many_tile(enum weight w, float *y, size_t ldy, const uint8_t *u, const float *dw, const uint8_t *group,
-                      size_t k, size_t n_lanes, size_t n)
+INLINE void many_tile(enum weight w, float *y, size_t ldy, const uint8_t *u, const float *dw,
+                      const uint8_t *group, size_t k, size_t n_lanes, size_t n)
 {
     const size_t nb = k / 32;
     const float *d = (const float *)(group + LANES * k);
@@ -232,7 +244,8 @@ INLINE void many_tile(enum weight w, float *y, size_t ldy, const uint8_t *u, con
     for (int r = 0; r < TILE; r++) acc[r] = _mm512_setzero_ps();
     for (size_t b = 0; b < nb; b++) {
         const __m512i s = _mm512_load_si512(sum + b * LANES);
-        const __m512i start = _mm512_sub_epi32(_mm512_setzero_si512(), w == Q8 ? _mm512_slli_epi32(s, 7) : _mm512_slli_epi32(s, 3));
+        const __m512i start = _mm512_sub_epi32(_mm512_setzero_si512(),
+                                               w == Q8 ? _mm512_slli_epi32(s, 7) : _mm512_slli_epi32(s, 3));
         __m512i isum[TILE];
         for (int r = 0; r < TILE; r++) isum[r] = start;
         for (int i = 0; i < 8; i++) {
@@ -251,8 +264,8 @@ INLINE void many_tile(enum weight w, float *y, size_t ldy, const uint8_t *u, con
     store_transposed(y, ldy, acc, n_lanes, n);
 }
 
-INLINE void matmul_many(enum weight w, float *y, size_t ldy, const uint8_t *weights, size_t n_out, const uint8_t *act,
-                        size_t n_rows, size_t k, uint8_t *scratch)
+INLINE void matmul_many(enum weight w, float *y, size_t ldy, const uint8_t *weights, size_t n_out,
+                        const uint8_t *act, size_t n_rows, size_t k, uint8_t *scratch)
 {
     const size_t nb = k / 32, row_bytes = nb * block_bytes(w), group_bytes = LANES * (k + nb * 8);
     float *dw = (float *)(scratch + TILE * k);
@@ -267,15 +280,15 @@ INLINE void matmul_many(enum weight w, float *y, size_t ldy, const uint8_t *weig
 
 /* ---- entry points ---- */
 
-static void matmul_q8_0(float *y, size_t ldy, const void *w, size_t n_out, const void *act, size_t n_rows, size_t k,
-                        void *scratch)
+static void matmul_q8_0(float *y, size_t ldy, const void *w, size_t n_out, const void *act, size_t n_rows,
+                        size_t k, void *scratch)
 {
     if (n_rows <= FEW) matmul_few(Q8, y, ldy, w, n_out, act, n_rows, k, scratch);
     else matmul_many(Q8, y, ldy, w, n_out, act, n_rows, k, scratch);
 }
 
-static void matmul_q4_0(float *y, size_t ldy, const void *w, size_t n_out, const void *act, size_t n_rows, size_t k,
-                        void *scratch)
+static void matmul_q4_0(float *y, size_t ldy, const void *w, size_t n_out, const void *act, size_t n_rows,
+                        size_t k, void *scratch)
 {
     if (n_rows <= FEW) matmul_few(Q4, y, ldy, w, n_out, act, n_rows, k, scratch);
     else matmul_many(Q4, y, ldy, w, n_out, act, n_rows, k, scratch);

@@ -37,7 +37,8 @@ INLINE v16 v_neg(v16 a)
 
 INLINE v16 v_load_f16(const uint16_t *p)
 {
-    return (v16){ _mm256_cvtph_ps(_mm_loadu_si128((const void *)p)), _mm256_cvtph_ps(_mm_loadu_si128((const void *)(p + 8))) };
+    return (v16){ _mm256_cvtph_ps(_mm_loadu_si128((const void *)p)),
+                  _mm256_cvtph_ps(_mm_loadu_si128((const void *)(p + 8))) };
 }
 
 INLINE void v_store_f16(uint16_t *p, v16 a)

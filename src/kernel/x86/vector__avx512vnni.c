@@ -44,7 +44,10 @@ INLINE float v_tree(v16 v)
     return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
 }
 
-INLINE v16 v_exp_scale(v16 p, v16 n) { return _mm512_scalef_ps(p, n); } /* one rounding: what two steps give */
+INLINE v16 v_exp_scale(v16 p, v16 n)
+{
+    return _mm512_scalef_ps(p, n);
+} /* one rounding: what two steps give */
 
 INLINE v16 v_split(v16 x, v16 *n)
 {
