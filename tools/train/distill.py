@@ -18,8 +18,8 @@ from data import DOMAINS
 from model import DRAFT, Config, Model, load, save
 from train import Clock, Crew, Rows, optimizers, rate
 
-MIX = {"stories": 0.22, "storychat": 0.10, "chat": 0.16, "math": 0.08, "code": 0.05, "novels": 0.01}
-SAMPLED = 0.38
+MIX = {"stories": 0.27, "storychat": 0.13, "chat": 0.20, "math": 0.09, "code": 0.05, "novels": 0.01}
+SAMPLED = 0.25
 
 
 def batch_of(rows, n, rng):

@@ -58,13 +58,15 @@ class Cache:
 
     def __init__(self, cfg, batch):
         shape = (cfg.layers, batch, cfg.kv_heads, cfg.context, cfg.head_dim)
-        self.k, self.v, self.n = torch.zeros(shape), torch.zeros(shape), 0
+        self.shape, self.k, self.v, self.n = shape, None, None, 0
 
     def append(self, layer, k, v):
+        if self.k is None:
+            self.k, self.v = k.new_zeros(self.shape), v.new_zeros(self.shape)
         end = self.n + k.shape[2]
         self.k[layer, :, :, self.n:end] = k
         self.v[layer, :, :, self.n:end] = v
-        return self.k[layer, :, :, :end].to(k.dtype), self.v[layer, :, :, :end].to(k.dtype)
+        return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
 
 
 class Block(nn.Module):
@@ -90,14 +92,17 @@ class Block(nn.Module):
         k = self.attn_k_norm(self.attn_k(h).view(b, t, c.kv_heads, c.head_dim)).transpose(1, 2)
         v = self.attn_v(h).view(b, t, c.kv_heads, c.head_dim).transpose(1, 2)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        past = 0
+        group, past = c.heads // c.kv_heads, 0
         if cache is not None:
             past = cache.n
             k, v = cache.append(self.index, k, v)
-        group = c.heads // c.kv_heads
-        k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-        assert past == 0 or t == 1
-        a = F.scaled_dot_product_attention(q, k, v, is_causal=past == 0)
+        if past:  # one new position: the heads of a group are queries on the same keys
+            assert t == 1
+            a = F.scaled_dot_product_attention(q.reshape(b, c.kv_heads, group, -1), k, v)
+            a = a.reshape(b, c.heads, 1, -1)
+        else:
+            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+            a = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.attn_output(a.transpose(1, 2).reshape(b, t, -1))
         h = self.ffn_norm(x)
         return x + self.ffn_down(F.silu(self.ffn_gate(h)) * self.ffn_up(h))

@@ -4,7 +4,8 @@
     python sample.py --work tools/train/work --minutes 3
 
 Prompts are the first tokens of training documents; half of the batches are greedy,
-half drawn at temperature 0.8. Writes WORK/tok/sampled.train.npz.
+half drawn at temperature 0.8. Adds to WORK/tok/sampled.train.npz: run again with
+another --seed for more.
 """
 import argparse
 import os
@@ -26,6 +27,7 @@ def main():
     ap.add_argument("--target", default="target.pt", help="checkpoint name inside WORK")
     ap.add_argument("--minutes", type=float, default=3)
     ap.add_argument("--threads", type=int, default=2)
+    ap.add_argument("--batch", type=int, default=128)
     ap.add_argument("--seed", type=int, default=0)
     a = ap.parse_args()
     torch.set_num_threads(a.threads)
@@ -33,10 +35,14 @@ def main():
     model, rng = load(os.path.join(a.work, a.target)), np.random.default_rng([99, a.seed])
     rows = Rows(a.work, "train", 64, seed=77 + a.seed)
     mix = np.array([MIX_END[d] for d in DOMAINS])
+    path = os.path.join(a.work, "tok", "sampled.train.npz")
     docs, end, turn = [], time.time() + 60 * a.minutes, 0
+    if os.path.exists(path):
+        old = np.load(path)
+        docs = np.split(old["ids"], old["starts"][1:-1])
     while time.time() < end:
         length = int(rng.integers(4, 40))
-        pick = rng.choice(len(DOMAINS), size=64, p=mix / mix.sum())
+        pick = rng.choice(len(DOMAINS), size=a.batch, p=mix / mix.sum())
         prompt = torch.from_numpy(np.stack([rows.row(DOMAINS[i])[:length] for i in pick]))
         with torch.autocast("cpu", torch.bfloat16):
             new = generate(model, prompt, 320, temperature=0.8 if turn % 2 else 0.0)
@@ -45,7 +51,7 @@ def main():
             cut = row.index(END, length) + 1 if END in row[length:] else len(row)
             docs.append(np.array(row[:cut], np.uint16))
         starts = np.cumsum([0] + [len(d) for d in docs])
-        np.savez(os.path.join(a.work, "tok", "sampled.train.npz"), ids=np.concatenate(docs), starts=starts)
+        np.savez(path, ids=np.concatenate(docs), starts=starts)
         print(f"{len(docs)} documents, {starts[-1]} tokens", flush=True)
 
 
