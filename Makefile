@@ -1,10 +1,11 @@
 # The front doors. CMake and its presets do the work; see CONTRIBUTING.md for single steps.
-.PHONY: help setup setup-build setup-test build demo test clean
+.PHONY: help setup setup-build setup-test build demo test bench-demo clean
 
 help:
 	@echo 'make build   set up and build: the program is build/release/lever'
 	@echo 'make demo    set up, build, and run the main job on a small model pair'
 	@echo 'make test    set up, build every variant, run all tests; ends with a count'
+	@echo 'make bench-demo  speculation against plain decoding on the demo pair'
 	@echo 'make setup   install the packages that building and testing need (Debian, Ubuntu)'
 	@echo 'make clean   remove build/'
 
@@ -26,6 +27,10 @@ demo: build
 # SECTIONS="dev asan" runs only these; see tools/run_tests.py.
 test: setup-test
 	python3 -B tools/run_tests.py $(SECTIONS)
+
+# Benchmarks print their table, append CSV rows under bench/results/, and end with one BAR line per bar.
+bench-demo: build
+	python3 -B bench/bench_demo.py build/release/lever
 
 clean:
 	rm -rf build

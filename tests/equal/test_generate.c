@@ -185,6 +185,10 @@ static void every_backend_and_batch_width_gives_the_same_text(void)
         c.max_rows = widths[i];
         expect_same(&c, "sweeps of few rows");
     }
+    lever_config c = base_config();
+    c.policy = "none";
+    c.max_rows = 1;
+    expect_same(&c, "one row at a time");
 }
 
 static void every_thread_count_and_isa_gives_the_same_text(void)
