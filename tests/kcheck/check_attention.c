@@ -74,6 +74,26 @@ static void check_meaning(const kc_tables *k)
     kc_release();
 }
 
+/* Infinities and NaN among keys, values or the query come out as in the reference. */
+static void check_special(const kc_tables *k, size_t dim, size_t n)
+{
+    static const uint16_t odd[] = { 0x7c00, 0xfc00, 0x7e00, 0x8000, 0x0001, 0x7bff };
+    for (int round = 0; round < 12; round++) {
+        uint16_t *kc = cache(dim), *vc = cache(dim);
+        float *q = kc_buf(dim * 4), *want = kc_buf(dim * 4), *got = kc_buf(dim * 4);
+        for (size_t i = 0; i < dim; i++) q[i] = round < 10 ? kc_randf(-3, 3) : round == 10 ? NAN : -INFINITY;
+        for (size_t i = 0; round < 6 && i < 3; i++) kc[kc_rand() % (n * HEADS * dim)] = odd[round];
+        for (size_t i = 0; round >= 4 && i < 3; i++) vc[kc_rand() % (n * HEADS * dim)] = odd[round % 6];
+        const lv_attn_span span = { .k = kc, .v = vc, .stride = HEADS * dim, .n_prefix = n };
+        attend(&k->ref, want, q, &span, dim);
+        attend(&k->test, got, q, &span, dim);
+        char what[96];
+        snprintf(what, sizeof what, "attention with odd values, dim=%zu n=%zu round %d", dim, n, round);
+        kc_same(want, got, dim, what);
+        kc_release();
+    }
+}
+
 void kc_check_attention(const kc_tables *k)
 {
     static const size_t dims[] = { 4, 8, 16, 20, 32, 64, 80, 128 },
@@ -83,6 +103,7 @@ void kc_check_attention(const kc_tables *k)
             for (size_t j = 0; j < 7; j++)
                 if (prefixes[i] + paths[j] > 0) check(k, dims[d], prefixes[i], paths[j]);
     check_meaning(k);
+    for (size_t n = 1; n <= 40; n += 13) check_special(k, 20, n), check_special(k, 64, n);
     if (!kc_benching()) return;
     enum { N = 2048, DIM = 128, KV = 1024 };
     uint16_t *kc = kc_buf((size_t)N * KV * 2), *vc = kc_buf((size_t)N * KV * 2);

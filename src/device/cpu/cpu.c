@@ -183,9 +183,17 @@ void lv_cpu_silu_mul(lv_cpu *cpu, float *g, const float *u, size_t n)
     run(cpu, n, 4096, n * 8, silu_range, &j);
 }
 
+static void bias_rows(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    (void)thread;
+    const rows_job *j = arg;
+    for (size_t t = begin; t < end; t++) j->cpu->k.add(j->y + t * j->n, j->x, j->n);
+}
+
 void lv_cpu_add_bias(lv_cpu *cpu, float *x, const float *b, size_t n_rows, size_t n)
 {
-    for (size_t t = 0; t < n_rows; t++) cpu->k.add(x + t * n, b, n);
+    rows_job j = { .cpu = cpu, .y = x, .x = b, .n = n };
+    run(cpu, n_rows, 4, n_rows * n, bias_rows, &j);
 }
 
 typedef struct rope_job {
