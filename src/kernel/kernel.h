@@ -72,10 +72,10 @@ typedef struct lv_kernels {
     void (*rope_neox)(float *x, const float *cs, size_t n_rot);
     void (*f32_to_f16)(uint16_t *dst, const float *src, size_t n);
     /* Attention of one query head over one span: out [head_dim], q [head_dim],
-     * score[p] = dot16(q, K[p]) * scale; m = max (NaN never wins, but a NaN score makes
-     * out NaN); e[p] = exp(score[p] - m); s = sum of e in 16 lanes by absolute position p mod 16, tree
-     * as in dot16; out[d] = (sum_p e[p] * V[p][d], fmaf from +0, ascending p) * (1 / s). scores: scratch [n_prefix + n_path rounded up to 16], 64-byte aligned.
-     * n_prefix + n_path >= 1. */
+     * score[p] = dot16(q, K[p]) * scale; m = max (NaN never wins, but a NaN score makes out NaN);
+     * e[p] = exp(score[p] - m); s = sum of e in 16 lanes by absolute position p mod 16, tree as in
+     * dot16; out[d] = (sum_p e[p] * V[p][d], fmaf from +0, ascending p) * (1 / s). scores: scratch
+     * [n_prefix + n_path rounded up to 16], 64-byte aligned. n_prefix + n_path >= 1. */
     void (*attention)(float *out, const float *q, const lv_attn_span *span, size_t head_dim,
                       float scale, float *scores);
     /* Index of the largest value, lowest index among equals; NaN never wins; 0 when all are NaN. */
