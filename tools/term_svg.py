@@ -13,25 +13,25 @@ COLUMNS, CHAR, LINE, PAD = 100, 8.0, 17, 14
 BACK, FORE, DIM, BRIGHT, GOOD = "#14181f", "#d5dbe3", "#8a94a3", "#ffffff", "#7ddc9b"
 
 
-def style(line, is_text):
-    if is_text:
-        return FORE
-    if "equal plain decoding" in line or line.lstrip().startswith("speed"):
+def style(line, in_block):
+    if in_block and ("equal plain decoding" in line or line.lstrip().startswith("speed")):
         return GOOD
-    return BRIGHT if "new tokens" in line else DIM
+    if in_block:
+        return BRIGHT if "new tokens" in line else DIM
+    return DIM if line.startswith("demo:") else FORE
 
 
 def main():
     out, title, command = sys.argv[1], sys.argv[2], sys.argv[3:]
-    p = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True)
-    lines = [("$ " + title, False)]
-    for stream, is_text in ((p.stdout, True), (p.stderr, False)):
-        for line in stream.decode().splitlines():
-            lines += [(part, is_text) for part in textwrap.wrap(line, COLUMNS, drop_whitespace=False) or [""]]
+    p = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True)
+    lines, in_block = [("$ " + title, BRIGHT)], False
+    for line in p.stdout.decode().splitlines():
+        in_block |= "new tokens" in line
+        lines += [(part.lstrip() if i else part, style(line, in_block))
+                  for i, part in enumerate(textwrap.wrap(line, COLUMNS, drop_whitespace=False) or [""])]
     width, height = COLUMNS * CHAR + 2 * PAD, len(lines) * LINE + 2 * PAD
     body = []
-    for i, (line, is_text) in enumerate(lines):
-        color = BRIGHT if i == 0 else style(line, is_text)
+    for i, (line, color) in enumerate(lines):
         body.append(f'<text x="{PAD}" y="{PAD + LINE * (i + 0.75):.0f}" fill="{color}" xml:space="preserve">'
                     f"{escape(line)}</text>")
     with open(out, "w", encoding="utf-8") as f:

@@ -5,6 +5,7 @@ usage: vocab_gguf.py llama-bpe TOKENIZER.MODEL OUT.gguf    base64 token and rank
        vocab_gguf.py qwen2 VOCAB.TXT MERGES.TXT OUT.gguf   one token, one merge per line, in id order
 SPDX-License-Identifier: MIT
 """
+
 import base64
 import struct
 import sys
@@ -44,22 +45,38 @@ def array(key, kind, items, pack):
 
 
 def write(path, name, pre, tokens, types, merges, settings):
-    keys = [entry("general.architecture", STRING, string("llama")),
-            entry("general.name", STRING, string(name)),
-            entry("tokenizer.ggml.model", STRING, string("gpt2")),
-            entry("tokenizer.ggml.pre", STRING, string(pre)),
-            array("tokenizer.ggml.tokens", STRING, tokens, string),
-            array("tokenizer.ggml.token_type", I32, types, lambda t: struct.pack("<i", t)),
-            array("tokenizer.ggml.merges", STRING, merges, string)]
-    keys += [entry(f"tokenizer.ggml.{k}", BOOL if isinstance(v, bool) else U32,
-                   struct.pack("<?" if isinstance(v, bool) else "<I", v)) for k, v in settings.items()]
+    keys = [
+        entry("general.architecture", STRING, string("llama")),
+        entry("general.name", STRING, string(name)),
+        entry("tokenizer.ggml.model", STRING, string("gpt2")),
+        entry("tokenizer.ggml.pre", STRING, string(pre)),
+        array("tokenizer.ggml.tokens", STRING, tokens, string),
+        array("tokenizer.ggml.token_type", I32, types, lambda t: struct.pack("<i", t)),
+        array("tokenizer.ggml.merges", STRING, merges, string),
+    ]
+    keys += [
+        entry(
+            f"tokenizer.ggml.{k}",
+            BOOL if isinstance(v, bool) else U32,
+            struct.pack("<?" if isinstance(v, bool) else "<I", v),
+        )
+        for k, v in settings.items()
+    ]
     with open(path, "wb") as f:
         f.write(b"GGUF" + struct.pack("<IQQ", 3, 0, len(keys)) + b"".join(keys))
 
 
 def llama3_specials():
-    named = {0: "<|begin_of_text|>", 1: "<|end_of_text|>", 4: "<|finetune_right_pad_id|>", 6: "<|start_header_id|>",
-             7: "<|end_header_id|>", 8: "<|eom_id|>", 9: "<|eot_id|>", 10: "<|python_tag|>"}
+    named = {
+        0: "<|begin_of_text|>",
+        1: "<|end_of_text|>",
+        4: "<|finetune_right_pad_id|>",
+        6: "<|start_header_id|>",
+        7: "<|end_header_id|>",
+        8: "<|eom_id|>",
+        9: "<|eot_id|>",
+        10: "<|python_tag|>",
+    }
     out, reserved = [], 0
     for i in range(256):
         if i in named:
@@ -78,14 +95,23 @@ def llama_bpe(ranks_path, out):
     # that is every way to cut a token into two tokens, in the order of the tokens' ranks.
     merges = []
     for token in by_rank:
-        cuts = [(rank[token[:i]], rank[token[i:]], i) for i in range(1, len(token))
-                if token[:i] in rank and token[i:] in rank]
+        cuts = [
+            (rank[token[:i]], rank[token[i:]], i)
+            for i in range(1, len(token))
+            if token[:i] in rank and token[i:] in rank
+        ]
         merges += [f"{text_of(token[:i])} {text_of(token[i:])}" for _, _, i in sorted(cuts)]
     specials = llama3_specials()
     n = len(by_rank)
-    write(out, "llama-bpe", "llama-bpe", [text_of(t) for t in by_rank] + specials,
-          [NORMAL] * n + [CONTROL] * len(specials), merges,
-          {"bos_token_id": n, "eos_token_id": n + 1, "eot_token_id": n + 9})
+    write(
+        out,
+        "llama-bpe",
+        "llama-bpe",
+        [text_of(t) for t in by_rank] + specials,
+        [NORMAL] * n + [CONTROL] * len(specials),
+        merges,
+        {"bos_token_id": n, "eos_token_id": n + 1, "eot_token_id": n + 9},
+    )
 
 
 def qwen2(vocab_path, merges_path, out):
@@ -96,9 +122,19 @@ def qwen2(vocab_path, merges_path, out):
     tokens, merges = [t for t in tokens if t], [m for m in merges if m]
     n_normal = len(merges) + 256
     types = [NORMAL] * n_normal + [UNUSED if t.startswith("[PAD") else CONTROL for t in tokens[n_normal:]]
-    write(out, "qwen2", "qwen2", tokens, types, merges,
-          {"bos_token_id": tokens.index("<|endoftext|>"), "eos_token_id": tokens.index("<|im_end|>"),
-           "add_bos_token": False})
+    write(
+        out,
+        "qwen2",
+        "qwen2",
+        tokens,
+        types,
+        merges,
+        {
+            "bos_token_id": tokens.index("<|endoftext|>"),
+            "eos_token_id": tokens.index("<|im_end|>"),
+            "add_bos_token": False,
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Q4_0 copy as draft, resident and streamed. The reference was written by an indep
 usage: check_stories.py SOURCE_DIR LEVER TARGET.gguf DRAFT.gguf
 SPDX-License-Identifier: MIT
 """
+
 import json
 import os
 import pathlib
@@ -18,13 +19,39 @@ if not reference.exists() or not os.path.exists(target):
     print(f"SKIP: no stories260K under {shared} (set LEVER_SHARED)")
     sys.exit(77)
 want = reference.read_bytes().rstrip(b"\n")
-plan = json.loads(subprocess.run([lever, "inspect", target, "-md", draft, "-c", "320", "--mem", "1", "--json"],
-                                 stdout=subprocess.PIPE, check=True).stdout)["plan"]
+plan = json.loads(
+    subprocess.run(
+        [lever, "inspect", target, "-md", draft, "-c", "320", "--mem", "1", "--json"],
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout
+)["plan"]
 failed = 0
-for extra in ([], ["-md", draft], ["-md", draft, "--draft", "tree:4,2,1"],
-              ["-md", draft, "--mem", str(plan["needed_bytes"])]):
-    run = subprocess.run([lever, "run", "-m", target, "-c", "320", "-p", "Once upon a time", "-n", "300",
-                          "--temp", "0", *extra], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+for extra in (
+    [],
+    ["-md", draft],
+    ["-md", draft, "--draft", "tree:4,2,1"],
+    ["-md", draft, "--mem", str(plan["needed_bytes"])],
+):
+    run = subprocess.run(
+        [
+            lever,
+            "run",
+            "-m",
+            target,
+            "-c",
+            "320",
+            "-p",
+            "Once upon a time",
+            "-n",
+            "300",
+            "--temp",
+            "0",
+            *extra,
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     got = run.stdout.rstrip(b"\n")
     same = run.returncode == 0 and len(want) > 200 and got.startswith(want)
     print("ok  " if same else "FAIL", " ".join(extra) or "plain")

@@ -4,6 +4,7 @@
 usage: make_stories.py SOURCE_DIR OUT.gguf
 SPDX-License-Identifier: MIT
 """
+
 import os
 import pathlib
 import subprocess
@@ -15,5 +16,14 @@ weights = shared / "models/stories260K"
 if not (weights / "stories260K.bin").exists():
     print(f"SKIP: no stories260K under {shared} (set LEVER_SHARED)")
     sys.exit(77)
-sys.exit(subprocess.run([sys.executable, str(source / "tools/llama2c_to_gguf.py"), str(weights / "stories260K.bin"),
-                         str(weights / "tok512.bin"), out]).returncode)
+sys.exit(
+    subprocess.run(
+        [
+            sys.executable,
+            str(source / "tools/llama2c_to_gguf.py"),
+            str(weights / "stories260K.bin"),
+            str(weights / "tok512.bin"),
+            out,
+        ]
+    ).returncode
+)

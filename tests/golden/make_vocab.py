@@ -4,6 +4,7 @@
 usage: make_vocab.py SOURCE_DIR NAME OUT.gguf
 SPDX-License-Identifier: MIT
 """
+
 import os
 import pathlib
 import subprocess
@@ -15,5 +16,8 @@ files = {"llama-bpe": ["llama3/tokenizer.model"], "qwen2": ["qwen3/vocab.txt", "
 if not all((shared / f).exists() for f in files):
     print(f"SKIP: no raw files of {name} under {shared} (set LEVER_SHARED)")
     sys.exit(77)
-sys.exit(subprocess.run([sys.executable, str(source / "tools/vocab_gguf.py"), name, *(str(shared / f) for f in files), out])
-         .returncode)
+sys.exit(
+    subprocess.run(
+        [sys.executable, str(source / "tools/vocab_gguf.py"), name, *(str(shared / f) for f in files), out]
+    ).returncode
+)

@@ -8,6 +8,7 @@ document follows a hash of its text (novels: of the book, code: of the file), so
 is the same on every machine. Left out on purpose: gsm8k's example_model_solutions,
 because its questions are the benchmark's test set.
 """
+
 import argparse
 import ast
 import hashlib
@@ -32,11 +33,26 @@ def archive(shared, name):
 
 def ascii_marks(s):
     """Curly quotes, dashes and their twice-encoded forms to ASCII; unix line ends."""
-    for a, b in [("\u00e2\u20ac\u2122", "'"), ("\u00e2\u20ac\u02dc", "'"), ("\u00e2\u20ac\u0153", '"'),
-                 ("\u00e2\u20ac\u201c", " - "), ("\u00e2\u20ac\u201d", " - "), ("\u00e2\u20ac\u00a6", "..."),
-                 ("\u00e2\u20ac\u009d", '"'), ("\u00e2\u20ac", '"'), ("\u2018", "'"), ("\u2019", "'"),
-                 ("\u201c", '"'), ("\u201d", '"'), ("\u2013", "-"), ("\u2014", " - "), ("\u2026", "..."),
-                 ("\u00a0", " "), ("\r\n", "\n"), ("\ufffd", "")]:
+    for a, b in [
+        ("\u00e2\u20ac\u2122", "'"),
+        ("\u00e2\u20ac\u02dc", "'"),
+        ("\u00e2\u20ac\u0153", '"'),
+        ("\u00e2\u20ac\u201c", " - "),
+        ("\u00e2\u20ac\u201d", " - "),
+        ("\u00e2\u20ac\u00a6", "..."),
+        ("\u00e2\u20ac\u009d", '"'),
+        ("\u00e2\u20ac", '"'),
+        ("\u2018", "'"),
+        ("\u2019", "'"),
+        ("\u201c", '"'),
+        ("\u201d", '"'),
+        ("\u2013", "-"),
+        ("\u2014", " - "),
+        ("\u2026", "..."),
+        ("\u00a0", " "),
+        ("\r\n", "\n"),
+        ("\ufffd", ""),
+    ]:
         s = s.replace(a, b)
     return s
 
@@ -87,8 +103,12 @@ def truecase(text, names):
                 if start or '"' in pre or word in names or word == "i":
                     word = word[0].upper() + word[1:]
                 words[i] = pre + word + post
-            start = bool(re.search(r'[.!?]$', w)) or (bool(re.search(r'[.!?]"$', w)) and
-                    not re.match(r"(said|asked|says|cried|he|she|they|replied|shouted|and)\b", (words[i + 1:] or ["x"])[0]))
+            start = bool(re.search(r'[.!?]$', w)) or (
+                bool(re.search(r'[.!?]"$', w))
+                and not re.match(
+                    r"(said|asked|says|cried|he|she|they|replied|shouted|and)\b", (words[i + 1 :] or ["x"])[0]
+                )
+            )
         out.append(" ".join(words))
     return "\n\n".join(out)
 
@@ -113,25 +133,36 @@ def stories(shared):
             yield key_of(s), s
 
 
-ASKS = ["Tell me a story about {}.", "Can you tell me a story about {}?", "Write a short story about {}.",
-        "I want to hear a story about {}.", "Please tell me a short story about {}.", "Tell me about {}."]
+ASKS = [
+    "Tell me a story about {}.",
+    "Can you tell me a story about {}?",
+    "Write a short story about {}.",
+    "I want to hear a story about {}.",
+    "Please tell me a short story about {}.",
+    "Tell me about {}.",
+]
 
 
 def story_chat(key, s, rng):
     """The story as the answer to a request built from its hero's name, or None."""
     m = re.search(r"\b(?:an?|the) ((?:\w+ ){0,2}?\w+) (?:named|called) ([A-Z]\w+)", s[:400])
     if not m:
-        m2 = re.match(r"(?:Once upon a time|One day|Once),? there (?:was|lived) (an? (?:\w+ ){0,2}?\w+)[.,]", s)
+        m2 = re.match(
+            r"(?:Once upon a time|One day|Once),? there (?:was|lived) (an? (?:\w+ ){0,2}?\w+)[.,]", s
+        )
         if not m2:
             return None
         about = m2.group(1)
     else:
         article = "an" if m.group(1)[0] in "aeiou" else "a"
-        about = rng.choice([f"{article} {m.group(1)} named {m.group(2)}", f"{article} {m.group(1)}", m.group(2)])
+        about = rng.choice(
+            [f"{article} {m.group(1)} named {m.group(2)}", f"{article} {m.group(1)}", m.group(2)]
+        )
     return chatml(rng.choice(ASKS).format(about), s)
 
 
 # ---- the other domains ------------------------------------------------------
+
 
 def dialogues(shared, rng):
     for name, text in archive(shared, "sgd_dialogues"):
@@ -197,8 +228,10 @@ def main():
     source = {
         "stories": tales,
         "storychat": [(k, c) for k, s in tales if (c := story_chat(k, s, rng))],
-        "chat": dialogues(a.shared, rng), "math": problems(a.shared, rng),
-        "code": functions(a.shared, rng), "novels": novels(a.shared, rng),
+        "chat": dialogues(a.shared, rng),
+        "math": problems(a.shared, rng),
+        "code": functions(a.shared, rng),
+        "novels": novels(a.shared, rng),
     }
     for domain in DOMAINS:
         docs = {"train": [], "val": []}

@@ -9,6 +9,7 @@ Prints one markdown row per domain. Agreement: how often the target's likeliest 
 the draft's likeliest (top-1) or among its four likeliest (top-4), over held-out text
 and over text the target writes greedily after the first 24 tokens of held-out documents.
 """
+
 import argparse
 import os
 
@@ -28,7 +29,7 @@ def held_out(work, domain, limit, context):
     z = np.load(os.path.join(work, "tok", f"{domain}.val.npz"))
     ids, starts = torch.from_numpy(z["ids"].astype(np.int64)), z["starts"]
     pick = np.linspace(0, len(starts) - 2, min(limit, len(starts) - 1)).astype(int)
-    return [ids[starts[i]:starts[i + 1]][:context] for i in pick]
+    return [ids[starts[i] : starts[i + 1]][:context] for i in pick]
 
 
 def agreement(target_logits, draft_logits):
@@ -58,7 +59,7 @@ def measure_written(target, draft, docs, prompt=24, new=160):
     for row in text:
         ids = row.tolist()
         cut = ids.index(END, prompt) if END in ids[prompt:] else len(ids)
-        logits = [m(row[None, :cut])[0, prompt - 1:] for m in (target, draft)]
+        logits = [m(row[None, :cut])[0, prompt - 1 :] for m in (target, draft)]
         a1, a4 = agreement(*logits)
         n, one, four = n + cut - prompt + 1, one + a1, four + a4
     return one / n, four / n
@@ -74,13 +75,18 @@ def main():
     a = ap.parse_args()
     torch.set_num_threads(a.threads)
     target, draft = gguf_io.read(a.target), gguf_io.read(a.draft)
-    print("| domain | held-out tokens | target ppl | draft ppl | top-1 | top-4 | top-1 own text | top-4 own text |")
+    print(
+        "| domain | held-out tokens | target ppl | draft ppl | top-1 | top-4 | top-1 own text | top-4 own text |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for domain in DOMAINS:
         docs = held_out(a.work, domain, a.docs, target.cfg.context)
         n, pt, pd, one, four = measure(target, draft, docs)
         w1, w4 = measure_written(target, draft, docs[:32])
-        print(f"| {domain} | {n} | {pt:.2f} | {pd:.2f} | {one:.3f} | {four:.3f} | {w1:.3f} | {w4:.3f} |", flush=True)
+        print(
+            f"| {domain} | {n} | {pt:.2f} | {pd:.2f} | {one:.3f} | {four:.3f} | {w1:.3f} | {w4:.3f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@
 The reference is model.py in float64 on the dequantised weights, activations never
 quantised: an independent answer that an engine must approach, not match bit for bit.
 """
+
 import argparse
 import hashlib
 import os
@@ -35,11 +36,13 @@ def write_golden(a, model, tok):
         logits = model.double()(ids)[0]
     name = os.path.basename(a.gguf)
     with open(a.out, "w") as f:
-        f.write(f"# Reference logits of {name}\n# sha256 of the model file: {digest}\n"
-                "# Written by tools/train/golden.py: PyTorch, float64, weights dequantised from the file,\n"
-                "# activations not quantised. The tokens are the model's own greedy text after\n"
-                '# "Once upon a time". "pos P" holds the largest logits after reading tokens 0..P,\n'
-                "# largest first, as token-id:logit.\n")
+        f.write(
+            f"# Reference logits of {name}\n# sha256 of the model file: {digest}\n"
+            "# Written by tools/train/golden.py: PyTorch, float64, weights dequantised from the file,\n"
+            "# activations not quantised. The tokens are the model's own greedy text after\n"
+            '# "Once upon a time". "pos P" holds the largest logits after reading tokens 0..P,\n'
+            "# largest first, as token-id:logit.\n"
+        )
         f.write("tokens: " + " ".join(map(str, ids[0].tolist())) + "\n")
         for p in POSITIONS:
             v, i = logits[p].topk(TOP)
@@ -59,7 +62,9 @@ def main():
     model, tok = gguf_io.read(a.gguf), Tokenizer.from_file(a.tokenizer)
     for text in a.prompt:
         rng = torch.Generator().manual_seed(a.seed)
-        new = generate(model, encode(tok, text.replace("\\n", "\n")), a.tokens, a.temperature, rng)[0].tolist()
+        new = generate(model, encode(tok, text.replace("\\n", "\n")), a.tokens, a.temperature, rng)[
+            0
+        ].tolist()
         stops = [new.index(e) for e in (0, 2) if e in new]
         print(f"--- {text}\n{tok.decode(new[:min(stops, default=len(new))])}\n")
     if a.out:
