@@ -5,8 +5,8 @@
 usage: run_tests.py [SECTION...]      default: all, in the order below
 
   dev          all tests, warnings are errors
-  asan         address and undefined-behaviour sanitizers: unit, fuzz, io, fault
-  tsan         thread sanitizer: what runs on several threads: reads, pool, device, forward pass
+  asan         address and undefined-behaviour sanitizers: everything but style
+  tsan         thread sanitizer: what runs on several threads: reads, pool, device, forward pass, engine
   aarch64      64-bit Arm under qemu with every extension: unit, kcheck, equal
   aarch64-a53  the same build on a core with NEON only
   clang        a second compiler; warnings are errors; build only
@@ -27,8 +27,9 @@ JOBS = str(os.cpu_count() or 1)
 # section: (preset, extra configure arguments, label pattern or None for all, test pattern)
 SECTIONS = {
     "dev": ("dev", ["-DLEVER_WERROR=ON"], None, None),
-    "asan": ("asan", [], "^(unit|fuzz|io|fault)$", None),
-    "tsan": ("tsan", [], "^(unit|io|golden|equal)$", "pool|cpu|io|stream|logits|forward"),
+    "asan": ("asan", [], "^(unit|fuzz|io|fault|golden|kcheck|equal|e2e)$", None),
+    "tsan": ("tsan", [], "^(unit|io|golden|equal|fault)$",
+             "pool|cpu|io|stream|logits|forward|llama-q8|engine_fault"),
     "aarch64": ("aarch64", [], "^(unit|kcheck|equal)$", None),
     "aarch64-a53": ("aarch64-a53", [], "^(unit|kcheck|equal)$", None),
     "clang": (None, ["-G", "Ninja", "-DCMAKE_C_COMPILER=clang", "-DCMAKE_BUILD_TYPE=Release",
