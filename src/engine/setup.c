@@ -115,9 +115,6 @@ static void add_line(lv_plan_line *lines, size_t *n, const char *label, uint64_t
     lines[(*n)++].bytes = bytes;
 }
 
-/* What a pinned matrix takes: each starts at a multiple of 64 bytes. */
-static uint64_t resident_bytes(uint64_t bytes) { return lv_round_up(bytes, 64); }
-
 static size_t fixed_lines(const lv_engine_setup *o, lv_plan_line *lines)
 {
     size_t n = 0;
@@ -130,7 +127,7 @@ static size_t fixed_lines(const lv_engine_setup *o, lv_plan_line *lines)
     size_t n_weights;
     const lv_model_weight *w = lv_model_weights(o->draft, &n_weights);
     uint64_t bytes = lv_model_fixed_bytes(o->draft);
-    for (size_t i = 0; i < n_weights; i++) bytes += resident_bytes(w[i].bytes);
+    for (size_t i = 0; i < n_weights; i++) bytes += lv_model_resident_bytes(w[i].bytes);
     add_line(lines, &n, "draft weights", bytes);
     return n;
 }
@@ -175,10 +172,10 @@ static int make_plan(lv_engine_setup *o, lever_error *err)
     size_t n_items = 0;
     for (size_t i = 0; i < n; i++) {
         if (w[i].bytes / w[i].rows > in.max_row_bytes) in.max_row_bytes = w[i].bytes / w[i].rows;
-        if (w[i].layer < 0) in.head_bytes = resident_bytes(w[i].bytes);
+        if (w[i].layer < 0) in.head_bytes = lv_model_resident_bytes(w[i].bytes);
         else
             items[n_items++] =
-                (lv_residency_item){ .bytes = resident_bytes(w[i].bytes), .layer = w[i].layer };
+                (lv_residency_item){ .bytes = lv_model_resident_bytes(w[i].bytes), .layer = w[i].layer };
     }
     /* One row of logits is enough while the head is resident; a streamed head is read once per cycle and
      * multiplied with every row of the tree. */

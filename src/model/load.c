@@ -7,7 +7,11 @@
 #include "kernel/angles.h"
 #include "model/state.h"
 
-enum { PIECE_BYTES = 8 << 20 }; /* per read: large enough for full flash speed and smooth progress */
+enum {
+    PIECE_BYTES = 8 << 20,    /* per read: large enough for full flash speed and smooth progress */
+    IN_PLACE_BYTES = 1 << 20, /* matrices from this size on are read past the page cache, straight into place */
+    IN_PLACE_ALIGN = 4096,
+};
 
 typedef struct progress {
     const lv_model_load_config *c;
@@ -208,10 +212,22 @@ static int build_rope(lv_model *m, lever_error *err)
     return LEVER_OK;
 }
 
+uint64_t lv_model_resident_bytes(uint64_t bytes)
+{
+    return lv_round_up(bytes, 64) + (bytes >= IN_PLACE_BYTES ? IN_PLACE_ALIGN : 0);
+}
+
+/* Where the matrix goes: next multiple of 64, or as its file offset lies in a block. */
+static size_t resident_place(const lv_model_weight *w, size_t at)
+{
+    if (w->bytes < IN_PLACE_BYTES) return at;
+    return at + (size_t)((w->offset - at) & (IN_PLACE_ALIGN - 1));
+}
+
 static int load_resident(lv_model *m, progress *p, lever_error *err)
 {
     for (size_t i = 0; i < m->n_weights; i++)
-        if (m->weights[i].resident) m->arena_bytes += lv_round_up((size_t)m->weights[i].bytes, 64);
+        if (m->weights[i].resident) m->arena_bytes += (size_t)lv_model_resident_bytes(m->weights[i].bytes);
     if (!m->arena_bytes) return LEVER_OK;
     m->arena = lv_map(m->arena_bytes);
     if (!m->arena) return lv_fail(err, LEVER_ENOMEM, 0, "resident weights (%zu bytes)", m->arena_bytes);
@@ -219,6 +235,7 @@ static int load_resident(lv_model *m, progress *p, lever_error *err)
     for (size_t i = 0; i < m->n_weights; i++) {
         const lv_model_weight *w = &m->weights[i];
         if (!w->resident) continue;
+        at = resident_place(w, at);
         for (uint64_t done = 0; done < w->bytes;) {
             const size_t n = w->bytes - done < PIECE_BYTES ? (size_t)(w->bytes - done) : PIECE_BYTES;
             LEVER_TRY(lv_file_read(&m->file, m->arena + at + done, n, w->offset + done, err));
@@ -226,7 +243,7 @@ static int load_resident(lv_model *m, progress *p, lever_error *err)
             advance(p, n);
         }
         m->places[i].bytes = m->arena + at;
-        at += lv_round_up((size_t)w->bytes, 64);
+        at = lv_round_up(at + (size_t)w->bytes, 64);
     }
     return LEVER_OK;
 }

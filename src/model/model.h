@@ -58,6 +58,9 @@ const lv_gguf *lv_model_gguf(const lv_model *m);   /* NULL after lv_model_drop_m
 void lv_model_drop_metadata(lv_model *m);
 /* Matrices in order of use: layers ascending, the output head last. The caller sets .resident. */
 lv_model_weight *lv_model_weights(lv_model *m, size_t *n);
+/* Memory a resident matrix of this many bytes takes. Long ones start where their file offset would in a
+ * block, so that they can be read straight into place past the page cache. */
+uint64_t lv_model_resident_bytes(uint64_t bytes);
 /* Norms, biases and other always-resident bytes. */
 uint64_t lv_model_fixed_bytes(const lv_model *m);
 /* Activation buffers for batches of max_rows. */

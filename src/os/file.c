@@ -11,7 +11,7 @@
 
 #include "base/mem.h"
 
-enum { DIRECT_ALIGN = 4096, DROP_CACHE_BYTES = 1 << 20 };
+enum { DIRECT_ALIGN = 4096, DROP_CACHE_BYTES = 1 << 20, MAX_READ = 4 << 20 };
 
 static int64_t mtime_ns(const struct stat *st)
 {
@@ -47,12 +47,14 @@ void lv_file_close(lv_file *f)
     *f = (lv_file){ .fd = -1, .fd_direct = -1 };
 }
 
-int lv_file_read(const lv_file *f, void *dst, size_t n, uint64_t off, lever_error *err)
+/* pread of all n bytes. 1: done; 0: this descriptor can not (O_DIRECT refused); else LEVER_EIO. */
+static int read_fully(const lv_file *f, int fd, char *dst, size_t n, uint64_t off, lever_error *err)
 {
-    size_t done = 0;
-    while (done < n) {
-        const ssize_t got = pread(f->fd, (char *)dst + done, n - done, (off_t)(off + done));
+    for (size_t done = 0; done < n;) {
+        const size_t want = n - done < MAX_READ ? n - done : MAX_READ;
+        const ssize_t got = pread(fd, dst + done, want, (off_t)(off + done));
         if (got < 0 && errno == EINTR) continue;
+        if (got < 0 && errno == EINVAL && fd != f->fd) return 0;
         if (got < 0)
             return lv_fail(err, LEVER_EIO, errno, "'%s': read of %zu bytes at %" PRIu64, f->path, n, off);
         if (got == 0)
@@ -60,7 +62,24 @@ int lv_file_read(const lv_file *f, void *dst, size_t n, uint64_t off, lever_erro
                            "'%s': the file ends at byte %" PRIu64 ", inside %zu bytes at %" PRIu64, f->path,
                            off + done, n, off);
         done += (size_t)got;
+        if (fd != f->fd && done < n && (done & (f->align - 1))) return 0; /* cut short off a block */
     }
+    return 1;
+}
+
+int lv_file_read(const lv_file *f, void *dst, size_t n, uint64_t off, lever_error *err)
+{
+    const uint64_t mask = f->align - 1;
+    /* The whole blocks inside, where memory and file are aligned alike, go past the page cache. */
+    if (n >= DROP_CACHE_BYTES && f->fd_direct >= 0 && (((uintptr_t)dst ^ off) & mask) == 0) {
+        const size_t head = (size_t)(-off & mask), body = (n - head) & ~(size_t)mask;
+        char *p = dst;
+        LEVER_TRY(read_fully(f, f->fd, p, head, off, err));
+        int rc = read_fully(f, f->fd_direct, p + head, body, off + head, err);
+        if (rc > 0) rc = read_fully(f, f->fd, p + head + body, n - head - body, off + head + body, err);
+        if (rc != 0) return rc < 0 ? rc : LEVER_OK;
+    }
+    LEVER_TRY(read_fully(f, f->fd, dst, n, off, err));
     if (n >= DROP_CACHE_BYTES) posix_fadvise(f->fd, (off_t)off, (off_t)n, POSIX_FADV_DONTNEED);
     return LEVER_OK;
 }

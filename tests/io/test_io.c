@@ -180,6 +180,33 @@ static void injected_faults_fire_where_asked(void)
     }
 }
 
+/* lv_file_read goes past the page cache where memory and file lie alike in a block, else not: the same bytes.
+ */
+static void large_file_reads_are_right_wherever_they_lie(void)
+{
+    enum { LEN = (1 << 20) + 70000 };
+    uint8_t *buf = lv_map(LEN + 3 * 4096);
+    lever_error err = { 0 };
+    static const struct { uint64_t off; size_t shift;
+    } cases[] = {
+        { 0, 0 },     { 4096, 0 },           { 100, 100 }, { 8192 + 4095, 4095 },
+        { 100, 101 }, { 5000, 5000 - 4096 }, { 7, 0 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint8_t *dst = buf + cases[i].shift;
+        memset(buf, 0xEE, LEN + 3 * 4096);
+        CHECK_OK(lv_file_read(&file, dst, LEN, cases[i].off, &err), &err);
+        size_t wrong = 0;
+        for (size_t j = 0; j < LEN; j++) wrong += dst[j] != temp_byte(cases[i].off + j);
+        CHECK_EQ(wrong, 0);
+        CHECK(dst[LEN] == 0xEE && (cases[i].shift == 0 || dst[-1] == 0xEE));
+    }
+    CHECK_EQ(lv_file_read(&file, buf + (FILE_BYTES - LEN + 1) % 4096, LEN, FILE_BYTES - LEN + 1, &err),
+             LEVER_EIO);
+    CHECK(strstr(err.msg, path) != NULL);
+    lv_unmap(buf, LEN + 3 * 4096);
+}
+
 static void opening_survives_every_failed_allocation(void)
 {
     const size_t live = lv_alloc_live();
@@ -217,6 +244,7 @@ int main(int argc, char **argv)
     RUN(closing_waits_for_reads_in_flight);
     RUN(a_bad_descriptor_is_an_error_of_that_read);
     RUN(injected_faults_fire_where_asked);
+    RUN(large_file_reads_are_right_wherever_they_lie);
     RUN(opening_survives_every_failed_allocation);
     lv_file_close(&file);
     return check_done();
