@@ -39,7 +39,7 @@ def text_files(root):
             files += [p for p in (root / top).rglob("*") if p.is_file()]
     for p in sorted(files):
         rel = p.relative_to(root).as_posix()
-        if "__pycache__" in rel or rel.startswith("tools/train/work/"):
+        if "__pycache__" in rel or rel.startswith("tools/train/out/"):
             continue
         if p.suffix in TEXT_SUFFIXES or p.name in {"Makefile", "run"}:
             yield rel, p

@@ -24,7 +24,7 @@ enum {
 struct lever_engine {
     lv_budget  budget;
     lv_cpu    *cpu;
-    lv_io     *io;      /* NULL when nothing streams */
+    lv_io     *io;      /* of the target's stream */
     lv_model  *target, *draft; /* draft NULL: no speculation */
     lv_vocab  *vocab;
     lv_policy *policy;

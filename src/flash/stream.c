@@ -52,13 +52,13 @@ size_t lv_stream_min_ring(const lv_extent *extents, uint32_t n)
     return n > 1 ? 2 * largest : largest;
 }
 
-static place *place_at(lv_stream *s, uint32_t i) { return &s->places[(s->first + i) % s->n_places]; }
+static place *place_at(const lv_stream *s, uint32_t i) { return &s->places[(s->first + i) % s->n_places]; }
 
 /* Room for `bytes` in one piece at the head or, after wrapping, at 0. */
-static bool find_room(lv_stream *s, size_t bytes, size_t *at)
+static bool find_room(const lv_stream *s, size_t bytes, size_t *at)
 {
     if (s->n == 0) {
-        *at = s->head = 0;
+        *at = 0;
         return bytes <= s->ring_bytes;
     }
     const size_t tail = place_at(s, 0)->at;
@@ -237,7 +237,10 @@ int lv_stream_next(lv_stream *s, const void **bytes, lever_error *err)
     if (s->n_held == s->n)
         return lv_fail(err, LEVER_EINVAL, 0, "the ring is full of extents that were not released");
     place *p = place_at(s, s->n_held);
-    if (!p->ready) LEVER_TRY(wait_ready(s, p, err));
+    if (!p->ready) {
+        LEVER_TRY(wait_ready(s, p, err));
+        LEVER_TRY(fill(s, err)); /* what was collected meanwhile left room in the queue */
+    }
     if (p->read.result < 0 && !p->retried) LEVER_TRY(read_again(s, p, err));
     if (!is_complete(s, p)) return check_read(s, p, err);
     /* Again at the end: nothing this sweep read came from a file that changed meanwhile. */
@@ -271,6 +274,12 @@ int lv_stream_restart(lv_stream *s, lever_error *err)
     s->first = s->n = s->n_held = s->taken = s->next_extent = 0;
     s->head = 0;
     return fill(s, err);
+}
+
+bool lv_stream_is_full(const lv_stream *s)
+{
+    size_t at;
+    return s->n == s->n_places || !find_room(s, lv_extent_ring_bytes(&s->extents[s->next_extent]), &at);
 }
 
 void lv_stream_get_stats(const lv_stream *s, lv_stream_stats *out) { *out = s->stats; }

@@ -12,6 +12,8 @@
 #ifndef LEVER_FLASH_STREAM_H
 #define LEVER_FLASH_STREAM_H
 
+#include <stdbool.h>
+
 #include "flash/io.h"
 
 typedef struct lv_stream lv_stream;
@@ -54,6 +56,8 @@ int  lv_stream_next(lv_stream *s, const void **bytes, lever_error *err);
 void lv_stream_release(lv_stream *s); /* the oldest held one */
 /* After an aborted sweep: drop everything and start again at extent 0. A no-op at a sweep's start. */
 int  lv_stream_restart(lv_stream *s, lever_error *err);
+/* No room for the next extent: nothing more can be in flight until a release. */
+bool lv_stream_is_full(const lv_stream *s);
 void lv_stream_get_stats(const lv_stream *s, lv_stream_stats *out);
 
 #endif

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/mem.h"
+#include "flash/io_impl.h"
 #include "flash/stream.h"
 #include "support/tempfile.h"
 
@@ -143,6 +144,34 @@ static void streaming_allocates_nothing(void)
     }
     CHECK_OK(lv_stream_restart(s, &err), &err);
     CHECK_EQ(lv_alloc_calls(), calls);
+    close_stream(&s);
+}
+
+/* After every call either the queue is full to its depth or the ring is: also across the end of a sweep. */
+static void reads_are_in_flight_whenever_there_is_room(void)
+{
+    enum { DEPTH = 4 };
+    const lv_io_config c = io_config(); /* depth 4; sim: 20 us a read, so that reads stay in flight */
+    make_extents(5, 6000);
+    size_t longest = 0, all = 0;
+    for (int i = 0; i < N; i++) {
+        const size_t bytes = lv_extent_ring_bytes(&extents[i]);
+        if (bytes > longest) longest = bytes;
+        all += bytes;
+    }
+    lv_stream *s = open_stream(&c, 3 * longest + all / 2);
+    lever_error err = { 0 };
+    uint32_t n_idle = 0;
+    for (int i = 0; i < 6 * N; i++) {
+        lv_stream_stats st;
+        CHECK(take(s, i % N, &err));
+        n_idle += io->n_flight < DEPTH && !lv_stream_is_full(s);
+        lv_stream_release(s);
+        n_idle += io->n_flight < DEPTH && !lv_stream_is_full(s);
+        lv_stream_get_stats(s, &st);
+        if (i % N == N - 1) CHECK(io->n_flight > 0 || st.n_reads > (uint64_t)i + 1); /* the next sweep has begun */
+    }
+    CHECK_EQ(n_idle, 0);
     close_stream(&s);
 }
 
@@ -321,6 +350,7 @@ int main(int argc, char **argv)
     RUN(two_extents_may_be_held);
     RUN(restart_works_at_every_step);
     RUN(streaming_allocates_nothing);
+    RUN(reads_are_in_flight_whenever_there_is_room);
     RUN(a_ring_too_small_is_refused);
     RUN(a_file_cut_or_changed_under_us_is_an_error);
     RUN(one_failing_read_is_retried);

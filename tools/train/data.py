@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Corpus archives to clean documents, per domain, with a fixed held-out split.
 
-    python data.py --shared ../shared --work tools/train/work
+    python data.py --shared ../shared --work tools/train/out
 
 writes WORK/docs/<domain>.<split>.jsonl, one JSON string per line. The split of a
 document follows a hash of its text (novels: of the book, code: of the file), so it
@@ -220,7 +220,7 @@ def novels(shared, rng, share=0.12):
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ap.add_argument("--shared", default=os.environ.get("LEVER_SHARED", "../shared"))
-    ap.add_argument("--work", default="tools/train/work")
+    ap.add_argument("--work", default="tools/train/out")
     a = ap.parse_args()
     rng = random.Random(1)
     os.makedirs(os.path.join(a.work, "docs"), exist_ok=True)

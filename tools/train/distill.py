@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Train the draft to copy the target's distribution; run again to resume.
 
-    python distill.py --work tools/train/work --minutes 15
+    python distill.py --work tools/train/out --minutes 15
 
 The loss is KL(target || draft) over the whole vocabulary, on corpus rows and on text
 the target wrote itself (sample.py), since that is what the draft meets in use.
@@ -39,7 +39,7 @@ def kl(target, draft, ids):
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    ap.add_argument("--work", default="tools/train/work")
+    ap.add_argument("--work", default="tools/train/out")
     ap.add_argument("--target", default="target.pt", help="checkpoint name inside WORK")
     ap.add_argument("--out", default="draft.pt", help="checkpoint name inside WORK")
     ap.add_argument("--minutes", type=float, default=15)

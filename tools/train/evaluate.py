@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Held-out perplexity of both GGUFs and how often the draft agrees with the target.
 
-    python evaluate.py --work tools/train/work --target models/lever-demo-target.Q8_0.gguf \
+    python evaluate.py --work tools/train/out --target models/lever-demo-target.Q8_0.gguf \
         --draft models/lever-demo-draft.Q8_0.gguf
 
 Reads the GGUFs, so it measures the weights as shipped (dequantised, float32 maths).
@@ -67,7 +67,7 @@ def measure_written(target, draft, docs, prompt=24, new=160):
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    ap.add_argument("--work", default="tools/train/work")
+    ap.add_argument("--work", default="tools/train/out")
     ap.add_argument("--target", default="models/lever-demo-target.Q8_0.gguf")
     ap.add_argument("--draft", default="models/lever-demo-draft.Q8_0.gguf")
     ap.add_argument("--docs", type=int, default=60, help="held-out documents per domain")

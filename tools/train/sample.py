@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Text written by the target, as distillation material for the draft.
 
-    python sample.py --work tools/train/work --minutes 3
+    python sample.py --work tools/train/out --minutes 3
 
 Prompts are the first tokens of training documents; half of the batches are greedy,
 half drawn at temperature 0.8. Adds to WORK/tok/sampled.train.npz: run again with
@@ -23,7 +23,7 @@ END = 0  # <|endoftext|>
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    ap.add_argument("--work", default="tools/train/work")
+    ap.add_argument("--work", default="tools/train/out")
     ap.add_argument("--target", default="target.pt", help="checkpoint name inside WORK")
     ap.add_argument("--minutes", type=float, default=3)
     ap.add_argument("--threads", type=int, default=2)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Byte-level BPE with 4096 tokens: train it, then turn documents into token files.
 
-    python tokenizer.py --work tools/train/work
+    python tokenizer.py --work tools/train/out
 
 writes WORK/tokenizer.json and, per domain and split, WORK/tok/<domain>.<split>.npz
 with `ids` (uint16, documents end to end, each closed by <|endoftext|>) and `starts`.
@@ -54,7 +54,7 @@ def train(work):
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    ap.add_argument("--work", default="tools/train/work")
+    ap.add_argument("--work", default="tools/train/out")
     a = ap.parse_args()
     tok = train(a.work)
     assert tok.get_vocab_size() == VOCAB

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Train the target on the token files; run the same command again to resume.
 
-    python train.py --work tools/train/work --minutes 50
+    python train.py --work tools/train/out --minutes 50
 
 Muon for the matrices inside the blocks, AdamW for embeddings and norms. The learning
 rate is flat for the first part of the budget, then falls linearly to zero, so any
@@ -135,7 +135,7 @@ class Crew:
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    ap.add_argument("--work", default="tools/train/work")
+    ap.add_argument("--work", default="tools/train/out")
     ap.add_argument("--out", default="target.pt", help="checkpoint name inside WORK")
     ap.add_argument("--minutes", type=float, default=50)
     ap.add_argument("--steps", type=int, default=0)
