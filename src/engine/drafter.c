@@ -67,7 +67,7 @@ static uint32_t draft_candidates(void *user, const lv_tree *t, int32_t id, uint3
     for (int32_t v = id, at = (int32_t)depth; at > 0; v = t->nodes[v].parent)
         d->path[--at] = t->nodes[v].token;
     const lv_history h = { .tokens = s->tokens, .n_tokens = s->n_tokens, .path = d->path, .n_path = depth };
-    float *logits = d->logits + (size_t)d->slot_of[id] * (size_t)lv_vocab_n_tokens(s->engine->vocab);
+    float *logits = d->logits + (size_t)d->slot_of[id] * d->n_vocab;
     d->slot_of[id] = -1; /* the sampler overwrites them */
     return lv_sampler_candidates(s->sampler, logits, &h, k, tokens, probs);
 }

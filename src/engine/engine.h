@@ -65,6 +65,7 @@ typedef struct lv_draft_run {
     int32_t *path;       /* [n_ctx] tokens from below the root to a node */
     lv_row  *rows;       /* [max_rows] */
     uint32_t logit_rows;
+    size_t   n_vocab;    /* the draft's, which may be padded otherwise than the target's */
 } lv_draft_run;
 
 struct lever_session {

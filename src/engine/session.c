@@ -30,8 +30,7 @@ static int open_sampler(lever_session *s, const lever_sampling *in, lever_error 
                                   .repeat_last_n = in->repeat_last_n, .seed = in->seed };
     LEVER_TRY(lv_sampler_params_check(&p, err));
     lv_sampler *sampler;
-    LEVER_TRY(lv_sampler_open(&sampler, &p, lv_cpu_kernels(s->engine->cpu),
-                              lv_vocab_n_tokens(s->engine->vocab), err));
+    LEVER_TRY(lv_sampler_open(&sampler, &p, lv_cpu_kernels(s->engine->cpu), lv_vocab_n_used(s->engine->vocab), err));
     lv_sampler_close(&s->sampler);
     s->sampler = sampler;
     s->params = p;
@@ -49,8 +48,8 @@ static int open_draft_run(lever_session *s, lever_error *err)
     d->slot_of = lv_alloc_array(e->max_nodes, sizeof *d->slot_of, 64);
     d->path = lv_alloc_array(e->max_nodes, sizeof *d->path, 64);
     d->rows = lv_alloc_array(e->plan.max_rows, sizeof *d->rows, 64);
-    d->logits =
-        lv_alloc_array((size_t)d->logit_rows * (size_t)lv_vocab_n_tokens(e->vocab), sizeof(float), 64);
+    d->n_vocab = lv_model_hparams(e->draft)->n_vocab;
+    d->logits = lv_alloc_array(d->logit_rows * d->n_vocab, sizeof(float), 64);
     if (!d->row_of || !d->slot_of || !d->path || !d->rows || !d->logits)
         return lv_fail(err, LEVER_ENOMEM, 0, "draft buffers of the session");
     return LEVER_OK;
@@ -141,9 +140,9 @@ int lever_session_append(lever_session *s, const int32_t *tokens, size_t n, leve
                        "the text has %u tokens and %zu more do not fit the context of %u; use a longer -c",
                        s->n_tokens, n, s->n_ctx);
     for (size_t i = 0; i < n; i++)
-        if (tokens[i] < 0 || tokens[i] >= lv_vocab_n_tokens(s->engine->vocab))
+        if (tokens[i] < 0 || tokens[i] >= lv_vocab_n_used(s->engine->vocab))
             return lv_fail(err, LEVER_EINVAL, 0, "token %d is not in the vocabulary of %d", tokens[i],
-                           lv_vocab_n_tokens(s->engine->vocab));
+                           lv_vocab_n_used(s->engine->vocab));
     if (n) memcpy(s->tokens + s->n_tokens, tokens, n * sizeof *tokens);
     s->n_tokens += (uint32_t)n;
     return LEVER_OK;

@@ -74,9 +74,9 @@ static int open_draft(lv_engine_setup *o, lever_error *err)
     LEVER_TRY(lv_vocab_open(&vocab, lv_model_gguf(o->draft), err));
     lv_model_drop_metadata(o->draft);
     int rc = lv_vocab_compare(o->vocab, vocab, err);
-    if (rc >= 0 && lv_model_hparams(o->draft)->n_vocab != lv_model_hparams(o->target)->n_vocab)
-        rc = lv_fail(err, LEVER_EINVAL, 0, "the draft predicts %u tokens, the target %u",
-                     lv_model_hparams(o->draft)->n_vocab, lv_model_hparams(o->target)->n_vocab);
+    if (rc >= 0 && (int64_t)lv_model_hparams(o->draft)->n_vocab < lv_vocab_n_used(o->vocab))
+        rc = lv_fail(err, LEVER_EINVAL, 0, "the draft predicts %u of %d tokens", lv_model_hparams(o->draft)->n_vocab,
+                     lv_vocab_n_used(o->vocab));
     lv_vocab_close(&vocab);
     if (rc < 0)
         return lv_fail_prefix(err, rc, "draft '%s' does not fit target '%s'", o->config.draft_path,
@@ -100,13 +100,13 @@ static void plan_sizes(void *user, uint32_t n_ctx, uint32_t max_rows, lv_plan_si
         .activation_bytes = lv_model_activation_bytes(o->target, max_rows) + o->logit_rows * logits +
                             n_ctx * sizeof(int32_t) + max_rows * (2 * sizeof(lv_row) + sizeof(int32_t)) +
                             o->max_nodes * (sizeof(lv_tree_node) + 5 * sizeof(int32_t)) +
-                            lv_sampler_memory_bytes(lv_vocab_n_tokens(o->vocab)) +
-                            lv_detok_max_bytes(o->vocab),
+                            lv_sampler_memory_bytes(lv_vocab_n_used(o->vocab)) + lv_detok_max_bytes(o->vocab),
         .scratch_bytes = lv_cpu_memory_bytes(&cpu),
     };
     if (!o->draft) return;
     out->draft_kv_bytes = lv_kv_memory_bytes(lv_model_hparams(o->draft), n_ctx, max_rows);
-    out->activation_bytes += lv_model_activation_bytes(o->draft, max_rows) + draft_rows * logits;
+    out->activation_bytes += lv_model_activation_bytes(o->draft, max_rows) +
+                             draft_rows * (uint64_t)lv_model_hparams(o->draft)->n_vocab * sizeof(float);
 }
 
 static void add_line(lv_plan_line *lines, size_t *n, const char *label, uint64_t bytes)

@@ -170,15 +170,18 @@ static int load_tokens(loader *l)
         const size_t n = raw_bytes(v, i, lv_gguf_str(l->g, l->tokens, (uint64_t)i), v->bytes + v->at[i]);
         v->at[i + 1] = v->at[i] + (uint32_t)n;
         if (n > v->max_piece) v->max_piece = (uint32_t)n;
+        if (v->type[i] != LV_TOKEN_UNUSED) v->n_used = i + 1;
     }
-    return LEVER_OK;
+    if (v->n_used) return LEVER_OK;
+    return lv_fail(l->err, LEVER_EFORMAT, 0, "key 'tokenizer.ggml.token_type' marks every token as unused");
 }
 
-/* Tokens that plain text may become. Control tokens are left out: text can not fake them. */
+/* Tokens that plain text may become. Control tokens are left out: text can not fake them; so is padding. */
 static bool is_plain(const lv_vocab *v, int32_t id)
 {
     const uint8_t t = v->type[id];
-    return t != LV_TOKEN_CONTROL && t != LV_TOKEN_UNKNOWN && t != LV_TOKEN_BYTE && v->at[id + 1] > v->at[id];
+    return id < v->n_used && t != LV_TOKEN_CONTROL && t != LV_TOKEN_UNKNOWN && t != LV_TOKEN_BYTE &&
+           v->at[id + 1] > v->at[id];
 }
 
 static int index_tokens(loader *l)
@@ -453,6 +456,7 @@ int64_t lv_vocab_encode(const lv_vocab *v, const char *text, size_t len, unsigne
 /* ---- look-ups ---- */
 
 int32_t lv_vocab_n_tokens(const lv_vocab *v) { return v->n; }
+int32_t lv_vocab_n_used(const lv_vocab *v) { return v->n_used; }
 int32_t lv_vocab_bos(const lv_vocab *v) { return v->bos; }
 int32_t lv_vocab_eos(const lv_vocab *v) { return v->eos; }
 bool lv_vocab_add_bos(const lv_vocab *v) { return v->add_bos && v->bos >= 0; }
@@ -483,9 +487,9 @@ lv_str lv_vocab_piece(const lv_vocab *v, int32_t id, bool special)
 
 int lv_vocab_compare(const lv_vocab *a, const lv_vocab *b, lever_error *err)
 {
-    if (a->n != b->n)
-        return lv_fail(err, LEVER_EINVAL, 0, "the vocabularies have %d and %d tokens", a->n, b->n);
-    for (int32_t i = 0; i < a->n; i++) {
+    if (a->n_used != b->n_used)
+        return lv_fail(err, LEVER_EINVAL, 0, "the vocabularies have %d and %d tokens", a->n_used, b->n_used);
+    for (int32_t i = 0; i < a->n_used; i++) {
         const lv_str x = lv_vocab_raw(a, i), y = lv_vocab_raw(b, i);
         if (x.len != y.len || memcmp(x.s, y.s, x.len))
             return lv_fail(err, LEVER_EINVAL, 0, "the vocabularies differ at token %d", i);

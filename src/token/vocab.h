@@ -30,6 +30,9 @@ int64_t lv_vocab_encode(const lv_vocab *v, const char *text, size_t len, unsigne
                         int32_t *out, size_t cap, lever_error *err);
 
 int32_t lv_vocab_n_tokens(const lv_vocab *v);
+/* Tokens before the padding: every id from here on is marked unused, and is never sampled. Files of one family are
+ * padded to different sizes. */
+int32_t lv_vocab_n_used(const lv_vocab *v);
 int32_t lv_vocab_bos(const lv_vocab *v); /* -1: none */
 int32_t lv_vocab_eos(const lv_vocab *v); /* -1: none */
 bool    lv_vocab_add_bos(const lv_vocab *v);
@@ -40,7 +43,7 @@ bool    lv_vocab_is_special(const lv_vocab *v, int32_t id); /* control token: pr
  * bytes are borrowed from v. ids out of range give length 0. */
 lv_str  lv_vocab_piece(const lv_vocab *v, int32_t id, bool special);
 size_t  lv_vocab_memory_bytes(const lv_vocab *v);
-/* Same tokens with the same ids (draft and target must agree)? LEVER_OK or LEVER_EINVAL: why not. */
+/* Same tokens with the same ids, padding aside (draft and target must agree)? LEVER_OK or LEVER_EINVAL: why not. */
 int     lv_vocab_compare(const lv_vocab *a, const lv_vocab *b, lever_error *err);
 
 /* Streaming detokenizer: never hands out half a UTF-8 character. Plain data, zero to begin. */

@@ -25,7 +25,7 @@ typedef struct lv_merge {
 
 struct lv_vocab {
     enum lv_vocab_model model;
-    int32_t   n;
+    int32_t   n, n_used;     /* n_used: up to the last token that is not LV_TOKEN_UNUSED */
     uint8_t  *bytes;         /* the tokens' raw bytes, one after the other */
     uint32_t *at;            /* [n + 1] offsets into bytes */
     uint8_t  *type;          /* [n] */

@@ -313,6 +313,13 @@ static void vocabularies_are_compared(void)
     CHECK(strstr(err.msg, "256") && strstr(err.msg, "257"));
     lv_vocab_close(&b);
     start_bpe();
+    add("[PAD256]", 5, 0); /* type 5 is "unused": padding does not count */
+    b = make();
+    CHECK_OK(lv_vocab_compare(a, b, &err), &err);
+    CHECK_EQ(lv_vocab_n_tokens(b), 257);
+    CHECK_EQ(lv_vocab_n_used(b), 256);
+    lv_vocab_close(&b);
+    start_bpe();
     mk.tokens['q'] = (lv_str){ "zz", 2 };
     b = make();
     CHECK_EQ(lv_vocab_compare(a, b, &err), LEVER_EINVAL);
