@@ -219,6 +219,26 @@ LEVER_API int lever_quantize(const char *in, const char *out, const char *type,
                              void (*progress)(void *user, uint64_t done, uint64_t total), void *user,
                              lever_error *err);
 
+typedef struct lever_grow_result {
+    uint64_t n_tensors, bytes; /* bytes: of all tensors */
+    uint32_t n_embd, n_layers, n_heads, n_kv_heads, head_dim, n_ff, n_vocab;
+    bool     tied;             /* the output head is the embedding */
+    bool     exact;            /* the same logits, bit for bit, as `in` with its matrices in this type */
+    char     why[160];         /* why not exact */
+} lever_grow_result;
+
+/* Write a model with the tensor shapes of a large one that computes the function of the small model `in`: what it
+ * costs is real, what it says is the small model's (docs/evaluation.md).
+ * shape: "qwen3-8b" or another preset, then or instead ",embd=4096,layers=32,heads=32,kv-heads=8,head-dim=128,
+ * ff=14336,vocab=128256,tied=0" in any selection; what is not given stays as in `in`. type: as lever_quantize;
+ * seed: of the added weights. result and progress may be NULL.
+ * LEVER_EINVAL (shape unknown or smaller than `in`, type unknown, out is in), LEVER_EIO, LEVER_EFORMAT, LEVER_EUNSUP,
+ * LEVER_ENOMEM; no file is left at out. */
+LEVER_API int lever_grow(const char *in, const char *out, const char *shape, const char *type, uint64_t seed,
+                         lever_grow_result *result,
+                         void (*progress)(void *user, uint64_t done, uint64_t total), void *user,
+                         lever_error *err);
+
 #ifdef __cplusplus
 }
 #endif

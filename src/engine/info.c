@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "gguf/gguf.h"
 #include "gguf/gguf_quantize.h"
+#include "model/grow.h"
 #include "lever/lever.h"
 #include "os/file.h"
 
@@ -142,12 +143,37 @@ int lever_info_tensor(const lever_info *info, size_t i, lever_tensor *out)
     return LEVER_OK;
 }
 
+static int writable_type(const char *name, lever_error *err)
+{
+    const int id = lv_type_from_name(name);
+    if (id >= 0 && lv_type_traits_get((uint32_t)id)->quantize) return id;
+    return lv_fail(err, LEVER_EINVAL, 0,
+                   "weight type '%s' can not be written; choose F32, F16, BF16, Q8_0 or Q4_0", name);
+}
+
 int lever_quantize(const char *in, const char *out, const char *type,
                    void (*progress)(void *user, uint64_t done, uint64_t total), void *user, lever_error *err)
 {
-    const int id = lv_type_from_name(type);
-    if (id < 0 || !lv_type_traits_get((uint32_t)id)->quantize)
-        return lv_fail(err, LEVER_EINVAL, 0,
-                       "weight type '%s' can not be written; choose F32, F16, BF16, Q8_0 or Q4_0", type);
-    return lv_gguf_quantize(in, out, (uint32_t)id, NULL, progress, user, err);
+    const int id = writable_type(type, err);
+    return id < 0 ? id : lv_gguf_quantize(in, out, (uint32_t)id, NULL, progress, user, err);
+}
+
+int lever_grow(const char *in, const char *out, const char *shape, const char *type, uint64_t seed,
+               lever_grow_result *result, void (*progress)(void *user, uint64_t done, uint64_t total), void *user,
+               lever_error *err)
+{
+    lv_grow_shape s;
+    lv_grow_result r;
+    const int id = writable_type(type, err);
+    LEVER_TRY(id);
+    LEVER_TRY(lv_grow_shape_parse(&s, shape, err));
+    LEVER_TRY(lv_grow(in, out, &s, (uint32_t)id, seed, &r, progress, user, err));
+    if (!result) return LEVER_OK;
+    *result = (lever_grow_result){ .n_tensors = r.n_tensors, .bytes = r.bytes, .n_embd = r.shape.n_embd,
+                                   .n_layers = r.shape.n_layers, .n_heads = r.shape.n_heads,
+                                   .n_kv_heads = r.shape.n_kv_heads, .head_dim = r.shape.head_dim,
+                                   .n_ff = r.shape.n_ff, .n_vocab = r.shape.n_vocab, .tied = r.shape.tied != 0,
+                                   .exact = r.exact };
+    memcpy(result->why, r.why, sizeof result->why);
+    return LEVER_OK;
 }

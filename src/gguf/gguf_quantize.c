@@ -63,22 +63,10 @@ static int check_tensors(job *j, lever_error *err)
 
 /* ---- keys and headers ---- */
 
-/* Number of a whole-file type in general.file_type; -1: there is none. */
-static int file_type(uint32_t type)
-{
-    static const int8_t number[LV_TYPE_COUNT] = {
-        [LV_TYPE_F16] = 1,   [LV_TYPE_Q4_0] = 2,  [LV_TYPE_Q4_1] = 3,    [LV_TYPE_Q8_0] = 7,
-        [LV_TYPE_Q5_0] = 8,  [LV_TYPE_Q5_1] = 9,  [LV_TYPE_Q2_K] = 10,   [LV_TYPE_Q3_K] = 12,
-        [LV_TYPE_Q4_K] = 14, [LV_TYPE_Q5_K] = 16, [LV_TYPE_Q6_K] = 18,   [LV_TYPE_IQ4_NL] = 25,
-        [LV_TYPE_BF16] = 32, [LV_TYPE_IQ4_XS] = 30, [LV_TYPE_MXFP4] = 38,
-    };
-    return type == LV_TYPE_F32 ? 0 : number[type] ? number[type] : -1;
-}
-
 static int put_keys(job *j, lever_error *err)
 {
     const lv_gguf_kv *old = lv_gguf_find(j->g, "general.file_type");
-    const int number = file_type(j->type);
+    const int number = lv_gguf_file_type(j->type);
     for (size_t i = 0; i < lv_gguf_n_kv(j->g); i++) {
         const lv_gguf_kv *kv = lv_gguf_kv_at(j->g, i);
         if (kv != old) LEVER_TRY(lv_gguf_put_kv(j->w, j->g, kv, err));
@@ -174,21 +162,6 @@ static int put_data(job *j, lever_error *err)
 
 /* ---- the whole ---- */
 
-/* Neither the output nor its .part, which is written first, may be the input under any name. */
-static int check_paths(const char *in, const char *out, lever_error *err)
-{
-    const size_t len = strlen(out);
-    char *part = lv_alloc(len + sizeof ".part", 16);
-    if (!part) return lv_fail(err, LEVER_ENOMEM, 0, "%s: path", out);
-    memcpy(part, out, len);
-    memcpy(part + len, ".part", sizeof ".part");
-    const bool same = lv_gguf_same_file(in, out) || lv_gguf_same_file(in, part);
-    lv_free(part);
-    if (!same) return LEVER_OK;
-    return lv_fail(err, LEVER_EINVAL, 0, "%s would overwrite the input; give another name for the output",
-                   out);
-}
-
 static int job_open(job *j, const char *out, lever_error *err)
 {
     uint64_t file_bytes;
@@ -216,7 +189,7 @@ int lv_gguf_quantize(const char *in, const char *out, uint32_t type, lv_gguf_qua
     const lv_type_traits *to = lv_type_traits_get(type);
     if (!to || !to->quantize)
         return lv_fail(err, LEVER_EUNSUP, 0, "this build can not write type %s", to ? to->name : "?");
-    LEVER_TRY(check_paths(in, out, err));
+    LEVER_TRY(lv_gguf_check_paths(in, out, err));
     job j = { .in = in, .fd = -1, .type = type, .progress = progress, .user = user };
     int rc = job_open(&j, out, err);
     if (rc == LEVER_OK) rc = job_run(&j, err);

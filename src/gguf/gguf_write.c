@@ -308,3 +308,28 @@ int lv_gguf_writer_finish(lv_gguf_writer *w, lever_error *err)
     if (rc == LEVER_OK) w->phase = FINISHED;
     return rc;
 }
+
+int lv_gguf_file_type(uint32_t type)
+{
+    static const int8_t number[LV_TYPE_COUNT] = {
+        [LV_TYPE_F16] = 1,   [LV_TYPE_Q4_0] = 2,  [LV_TYPE_Q4_1] = 3,    [LV_TYPE_Q8_0] = 7,
+        [LV_TYPE_Q5_0] = 8,  [LV_TYPE_Q5_1] = 9,  [LV_TYPE_Q2_K] = 10,   [LV_TYPE_Q3_K] = 12,
+        [LV_TYPE_Q4_K] = 14, [LV_TYPE_Q5_K] = 16, [LV_TYPE_Q6_K] = 18,   [LV_TYPE_IQ4_NL] = 25,
+        [LV_TYPE_BF16] = 32, [LV_TYPE_IQ4_XS] = 30, [LV_TYPE_MXFP4] = 38,
+    };
+    return type == LV_TYPE_F32 ? 0 : number[type] ? number[type] : -1;
+}
+
+int lv_gguf_check_paths(const char *in, const char *out, lever_error *err)
+{
+    const size_t len = strlen(out);
+    char *part = lv_alloc(len + sizeof ".part", 16);
+    if (!part) return lv_fail(err, LEVER_ENOMEM, 0, "%s: path", out);
+    memcpy(part, out, len);
+    memcpy(part + len, ".part", sizeof ".part");
+    const bool same = lv_gguf_same_file(in, out) || lv_gguf_same_file(in, part);
+    lv_free(part);
+    if (!same) return LEVER_OK;
+    return lv_fail(err, LEVER_EINVAL, 0, "%s would overwrite the input; give another name for the output",
+                   out);
+}

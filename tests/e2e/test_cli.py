@@ -246,9 +246,9 @@ class Cli(unittest.TestCase):
         self.assertIn(code, (UNSUP, FORMAT))
         self.assertIn("99", err)
 
-    def test_draft_with_other_vocabulary_is_refused(self):
+    def test_draft_may_be_padded_to_another_vocabulary_size(self):
         other = make(
-            "other.gguf",
+            "padded.gguf",
             "--arch",
             "llama",
             "--type",
@@ -268,9 +268,42 @@ class Cli(unittest.TestCase):
             "--vocab",
             300,
         )
+        options = ("run", "-m", self.model, "-p", "x", "-n", 20, "--temp", 0)
+        code, text, err = lever(*options, "-md", other)
+        self.assertEqual(code, OK, err)
+        self.assertEqual(text, lever(*options)[1])
+
+    def test_draft_with_other_vocabulary_is_refused(self):
+        other = pathlib.Path(__file__).parents[2] / "models/lever-demo-draft.Q8_0.gguf"
         code, _, err = lever("run", "-m", self.model, "-md", other, "-p", "x")
         self.assertEqual(code, USAGE, err)
-        self.assertRegex(err, "400|300")
+        self.assertIn("the vocabularies have 273 and", err)
+
+    def test_grow_writes_a_model_of_the_shape_with_the_same_text(self):
+        big = WORK / "grown.gguf"
+        code, out, err = lever("grow", self.model, big, "embd=256,layers=6,ff=512,vocab=1000", "--type", "Q8_0")
+        self.assertEqual(code, OK, err)
+        self.assertIn(b"bit for bit", out)
+        run = ("-p", "once upon", "-n", 30, "--temp", 0)
+        self.assertEqual(lever("run", "-m", big, *run)[1], lever("run", "-m", self.model, *run)[1])
+        self.assertEqual(lever("run", "-m", big, "-md", self.model, *run)[0], OK)
+        self.assertIn(b"grown to the shape of", lever("inspect", big)[1])
+
+    def test_grow_refuses_by_name_and_leaves_no_file(self):
+        big = WORK / "not-grown.gguf"
+        for args, code in (
+            ((self.model, big, "embd=32"), USAGE),
+            ((self.model, big, "qwen9-8b"), USAGE),
+            ((self.model, big, "layers=6", "--type", "Q9"), USAGE),
+            ((self.model, big), USAGE),
+            ((self.model, self.model, "layers=6"), USAGE),
+            ((WORK / "missing.gguf", big, "layers=6"), IO),
+            ((self.model, WORK / "no/such/folder.gguf", "layers=6"), IO),
+        ):
+            got, out, err = lever("grow", *args)
+            self.assertEqual((got, out), (code, b""), err)
+            self.assertFalse(big.exists())
+            self.assertTrue(err.startswith("lever: "))
 
     def test_prompt_longer_than_the_context_is_refused(self):
         code, _, err = lever("run", "-m", self.model, "-c", 32, "-p", "word " * 200)
