@@ -134,7 +134,9 @@ static void set_factors(job *j)
 {
     const lv_hparams *s = &j->small, *b = &j->big;
     const double ratio = (double)b->n_embd / s->n_embd;
-    const double t = exp2(floor(0.5 * log2(ratio) + 0.5)), rest = t * t / ratio;
+    double t = 1;
+    while (2 * t * t <= ratio) t *= 2;
+    const double rest = t * t / ratio; /* 1/2 .. 2 */
     j->stream = (float)t;
     j->norm = (float)(sqrt(rest) / t);
     j->eps = (float)(s->norm_eps * rest);

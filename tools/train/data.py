@@ -20,7 +20,8 @@ import tarfile
 
 DOMAINS = ["stories", "storychat", "chat", "math", "code", "novels"]
 HELD_OUT = 0.02
-MAX_CHARS = 1700  # about one context window of 512 tokens
+MAX_CHARS = 1700  # about 512 tokens
+MAX_CODE = 2600
 
 
 def archive(shared, name):
@@ -197,10 +198,11 @@ def functions(shared, rng):
         for node in tree.body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
                 src = ast.get_source_segment(text, node) or ""
-                if 80 < len(src) < MAX_CHARS and src.isascii():
+                if 80 < len(src) < MAX_CODE and src.isascii():
                     kind = "function" if isinstance(node, ast.FunctionDef) else "class"
-                    ask = f"Write a Python {kind} {node.name}."
-                    yield name, chatml(ask, f"```python\n{src}\n```") if rng.random() < 0.2 else src
+                    about = (ast.get_docstring(node) or "").split("\n\n")[0].split(">>>")[0].split()
+                    ask = f"Write a Python {kind} {node.name}. {' '.join(about[:40])}".strip()
+                    yield name, chatml(ask, f"```python\n{src}\n```") if rng.random() < 0.3 else src
 
 
 def novels(shared, rng, share=0.12):

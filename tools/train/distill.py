@@ -14,19 +14,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from data import DOMAINS
 from model import DRAFT, Config, Model, load, save
-from train import Clock, Crew, Rows, optimizers, rate
+from train import SHORT, Clock, Crew, Rows, optimizers, rate
 
-MIX = {"stories": 0.27, "storychat": 0.13, "chat": 0.20, "math": 0.09, "code": 0.05, "novels": 0.01}
+MIX = {"stories": 0.18, "storychat": 0.12, "chat": 0.16, "math": 0.14, "code": 0.12, "novels": 0.03}
 SAMPLED = 0.25
-
-
-def batch_of(rows, n, rng):
-    names = list(rows.docs)
-    p = np.array([MIX.get(d, SAMPLED) for d in names])
-    pick = rng.choice(len(names), size=n, p=p / p.sum())
-    return torch.from_numpy(np.stack([rows.row(names[i]) for i in pick]))
 
 
 def kl(target, draft, ids):
@@ -56,10 +48,11 @@ def main():
     path = os.path.join(a.work, a.out)
     target = load(os.path.join(a.work, a.target)).requires_grad_(False)
     draft, clock = Model(Config(**vars(DRAFT))), Clock(a.minutes, a.steps)
-    rows, opts = Rows(a.work, "train", DRAFT.context, seed=5), optimizers(draft, a.lr)
+    rows, opts, mix = Rows(a.work, "train", seed=5), optimizers(draft, a.lr), dict(MIX)
     sampled = os.path.join(a.work, "tok", "sampled.train.npz")
     if os.path.exists(sampled):
         rows.add("sampled", sampled)
+        mix["sampled"] = SAMPLED
     if os.path.exists(path):
         s = torch.load(path, weights_only=True)
         draft.load_state_dict(s["model"])
@@ -68,7 +61,7 @@ def main():
         rows.restore(s["rows"])
         clock.spent, clock.step = s["spent"], s["step"]
         print(f"resumed at step {clock.step}, {clock.spent / 60:.1f} min", flush=True)
-    compute = kl if a.no_compile else torch.compile(kl)
+    compute = kl if a.no_compile else torch.compile(kl, dynamic=False)
 
     def checkpoint():
         save(path + ".tmp", draft, opt=[o.state_dict() for o in opts], rows=rows.state(),
@@ -79,7 +72,7 @@ def main():
     clock.mark = time.time()
     while clock.progress() < 1.0:
         p = clock.progress()
-        ids = batch_of(rows, a.rows, np.random.default_rng([8, clock.step]))
+        ids = rows.batch(a.rows * SHORT, p, mix, DRAFT.context, np.random.default_rng([8, clock.step]))[:, :-1]
         with torch.autocast("cpu", torch.bfloat16):
             loss, hit = compute(target, draft, ids)
         loss.backward()

@@ -14,19 +14,21 @@ import torch.nn.functional as F
 @dataclass
 class Config:
     dim: int = 256
-    layers: int = 12
+    layers: int = 16
     heads: int = 4
     kv_heads: int = 2
-    head_dim: int = 64
-    ffn: int = 704
-    vocab: int = 4096
-    context: int = 512
+    head_dim: int = 128
+    ffn: int = 1536
+    vocab: int = 8192
+    context: int = 1024
     rope_base: float = 10000.0
     eps: float = 1e-6
 
 
+# Width 256 and heads of 128: a power of four below 4096, and the head size of the large models, so that
+# `grow` embeds these models in shapes of 8B without a single changed bit.
 TARGET = Config()
-DRAFT = Config(dim=128, layers=2, heads=2, kv_heads=1, ffn=384)
+DRAFT = Config(layers=4, heads=2, kv_heads=1, ffn=512)
 
 
 class RMSNorm(nn.Module):
@@ -69,6 +71,18 @@ class Cache:
         return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
 
 
+def attend(q, k, v, chunk=256):
+    """Causal attention as matrix products, a chunk of queries at a time: in bf16 on a CPU the fused kernel takes
+    half of a training step, this a third of that."""
+    out = []
+    for at in range(0, q.shape[2], chunk):
+        end = min(at + chunk, q.shape[2])
+        scores = (q[:, :, at:end] @ k[:, :, :end].transpose(-2, -1)).float() * q.shape[-1] ** -0.5
+        future = torch.ones(end - at, end, dtype=torch.bool).triu(at + 1)
+        out.append(scores.masked_fill(future, float("-inf")).softmax(-1).to(q.dtype) @ v[:, :, :end])
+    return torch.cat(out, 2)
+
+
 class Block(nn.Module):
     def __init__(self, c, index):
         super().__init__()
@@ -102,7 +116,7 @@ class Block(nn.Module):
             a = a.reshape(b, c.heads, 1, -1)
         else:
             k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-            a = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            a = attend(q, k, v) if self.training else F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.attn_output(a.transpose(1, 2).reshape(b, t, -1))
         h = self.ffn_norm(x)
         return x + self.ffn_down(F.silu(self.ffn_gate(h)) * self.ffn_up(h))

@@ -33,7 +33,7 @@ def main():
     torch.set_num_threads(a.threads)
     torch.manual_seed(a.seed)
     model, rng = load(os.path.join(a.work, a.target)), np.random.default_rng([99, a.seed])
-    rows = Rows(a.work, "train", 64, seed=77 + a.seed)
+    rows = Rows(a.work, "train", seed=77 + a.seed)
     mix = np.array([MIX_END[d] for d in DOMAINS])
     path = os.path.join(a.work, "tok", "sampled.train.npz")
     docs, end, turn = [], time.time() + 60 * a.minutes, 0
@@ -43,7 +43,7 @@ def main():
     while time.time() < end:
         length = int(rng.integers(4, 40))
         pick = rng.choice(len(DOMAINS), size=a.batch, p=mix / mix.sum())
-        prompt = torch.from_numpy(np.stack([rows.row(DOMAINS[i])[:length] for i in pick]))
+        prompt = torch.from_numpy(np.stack([rows.row(DOMAINS[i], length) for i in pick]))
         with torch.autocast("cpu", torch.bfloat16):
             new = generate(model, prompt, 320, temperature=0.8 if turn % 2 else 0.0)
         turn += 1

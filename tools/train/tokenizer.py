@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Byte-level BPE with 4096 tokens: train it, then turn documents into token files.
+"""Byte-level BPE with 8192 tokens: train it, then turn documents into token files.
 
     python tokenizer.py --work tools/train/out
 
@@ -16,7 +16,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from data import DOMAINS
 
-VOCAB = 4096
+VOCAB = 8192
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
          r"|\s*[\r\n]+|\s+(?!\S)|\s+")

@@ -23,16 +23,18 @@ from model import TARGET, Config, Model, save
 
 # Share of rows per domain at the start and at the end of training: the novels teach
 # general English early, the domains the demo shows come to the front later.
-MIX_START = {"stories": 0.30, "storychat": 0.10, "chat": 0.20, "math": 0.10, "code": 0.08, "novels": 0.22}
-MIX_END = {"stories": 0.42, "storychat": 0.18, "chat": 0.24, "math": 0.10, "code": 0.05, "novels": 0.01}
+MIX_START = {"stories": 0.22, "storychat": 0.08, "chat": 0.20, "math": 0.14, "code": 0.12, "novels": 0.24}
+MIX_END = {"stories": 0.26, "storychat": 0.16, "chat": 0.24, "math": 0.18, "code": 0.14, "novels": 0.02}
+SHORT = 512  # tokens of a row until LONG_FROM of the budget is spent, then the whole context
+LONG_FROM = 0.75
 
 
 class Rows:
-    """Rows of context+1 ids. A row starts at a document and is filled with further
+    """Rows of token ids. A row starts at a document and is filled with further
     documents of its domain; what does not fit is cut (each epoch shuffles anew)."""
 
-    def __init__(self, work, split, length, seed=0):
-        self.length, self.seed, self.docs, self.order = length, seed, {}, {}
+    def __init__(self, work, split, seed=0):
+        self.seed, self.docs, self.order = seed, {}, {}
         self.used, self.tokens = {}, {}  # per domain: documents and tokens taken, all epochs
         for d in DOMAINS:
             self.add(d, os.path.join(work, "tok", f"{d}.{split}.npz"))
@@ -42,10 +44,10 @@ class Rows:
         self.docs[domain] = (z["ids"].astype(np.int64), z["starts"])
         self.used[domain] = self.tokens[domain] = 0
 
-    def row(self, domain):
+    def row(self, domain, length):
         ids, starts = self.docs[domain]
         n, parts, size = len(starts) - 1, [], 0
-        while size < self.length:
+        while size < length:
             epoch, at = divmod(self.used[domain], n)
             if self.order.get(domain, (None,))[0] != epoch:
                 shuffle = np.random.default_rng([self.seed, epoch, list(self.docs).index(domain)])
@@ -54,13 +56,16 @@ class Rows:
             parts.append(ids[starts[doc]:starts[doc + 1]])
             size += len(parts[-1])
             self.used[domain] += 1
-        self.tokens[domain] += self.length - 1
-        return np.concatenate(parts)[:self.length]
+        self.tokens[domain] += length - 1
+        return np.concatenate(parts)[:length]
 
-    def batch(self, rows, mix, rng):
-        p = np.array([mix[d] for d in DOMAINS])
-        pick = rng.choice(len(DOMAINS), size=rows, p=p / p.sum())
-        return torch.from_numpy(np.stack([self.row(DOMAINS[i]) for i in pick]))
+    def batch(self, tokens, progress, mix, context, rng):
+        """Rows of about `tokens` ids in all; the rows grow longer near the end of training."""
+        length = SHORT if progress < LONG_FROM else context
+        names = list(mix)
+        p = np.array(list(mix.values()))
+        pick = rng.choice(len(names), size=tokens // length, p=p / p.sum())
+        return torch.from_numpy(np.stack([self.row(names[i], length + 1) for i in pick]))
 
     def state(self):
         return {"used": dict(self.used), "tokens": dict(self.tokens)}
@@ -139,7 +144,7 @@ def main():
     ap.add_argument("--out", default="target.pt", help="checkpoint name inside WORK")
     ap.add_argument("--minutes", type=float, default=50)
     ap.add_argument("--steps", type=int, default=0)
-    ap.add_argument("--rows", type=int, default=8, help="rows of 512 tokens per step")
+    ap.add_argument("--rows", type=int, default=8, help="rows of 512 tokens per step (later half as many of 1024)")
     ap.add_argument("--lr", type=float, default=2e-3)
     ap.add_argument("--flat", type=float, default=0.3, help="share of the budget before the decay")
     ap.add_argument("--threads", type=int, default=2)
@@ -151,7 +156,7 @@ def main():
     path = os.path.join(a.work, a.out)
     cfg = Config(**vars(TARGET))
     model, clock = Model(cfg), Clock(a.minutes, a.steps)
-    rows, opts = Rows(a.work, "train", cfg.context + 1), optimizers(model, a.lr)
+    rows, opts = Rows(a.work, "train"), optimizers(model, a.lr)
     if os.path.exists(path):
         s = torch.load(path, weights_only=True)
         model.load_state_dict(s["model"])
@@ -160,7 +165,7 @@ def main():
         rows.restore(s["rows"])
         clock.spent, clock.step = s["spent"], s["step"]
         print(f"resumed at step {clock.step}, {clock.spent / 60:.1f} min", flush=True)
-    compute = loss_of if a.no_compile else torch.compile(loss_of)
+    compute = loss_of if a.no_compile else torch.compile(loss_of, dynamic=False)
     saved, average = time.time(), None
 
     def checkpoint():
@@ -171,7 +176,7 @@ def main():
     clock.mark = time.time()
     while clock.progress() < 1.0:
         p = clock.progress()
-        batch = rows.batch(a.rows, blend(p), np.random.default_rng([7, clock.step]))
+        batch = rows.batch(a.rows * SHORT, p, blend(p), cfg.context, np.random.default_rng([7, clock.step]))
         with torch.autocast("cpu", torch.bfloat16):
             loss = compute(model, batch)
         loss.backward()
