@@ -10,14 +10,15 @@
 
 #include "app.h"
 #include "model_args.h"
+#include "run_prompts.h"
 #include "run_report.h"
 
 typedef struct run_args {
     model_args     model;
     lever_sampling sampling;
-    const char    *prompt, *file;
-    uint32_t       n_predict, check;
-    bool           json, ignore_eos, no_prompt, special, quiet, help;
+    const char    *prompt, *file, *prompts;
+    uint32_t       n_predict, limit, check;
+    bool           json, ignore_eos, no_prompt, special, raw, quiet, help;
 } run_args;
 
 static const option options[] = {
@@ -25,6 +26,13 @@ static const option options[] = {
     { "-p --prompt", OPTION_TEXT, "TEXT", "text to continue; default: standard input",
       offsetof(run_args, prompt) },
     { "-f --file", OPTION_TEXT, "FILE", "read the prompt from a file", offsetof(run_args, file) },
+    { "--prompts", OPTION_TEXT, "FILES",
+      "answer every prompt of these files (JSON lines, separated by commas):\n"
+      "bench/prompts/*.jsonl, HumanEval, MBPP, GSM8K, MT-Bench, Spec-Bench",
+      offsetof(run_args, prompts) },
+    { "--limit", OPTION_U32, "N", "at most N prompts of each file; default all", offsetof(run_args, limit) },
+    { "--raw", OPTION_FLAG, NULL, "with --prompts: continue messages as plain text, without chat marks",
+      offsetof(run_args, raw) },
     { "-n --n-predict", OPTION_U32, "N", "new tokens at most; default 128, 0 = until the context is full",
       offsetof(run_args, n_predict) },
     { "--ignore-eos", OPTION_FLAG, NULL, "go on after end-of-text tokens", offsetof(run_args, ignore_eos) },
@@ -232,6 +240,20 @@ static int open_all(run *r, progress *load, lever_error *err)
     return lever_session_open(&r->session, r->engine, &r->args->sampling, err);
 }
 
+static int answer_all(run *r)
+{
+    const run_args *a = r->args;
+    const run_prompts_args p = { .files = a->prompts, .limit = a->limit, .n_predict = a->n_predict,
+                                 .ignore_eos = a->ignore_eos, .json = a->json, .quiet = a->quiet,
+                                 .raw = a->raw };
+    signal_session = r->session;
+    signal(SIGINT, on_sigint);
+    const int code = run_prompts(r->session, &p);
+    signal(SIGINT, SIG_DFL);
+    signal_session = NULL;
+    return code;
+}
+
 int cmd_run(int argc, char **argv)
 {
     static run_args a; /* static: holds paths, too large for a frame */
@@ -248,8 +270,10 @@ int cmd_run(int argc, char **argv)
         options_help(options, sizeof options / sizeof *options);
         return EXIT_OK;
     }
-    if (a.prompt && a.file) {
-        fputs("lever: give -p or -f, not both\n", stderr);
+    if ((a.prompt != NULL) + (a.file != NULL) + (a.prompts != NULL) > 1 || (a.prompts && a.check)) {
+        fputs(a.check && a.prompts ? "lever: --check needs a single prompt, not --prompts\n"
+                                   : "lever: give one of -p, -f and --prompts\n",
+              stderr);
         return EXIT_USAGE;
     }
     run r = { .args = &a };
@@ -257,6 +281,12 @@ int cmd_run(int argc, char **argv)
     lever_error err = { 0 };
     signal(SIGPIPE, SIG_IGN); /* a closed reader is a write error, not a silent death */
     int rc = open_all(&r, &load, &err);
+    if (rc >= 0 && a.prompts) {
+        const int code = answer_all(&r);
+        lever_session_close(&r.session);
+        lever_engine_close(&r.engine);
+        return code;
+    }
     if (rc >= 0) {
         signal_session = r.session;
         signal(SIGINT, on_sigint);

@@ -116,6 +116,27 @@ static json_t *stats_json(const lever_stats *s)
         s->stop >= 0 ? stop_names[s->stop] : "error");
 }
 
+static void add_error(json_t *root, const lever_error *err)
+{
+    if (err)
+        json_object_set_new(
+            root, "error",
+            json_pack("{s:s, s:s}", "code", lever_status_name(err->code), "message", err->msg));
+}
+
+bool run_report_json_line(const run_report *r, const char *id, const char *kind, size_t turn,
+                          const lever_error *err)
+{
+    json_t *text = json_stringn(r->text ? r->text : "", r->text_len);
+    json_t *root = json_pack("{s:s, s:s, s:i, s:o, s:o}", "id", id, "kind", kind, "turn", (int)turn, "text",
+                             text ? text : json_null(), "stats", stats_json(&r->stats));
+    add_error(root, err);
+    const bool ok =
+        root && json_dumpf(root, stdout, JSON_REAL_PRECISION(6)) == 0 && putchar('\n') != EOF && fflush(stdout) == 0;
+    json_decref(root);
+    return ok;
+}
+
 bool run_report_json(const run_report *r, const lever_error *err)
 {
     json_t *root = json_object(), *tokens = json_array();
@@ -137,9 +158,7 @@ bool run_report_json(const run_report *r, const lever_error *err)
         json_object_set_new(root, "check",
                             json_pack("{s:i, s:i, s:o}", "compared", (int)r->check.n_compared, "equal",
                                       (int)r->check.n_equal, "plain", stats_json(&r->check.stats)));
-    if (err)
-        json_object_set_new(root, "error",
-            json_pack("{s:s, s:s}", "code", lever_status_name(err->code), "message", err->msg));
+    add_error(root, err);
     const bool ok = json_dumpf(root, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) == 0 &&
                     putchar('\n') != EOF && fflush(stdout) == 0;
     json_decref(root);

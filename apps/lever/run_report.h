@@ -24,6 +24,9 @@ bool run_report_add_text(run_report *r, const char *text, size_t n); /* false: o
 void run_report_add_tokens(run_report *r, const lever_session *s);
 void run_report_text(const run_report *r);                          /* to stderr */
 bool run_report_json(const run_report *r, const lever_error *err);  /* to stdout; false: not written */
+/* One answer of many, on one line of stdout: text is the answer. */
+bool run_report_json_line(const run_report *r, const char *id, const char *kind, size_t turn,
+                          const lever_error *err);
 void run_report_fini(run_report *r);
 
 #endif

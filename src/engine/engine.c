@@ -49,6 +49,7 @@ static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
 {
     /* From here on the engine owns what prepare opened. */
     e->target = o->target, e->draft = o->draft, e->vocab = o->vocab, e->policy = o->policy;
+    e->chat = o->chat;
     e->max_nodes = o->max_nodes;
     o->target = o->draft = NULL, o->vocab = NULL, o->policy = NULL;
     lv_budget_init(&e->budget, o->plan.limit_bytes);

@@ -14,6 +14,7 @@
 #include "plan/memory_plan.h"
 #include "spec/policy.h"
 #include "spec/sampler.h"
+#include "token/chat.h"
 #include "token/vocab.h"
 
 enum {
@@ -27,6 +28,7 @@ struct lever_engine {
     lv_io     *io;      /* of the target's stream */
     lv_model  *target, *draft; /* draft NULL: no speculation */
     lv_vocab  *vocab;
+    const lv_chat_format *chat; /* NULL: the model has no chat template that is known here */
     lv_policy *policy;
     lever_plan plan;
     uint32_t   max_nodes; /* of the policy, root included */
@@ -40,6 +42,7 @@ typedef struct lv_engine_setup {
     lever_config   config;  /* defaults resolved; strings borrowed from the caller's config */
     lv_model      *target, *draft;
     lv_vocab      *vocab;
+    const lv_chat_format *chat;
     lv_policy     *policy;
     lv_cpu_config  cpu;     /* n_threads, cpu_flags, max_k; rows and context come with the plan */
     uint32_t       max_nodes;
@@ -77,6 +80,7 @@ struct lever_session {
     lv_draft_run  draft;
     int32_t      *tokens;   /* [n_ctx] the text; the last one is not in kv yet */
     uint32_t      n_tokens, n_ctx;
+    bool          answer_open; /* the text ends inside a message of a talk */
     lv_row       *rows;     /* [max_rows] of the target */
     float        *logits;   /* [logit_rows][n_vocab] */
     uint32_t      logit_rows; /* 1, or max_nodes when the head is streamed */

@@ -127,6 +127,7 @@ int lever_session_reset(lever_session *s, const lever_sampling *sampling, lever_
 {
     if (sampling) LEVER_TRY(open_sampler(s, sampling, err));
     s->n_tokens = 0;
+    s->answer_open = false;
     s->detok = (lv_detok){ 0 };
     lv_kv_truncate(&s->kv, 0);
     if (s->engine->draft) lv_kv_truncate(&s->draft_kv, 0);

@@ -51,6 +51,9 @@ static int open_target(lv_engine_setup *o, lever_error *err)
     lv_file_close(&file);
     LEVER_TRY(lv_model_open(&o->target, o->config.model_path, err));
     LEVER_TRY(lv_vocab_open(&o->vocab, lv_model_gguf(o->target), err));
+    lv_str template_text = { 0 };
+    LEVER_TRY(lv_gguf_get_str(lv_model_gguf(o->target), "tokenizer.chat_template", &template_text, err));
+    o->chat = lv_chat_format_find(template_text);
     lv_model_drop_metadata(o->target);
     const lv_hparams *h = lv_model_hparams(o->target);
     if ((int64_t)lv_vocab_n_tokens(o->vocab) != (int64_t)h->n_vocab)

@@ -19,6 +19,8 @@ import unittest
 
 LEVER, MKMODEL, WORK = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 MIB = 1 << 20
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SHARED = pathlib.Path(os.environ.get("LEVER_SHARED", ROOT.parent / "shared"))
 OK, OTHER, USAGE, IO, FORMAT, UNSUP, LIMIT, CHECK, CANCEL = 0, 1, 2, 3, 4, 5, 6, 7, 130
 
 
@@ -88,6 +90,7 @@ class Cli(unittest.TestCase):
             ["run", "--help"],
             ["inspect", "-h"],
             ["quantize", "--help"],
+            ["grow", "--help"],
             ["--version"],
         ):
             code, out, err = lever(*args)
@@ -274,10 +277,64 @@ class Cli(unittest.TestCase):
         self.assertEqual(text, lever(*options)[1])
 
     def test_draft_with_other_vocabulary_is_refused(self):
-        other = pathlib.Path(__file__).parents[2] / "models/lever-demo-draft.Q8_0.gguf"
+        other = ROOT / "models/lever-demo-draft.Q8_0.gguf"
         code, _, err = lever("run", "-m", self.model, "-md", other, "-p", "x")
         self.assertEqual(code, USAGE, err)
         self.assertIn("the vocabularies have 273 and", err)
+
+    def prompts(self, *args):
+        """Runs prompts on the demo target; the records of its JSON lines."""
+        code, out, err = lever("run", "--temp", 0, "-n", 6, "--json", *args)
+        self.assertEqual(code, OK, err)
+        return [json.loads(line) for line in out.splitlines()]
+
+    def test_prompt_files_are_answered_one_by_one(self):
+        files = sorted((ROOT / "bench/prompts").glob("*.jsonl"))
+        self.assertEqual([f.stem for f in files], ["chat", "code", "math", "story"])
+        records = self.prompts("--prompts", ",".join(map(str, files)), "--limit", 2)
+        self.assertEqual({r["kind"] for r in records}, {f.stem for f in files})
+        self.assertTrue(all(r["text"] and 0 < r["stats"]["new_tokens"] <= 6 for r in records))
+        alone = self.prompts("--prompts", files[3], "--limit", 2)
+        self.assertEqual([r["text"] for r in alone], [r["text"] for r in records if r["kind"] == "story"])
+        second = [r for r in records if r["kind"] == "chat" and r["turn"] == 1]
+        self.assertTrue(second and all(r["stats"]["prompt_tokens"] > 10 for r in second))
+
+    def test_our_prompts_are_complete(self):
+        for f in (ROOT / "bench/prompts").glob("*.jsonl"):
+            records = [json.loads(line) for line in f.read_text().splitlines()]
+            self.assertGreaterEqual(len(records), 25, f)
+            self.assertEqual(len({r["id"] for r in records}), len(records), f)
+            self.assertEqual({r["kind"] for r in records}, {f.stem})
+
+    @unittest.skipUnless(SHARED.exists(), "needs the shared test material")
+    def test_the_benchmarks_own_files_are_read(self):
+        for name, kind in (
+            ("human-eval/HumanEval.jsonl.gz", "code"),
+            ("mbpp/mbpp.jsonl", "code"),
+            ("gsm8k/test.jsonl", "math"),
+            ("spec-bench/question.jsonl", "writing"),
+        ):
+            records = self.prompts("--prompts", SHARED / "prompts" / name, "--limit", 1)
+            self.assertEqual(records[0]["kind"], kind)
+
+    def test_a_prompt_that_does_not_fit_is_reported_and_the_rest_answered(self):
+        path = WORK / "long.jsonl"
+        path.write_text(json.dumps({"prompt": "word " * 900}) + "\n" + json.dumps({"prompt": "Once"}) + "\n")
+        code, out, err = lever("run", "--prompts", path, "-c", 128, "-n", 4, "--json")
+        self.assertEqual(code, LIMIT, err)
+        records = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual(len(records), 2)
+        self.assertIn("error", records[0])
+        self.assertTrue(records[1]["text"])
+        self.assertIn("left out", err)
+
+    def test_messages_need_a_known_chat_template(self):
+        path = WORK / "turns.jsonl"
+        path.write_text(json.dumps({"turns": ["hello"]}) + "\n")
+        code, _, err = lever("run", "-m", self.model, "--prompts", path, "-n", 3)
+        self.assertEqual(code, UNSUP)
+        self.assertIn("chat template", err)
+        self.assertEqual(lever("run", "-m", self.model, "--prompts", path, "-n", 3, "--raw")[0], OK)
 
     def test_grow_writes_a_model_of_the_shape_with_the_same_text(self):
         big = WORK / "grown.gguf"
