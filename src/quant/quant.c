@@ -4,16 +4,15 @@
 #include "base/mem.h"
 #include "quant/quant_impl.h"
 
-#define SIZES(id, len, bytes) [LV_TYPE_##id] = { #id, len, bytes, NULL, NULL }
 #define FULL(id, fn, len, bytes) [LV_TYPE_##id] = { #id, len, bytes, lv_dequantize_##fn, lv_quantize_##fn }
 
 static const lv_type_traits table[LV_TYPE_COUNT] = {
-    FULL(F32, f32, 1, 4),     FULL(F16, f16, 1, 2),       FULL(BF16, bf16, 1, 2),
-    FULL(Q8_0, q8_0, 32, 34), FULL(Q4_0, q4_0, 32, 18),
-    SIZES(Q4_1, 32, 20),      SIZES(Q5_0, 32, 22),        SIZES(Q5_1, 32, 24),
-    SIZES(Q2_K, 256, 84),     SIZES(Q3_K, 256, 110),      SIZES(Q4_K, 256, 144),
-    SIZES(Q5_K, 256, 176),    SIZES(Q6_K, 256, 210),
-    SIZES(IQ4_NL, 32, 18),    SIZES(IQ4_XS, 256, 136),    SIZES(MXFP4, 32, 17),
+    FULL(F32, f32, 1, 4),         FULL(F16, f16, 1, 2),           FULL(BF16, bf16, 1, 2),
+    FULL(Q8_0, q8_0, 32, 34),     FULL(Q4_0, q4_0, 32, 18),       FULL(Q4_1, q4_1, 32, 20),
+    FULL(Q5_0, q5_0, 32, 22),     FULL(Q5_1, q5_1, 32, 24),       FULL(Q2_K, q2_k, 256, 84),
+    FULL(Q3_K, q3_k, 256, 110),   FULL(Q4_K, q4_k, 256, 144),     FULL(Q5_K, q5_k, 256, 176),
+    FULL(Q6_K, q6_k, 256, 210),   FULL(IQ4_NL, iq4_nl, 32, 18),   FULL(IQ4_XS, iq4_xs, 256, 136),
+    FULL(MXFP4, mxfp4, 32, 17),
 };
 
 const lv_type_traits *lv_type_traits_get(uint32_t type)

@@ -10,7 +10,7 @@
 #include "quant/quant.h"
 #include "quant/quant_impl.h"
 
-enum { LEN = 32, F16_NAN = 0x7e00 };
+enum { LEN = 32 };
 
 /* The value of largest magnitude, sign kept, the first among equals; NaN if there is one. */
 static float extreme(const float *x)
@@ -42,7 +42,7 @@ void lv_quantize_q8_0(void *dst, const float *src, size_t n)
     for (size_t i = 0; i < n; i += LEN, at += sizeof(lv_block_q8_0)) {
         const float *x = src + i;
         const float d = fabsf(extreme(x)) / 127.0f;
-        lv_block_q8_0 b = { .d = F16_NAN };
+        lv_block_q8_0 b = { .d = LV_F16_NAN };
         if (isfinite(d)) {
             const float id = reciprocal(d);
             b.d = lv_f32_to_f16(d);
@@ -80,7 +80,7 @@ void lv_quantize_q4_0(void *dst, const float *src, size_t n)
     for (size_t i = 0; i < n; i += LEN, at += sizeof(lv_block_q4_0)) {
         const float *x = src + i;
         const float d = extreme(x) / -8.0f;
-        lv_block_q4_0 b = { .d = F16_NAN };
+        lv_block_q4_0 b = { .d = LV_F16_NAN };
         if (isfinite(d)) {
             const float id = reciprocal(d);
             b.d = lv_f32_to_f16(d);
