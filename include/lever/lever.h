@@ -220,7 +220,9 @@ typedef struct lever_plan {
  * LEVER_OK with fits = false. */
 LEVER_API int lever_plan_memory(const lever_config *c, lever_plan *plan, lever_error *err);
 
-/* Write a copy of `in` with its matrices in type "F32", "F16", "BF16", "Q8_0" or "Q4_0".
+/* Write a copy of `in` with its matrices in type "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1",
+ * "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS" or "MXFP4". A matrix whose rows are not whole
+ * blocks of that type (256 weights for K and XS, 32 for the others) keeps its own.
  * LEVER_EINVAL (unknown type, out is in), LEVER_EIO (reading, writing, full disk: no file is left at out),
  * LEVER_EFORMAT, LEVER_EUNSUP, LEVER_ENOMEM. */
 LEVER_API int lever_quantize(const char *in, const char *out, const char *type,

@@ -143,12 +143,24 @@ int lever_info_tensor(const lever_info *info, size_t i, lever_tensor *out)
     return LEVER_OK;
 }
 
+static void list_writable(char *buf, size_t cap)
+{
+    text list = { buf, cap, 0 };
+    for (uint32_t type = 0; type < LV_TYPE_COUNT; type++) {
+        const lv_type_traits *t = lv_type_traits_get(type);
+        if (!t || !t->quantize) continue;
+        if (list.n) put_raw(&list, ", ", 2);
+        put_raw(&list, t->name, strlen(t->name));
+    }
+}
+
 static int writable_type(const char *name, lever_error *err)
 {
+    char names[256];
     const int id = lv_type_from_name(name);
     if (id >= 0 && lv_type_traits_get((uint32_t)id)->quantize) return id;
-    return lv_fail(err, LEVER_EINVAL, 0,
-                   "weight type '%s' can not be written; choose F32, F16, BF16, Q8_0 or Q4_0", name);
+    list_writable(names, sizeof names);
+    return lv_fail(err, LEVER_EINVAL, 0, "weight type '%s' can not be written; choose one of: %s", name, names);
 }
 
 int lever_quantize(const char *in, const char *out, const char *type,

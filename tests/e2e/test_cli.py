@@ -493,6 +493,26 @@ class Cli(unittest.TestCase):
         self.assertEqual(lever("quantize", copy, copy, "Q4_0")[0], USAGE)
         self.assertEqual(copy.read_bytes(), before)
 
+    def test_quantize_lists_the_types_it_knows(self):
+        code, _, err = lever("quantize", self.model, WORK / "o.gguf", "Q9_9")
+        self.assertEqual(code, USAGE)
+        self.assertIn("F32, F16, Q4_0, Q4_1,", err)
+        self.assertIn("IQ4_XS, BF16, MXFP4", err)
+
+    def test_rows_that_are_not_whole_blocks_keep_their_type(self):
+        model = make("k.gguf", "--type", "F16", "--layers", 2, "--embd", 256, "--ff", 160, "--vocab", 400)
+        out = WORK / "k-q4.gguf"
+        code, _, err = lever("quantize", model, out, "q4_k")
+        self.assertEqual(code, OK, err)
+        self.assertIn("their rows are not whole blocks of q4_k: 2 (the first", err)
+        self.assertIn("blk.0.ffn_down.weight, 160 columns, F16", err)
+        tensors = {t["name"]: t for t in json.loads(lever("inspect", out, "--json")[1])["tensors"]}
+        self.assertEqual(tensors["blk.1.ffn_down.weight"]["type"], "F16")
+        self.assertEqual(tensors["blk.1.ffn_up.weight"]["type"], "Q4_K")
+        code, _, err = lever("run", "-m", out, "-p", "abc", "-n", 1)
+        self.assertEqual(code, UNSUP)
+        self.assertIn("Q4_K", err)
+
     def test_quantized_copies_run(self):
         for kind in ("F32", "F16", "BF16", "Q8_0", "Q4_0"):
             out = WORK / f"copy-{kind}.gguf"
