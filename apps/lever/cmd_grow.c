@@ -11,7 +11,7 @@ typedef struct grow_args {
 } grow_args;
 
 static const option options[] = {
-    { "--type", OPTION_TEXT, "TYPE", "of the matrices: F32, F16, BF16, Q8_0 or Q4_0; default Q8_0",
+    { "--type", OPTION_TEXT, "TYPE", "of the matrices: as for lever quantize; default Q8_0",
       offsetof(grow_args, type) },
     { "-s --seed", OPTION_U64, "N", "of the added random weights; default 0", offsetof(grow_args, seed) },
     { "-h --help", OPTION_FLAG, NULL, "this page", offsetof(grow_args, help) },

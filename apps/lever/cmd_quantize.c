@@ -44,9 +44,9 @@ int cmd_quantize(int argc, char **argv)
     if (a.help) {
         puts("usage: lever quantize IN.gguf OUT.gguf TYPE\n\n"
              "Writes a copy of IN with its matrices in TYPE:\n"
-             "  F32 F16 BF16 Q8_0 Q4_0            which lever runs\n"
-             "  Q4_1 Q5_0 Q5_1 IQ4_NL MXFP4       which it can not run yet\n"
-             "  Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_XS   nor these, whose blocks have 256 weights\n"
+             "  F32 F16 BF16\n"
+             "  Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4     blocks of 32 weights\n"
+             "  Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_XS           blocks of 256 weights\n"
              "Norms, biases and matrices whose rows are not whole blocks of TYPE stay as they are.\n"
              "Keys and tokenizer are copied. OUT appears only when it is complete.");
         return EXIT_OK;

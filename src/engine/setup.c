@@ -61,6 +61,7 @@ static int open_target(lv_engine_setup *o, lever_error *err)
                        "'%s': the tokenizer has %d tokens, but the embedding has %u rows",
                        o->config.model_path, lv_vocab_n_tokens(o->vocab), h->n_vocab);
     o->cpu.max_k = lv_model_max_k(o->target);
+    o->cpu.act_kinds = lv_model_act_kinds(o->target);
     return LEVER_OK;
 }
 
@@ -85,6 +86,7 @@ static int open_draft(lv_engine_setup *o, lever_error *err)
         return lv_fail_prefix(err, rc, "draft '%s' does not fit target '%s'", o->config.draft_path,
                               o->config.model_path);
     if (lv_model_max_k(o->draft) > o->cpu.max_k) o->cpu.max_k = lv_model_max_k(o->draft);
+    o->cpu.act_kinds |= lv_model_act_kinds(o->draft);
     return LEVER_OK;
 }
 

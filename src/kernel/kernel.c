@@ -26,7 +26,7 @@ void lv_kernels_init(lv_kernels *k, unsigned cpu_flags)
     lv_kernels_add_vector__neon(k);
     if (!(cpu_flags & LV_CPU_DOTPROD)) return;
     k->isa = "dotprod"; /* i8mm brings nothing yet: its 2x2 products need another weight layout */
-    lv_kernels_add_matmul__dotprod(k);
+    lv_kernels_add_matmul_q__dotprod(k);
 #else
     (void)cpu_flags;
 #endif
@@ -34,12 +34,7 @@ void lv_kernels_init(lv_kernels *k, unsigned cpu_flags)
 
 int lv_type_act_kind(uint32_t type)
 {
-    switch (type) {
-    case LV_TYPE_F32:
-    case LV_TYPE_F16:
-    case LV_TYPE_BF16: return LV_ACT_F32;
-    case LV_TYPE_Q8_0:
-    case LV_TYPE_Q4_0: return LV_ACT_Q8;
-    default: return -1;
-    }
+    const lv_type_traits *t = lv_type_traits_get(type);
+    if (!t) return -1;
+    return t->block_len == 1 ? LV_ACT_F32 : t->block_len == 32 ? LV_ACT_Q8 : LV_ACT_Q8K;
 }

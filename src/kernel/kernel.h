@@ -15,13 +15,13 @@
 #include "quant/quant.h"
 
 /* Activations of a row batch are packed once per matrix input. Which packing a weight type
- * multiplies with is fixed: F32, F16, BF16 -> LV_ACT_F32; Q8_0, Q4_0 -> LV_ACT_Q8.
+ * multiplies with is fixed: F32, F16, BF16 -> LV_ACT_F32; types of blocks of 32 -> LV_ACT_Q8; of 256 -> LV_ACT_Q8K.
  *
- * LV_ACT_Q8, per row and block of 32: amax = max |x| (compared as unsigned bits, so NaN > inf);
+ * LV_ACT_Q8 (LV_ACT_Q8K), per row and block of 32 (256): amax = max |x| (compared as unsigned bits, so NaN > inf);
  *   amax < 2^-100: d = 0, q = 0. amax inf or NaN: d = NaN (0x7fc00000), q = 0.
  *   Else d = amax / 127, id = 127 / amax, q = round-to-nearest-even(x * id) clamped to [-127, 127].
  * The byte layout of a packed batch is private to an ISA: pack and multiply with one table. */
-enum lv_act_kind { LV_ACT_F32, LV_ACT_Q8, LV_ACT_COUNT };
+enum lv_act_kind { LV_ACT_F32, LV_ACT_Q8, LV_ACT_Q8K, LV_ACT_COUNT };
 enum { LV_ROW_GROUP = 16 }; /* rows are packed in groups of this many */
 
 /* Bytes of a packed batch [n_rows][k]; k a multiple of the block length. */
@@ -34,8 +34,13 @@ typedef void (*lv_act_pack_fn)(void *dst, const float *x, size_t ldx, size_t n_r
  *   w       [n_out][k] in the table's weight type, file layout, any alignment
  *   act     packed batch [n_rows][k] from the same table, 64-byte aligned
  *   scratch matmul_scratch_bytes(k) bytes, 64-byte aligned, private to the calling thread
- * Quantised types: isum = exact int32 sum per block of 32, then acc = fmaf(dw * dx, (float)isum, acc),
- * acc starting at +0, ascending blocks, one chain per output. F32/F16/BF16: 16 strided accumulators
+ * Quantised types, one chain per output from +0 in ascending blocks; sums of integers are exact in int32:
+ *   blocks of 32    isum = sum w x; acc = fmaf(d * dx, (float)isum, acc); with a minimum m (Q4_1, Q5_1) then
+ *                   acc = fmaf(m * dx, (float)sum x, acc). MXFP4: d = 2^(e - 128), NaN for e = 255.
+ *   blocks of 256   isum = sum over sub-blocks of scale * (sum w x), signed scales and codes as in quant.h;
+ *                   acc = fmaf(d * dx, (float)isum, acc); with minima (Q2_K, Q4_K, Q5_K) then
+ *                   acc = fmaf(-(dmin * dx), (float)sum over sub-blocks of min * (sum x), acc).
+ * F32/F16/BF16: 16 strided accumulators
  * from +0 (element i to lane i mod 16, fmaf ascending), then lanes are added pairwise: i += i+8,
  * i += i+4, i += i+2, i += i+1 ("dot16"). */
 typedef void (*lv_matmul_fn)(float *y, size_t ldy, const void *w, size_t n_out, const void *act,

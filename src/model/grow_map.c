@@ -93,31 +93,6 @@ void lv_grow_axis_fini(lv_grow_axis *a)
 
 /* ---- blocks ---- */
 
-/* Where the 16-bit scales of a block lie; none for plain numbers and MXFP4, whose scale is an exponent byte.
- */
-typedef struct scale_place {
-    uint8_t n, at[2];
-} scale_place;
-
-static scale_place scales_of(uint32_t type)
-{
-    switch (type) {
-    case LV_TYPE_Q8_0:
-    case LV_TYPE_Q4_0:
-    case LV_TYPE_Q5_0:
-    case LV_TYPE_IQ4_NL:
-    case LV_TYPE_IQ4_XS: return (scale_place){ 1, { 0 } };
-    case LV_TYPE_Q4_1:
-    case LV_TYPE_Q5_1:
-    case LV_TYPE_Q4_K:
-    case LV_TYPE_Q5_K: return (scale_place){ 2, { 0, 2 } };
-    case LV_TYPE_Q2_K: return (scale_place){ 2, { 80, 82 } };
-    case LV_TYPE_Q3_K: return (scale_place){ 1, { 108 } };
-    case LV_TYPE_Q6_K: return (scale_place){ 1, { 208 } };
-    default: return (scale_place){ 0 };
-    }
-}
-
 static bool scale_f16(uint8_t *at, float factor)
 {
     uint16_t h;
@@ -142,17 +117,16 @@ static bool scale_number(uint32_t type, uint8_t *at, float factor)
 bool lv_grow_scale(uint32_t type, void *blocks, size_t n_blocks, float factor)
 {
     const lv_type_traits *t = lv_type_traits_get(type);
-    const scale_place places = scales_of(type);
     int exponent;
     const bool power = frexpf(factor, &exponent) == 0.5f;
     bool exact = true;
     if (factor == 1.0f) return true;
     for (size_t i = 0; i < n_blocks; i++) {
         uint8_t *b = (uint8_t *)blocks + i * t->block_bytes;
-        for (int k = 0; k < places.n; k++) exact &= scale_f16(b + places.at[k], factor);
+        for (int k = 0; k < t->n_scales; k++) exact &= scale_f16(b + t->scale_at[k], factor);
         if (t->block_len == 1)
             exact &= scale_number(type, b, factor);
-        else if (!places.n) { /* MXFP4: the nearest power of two */
+        else if (!t->n_scales) { /* MXFP4: the nearest power of two */
             const int e = b[0] + exponent - 1;
             exact &= power && e >= 0 && e < 255;
             if (b[0] != 255) b[0] = (uint8_t)(e < 0 ? 0 : e > 254 ? 254 : e);
@@ -185,9 +159,8 @@ enum { FILLER_WEIGHTS = 1 << 18 };
 static void silence(uint32_t type, uint8_t *block)
 {
     const lv_type_traits *t = lv_type_traits_get(type);
-    const scale_place places = scales_of(type);
-    if (!places.n) memset(block, 0, t->block_bytes);
-    for (int k = 0; k < places.n; k++) memset(block + places.at[k], 0, 2);
+    if (!t->n_scales) memset(block, 0, t->block_bytes);
+    for (int k = 0; k < t->n_scales; k++) memset(block + t->scale_at[k], 0, 2);
 }
 
 int lv_grow_filler_init(lv_grow_filler *f, uint32_t type, uint64_t seed, lever_error *err)

@@ -71,6 +71,13 @@ size_t lv_model_max_k(const lv_model *m)
     return max;
 }
 
+unsigned lv_model_act_kinds(const lv_model *m)
+{
+    unsigned kinds = 0;
+    for (size_t i = 0; i < m->n_weights; i++) kinds |= 1u << lv_type_act_kind(m->weights[i].type);
+    return kinds;
+}
+
 uint64_t lv_model_fixed_bytes(const lv_model *m)
 {
     uint64_t n = sizeof *m + m->n_weights * (sizeof *m->weights + sizeof *m->places) +

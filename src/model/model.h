@@ -67,6 +67,8 @@ uint64_t lv_model_fixed_bytes(const lv_model *m);
 size_t lv_model_activation_bytes(const lv_model *m, uint32_t max_rows);
 /* Longest matrix row: what lv_cpu_config.max_k must cover. */
 size_t lv_model_max_k(const lv_model *m);
+/* Packings its products need: bits 1 << enum lv_act_kind. */
+unsigned lv_model_act_kinds(const lv_model *m);
 /* Smallest ring for what is not resident, with extents of at most extent_bytes; 0: nothing streams.
  * SIZE_MAX: out of memory. */
 size_t lv_model_min_ring(const lv_model *m, size_t extent_bytes);

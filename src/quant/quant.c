@@ -4,15 +4,30 @@
 #include "base/mem.h"
 #include "quant/quant_impl.h"
 
-#define FULL(id, fn, len, bytes) [LV_TYPE_##id] = { #id, len, bytes, lv_dequantize_##fn, lv_quantize_##fn }
+/* The bytes of a block where its 16-bit scales are. */
+#define NONE 0, { 0, 0 }
+#define AT(a) 1, { a, 0 }
+#define PAIR(a, b) 2, { a, b }
+#define FULL(id, fn, len, bytes, scales) \
+    [LV_TYPE_##id] = { #id, len, bytes, scales, lv_dequantize_##fn, lv_quantize_##fn }
 
 static const lv_type_traits table[LV_TYPE_COUNT] = {
-    FULL(F32, f32, 1, 4),         FULL(F16, f16, 1, 2),           FULL(BF16, bf16, 1, 2),
-    FULL(Q8_0, q8_0, 32, 34),     FULL(Q4_0, q4_0, 32, 18),       FULL(Q4_1, q4_1, 32, 20),
-    FULL(Q5_0, q5_0, 32, 22),     FULL(Q5_1, q5_1, 32, 24),       FULL(Q2_K, q2_k, 256, 84),
-    FULL(Q3_K, q3_k, 256, 110),   FULL(Q4_K, q4_k, 256, 144),     FULL(Q5_K, q5_k, 256, 176),
-    FULL(Q6_K, q6_k, 256, 210),   FULL(IQ4_NL, iq4_nl, 32, 18),   FULL(IQ4_XS, iq4_xs, 256, 136),
-    FULL(MXFP4, mxfp4, 32, 17),
+    FULL(F32, f32, 1, 4, NONE),
+    FULL(F16, f16, 1, 2, NONE),
+    FULL(BF16, bf16, 1, 2, NONE),
+    FULL(Q8_0, q8_0, 32, 34, AT(0)),
+    FULL(Q4_0, q4_0, 32, 18, AT(0)),
+    FULL(Q4_1, q4_1, 32, 20, PAIR(0, 2)),
+    FULL(Q5_0, q5_0, 32, 22, AT(0)),
+    FULL(Q5_1, q5_1, 32, 24, PAIR(0, 2)),
+    FULL(Q2_K, q2_k, 256, 84, PAIR(80, 82)),
+    FULL(Q3_K, q3_k, 256, 110, AT(108)),
+    FULL(Q4_K, q4_k, 256, 144, PAIR(0, 2)),
+    FULL(Q5_K, q5_k, 256, 176, PAIR(0, 2)),
+    FULL(Q6_K, q6_k, 256, 210, AT(208)),
+    FULL(IQ4_NL, iq4_nl, 32, 18, AT(0)),
+    FULL(IQ4_XS, iq4_xs, 256, 136, AT(0)),
+    FULL(MXFP4, mxfp4, 32, 17, NONE),
 };
 
 const lv_type_traits *lv_type_traits_get(uint32_t type)

@@ -4,6 +4,7 @@
 #ifndef LEVER_QUANT_QUANT_H
 #define LEVER_QUANT_QUANT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -141,10 +142,37 @@ typedef struct lv_type_traits {
     const char *name;        /* "Q8_0"; as people write it in file names */
     uint32_t    block_len;   /* weights per block: 1, 32 or 256 */
     uint32_t    block_bytes;
+    uint8_t     n_scales, scale_at[2]; /* bytes of the block where its 16-bit float scales are */
     /* n is a multiple of block_len; NULL where this build can not. Exact scalar truth. */
     void (*dequantize)(float *dst, const void *src, size_t n);
     void (*quantize)(void *dst, const float *src, size_t n);
 } lv_type_traits;
+
+/* Length and bytes of a quantised type's block, for code compiled once per type. */
+static inline uint32_t lv_type_block_len(uint32_t type)
+{
+    const bool k = (type >= LV_TYPE_Q2_K && type <= LV_TYPE_Q6_K) || type == LV_TYPE_IQ4_XS;
+    return k ? 256 : 32;
+}
+
+static inline size_t lv_type_block_bytes(uint32_t type)
+{
+    switch (type) {
+    case LV_TYPE_Q4_0: return sizeof(lv_block_q4_0);
+    case LV_TYPE_Q4_1: return sizeof(lv_block_q4_1);
+    case LV_TYPE_Q5_0: return sizeof(lv_block_q5_0);
+    case LV_TYPE_Q5_1: return sizeof(lv_block_q5_1);
+    case LV_TYPE_Q8_0: return sizeof(lv_block_q8_0);
+    case LV_TYPE_Q2_K: return sizeof(lv_block_q2_k);
+    case LV_TYPE_Q3_K: return sizeof(lv_block_q3_k);
+    case LV_TYPE_Q4_K: return sizeof(lv_block_q4_k);
+    case LV_TYPE_Q5_K: return sizeof(lv_block_q5_k);
+    case LV_TYPE_Q6_K: return sizeof(lv_block_q6_k);
+    case LV_TYPE_IQ4_NL: return sizeof(lv_block_iq4_nl);
+    case LV_TYPE_IQ4_XS: return sizeof(lv_block_iq4_xs);
+    default: return sizeof(lv_block_mxfp4);
+    }
+}
 
 /* NULL for an id this build does not know at all; known ids always have name and sizes. */
 const lv_type_traits *lv_type_traits_get(uint32_t type);

@@ -105,6 +105,17 @@ static void width_times_four_or_sixteen_keeps_every_bit(void)
         }
 }
 
+static void blocks_of_256_keep_every_bit(void)
+{
+    static const uint32_t long_types[] = { LV_TYPE_Q4_K, LV_TYPE_Q6_K, LV_TYPE_IQ4_XS };
+    mk_config c = small_config("qwen3");
+    c.n_embd = 256, c.head_dim = 128, c.n_ff = 512;
+    for (size_t t = 0; t < 3; t++) {
+        make_small(&c, long_types[t]);
+        expect_exact(&c, "embd=1024,layers=5,heads=16,kv-heads=4,ff=768,vocab=400", long_types[t]);
+    }
+}
+
 static void same_width_and_longer_heads_keep_every_bit(void)
 {
     const mk_config c = small_config("llama");
@@ -245,6 +256,7 @@ int main(void)
         snprintf(paths[i], sizeof small_path, "%s/lever-grow-%ld-%d.gguf", dir ? dir : "/tmp", (long)getpid(),
                  i);
     RUN(width_times_four_or_sixteen_keeps_every_bit);
+    RUN(blocks_of_256_keep_every_bit);
     RUN(same_width_and_longer_heads_keep_every_bit);
     RUN(other_widths_agree_up_to_rounding);
     RUN(partial_blocks_stay_near);

@@ -7,7 +7,11 @@
 #include "base/f16.h"
 #include "kcheck/kcheck.h"
 
-static const uint32_t types[] = { LV_TYPE_F32, LV_TYPE_F16, LV_TYPE_BF16, LV_TYPE_Q8_0, LV_TYPE_Q4_0 };
+static const uint32_t types[] = {
+    LV_TYPE_F32,  LV_TYPE_F16,    LV_TYPE_BF16,   LV_TYPE_Q8_0,  LV_TYPE_Q4_0, LV_TYPE_Q4_1,
+    LV_TYPE_Q5_0, LV_TYPE_Q5_1,   LV_TYPE_Q2_K,   LV_TYPE_Q3_K,  LV_TYPE_Q4_K, LV_TYPE_Q5_K,
+    LV_TYPE_Q6_K, LV_TYPE_IQ4_NL, LV_TYPE_IQ4_XS, LV_TYPE_MXFP4,
+};
 enum { N_TYPES = sizeof types / sizeof *types };
 
 /* Weights in file layout: scales are positive, negative, subnormal, sometimes NaN; values any bits, one in
@@ -31,13 +35,17 @@ static void fill_weights(uint32_t type, uint8_t *w, size_t bytes)
         return;
     }
     for (size_t i = 0; i < bytes; i += t->block_bytes) {
-        uint16_t d = (uint16_t)((0x2000u + (kc_rand() & 0x0fffu)) | (kc_rand() & 1u) << 15);
-        if (kc_rand() % 32 == 0) d = (uint16_t)(kc_rand() & 0x83ff); /* subnormal or zero */
-        if (kc_rand() % 512 == 0) d = 0x7e00;                        /* NaN */
-        memcpy(w + i, &d, 2);
-        for (size_t j = 2; j < t->block_bytes; j++) {
+        for (size_t j = 0; j < t->block_bytes; j++) {
             const uint32_t r = kc_rand();
             w[i + j] = r % 8 ? (uint8_t)(r >> 8) : r & 256 ? 0x80 : 0x7f;
+        }
+        if (type == LV_TYPE_MXFP4) /* exponents of every size, rarely NaN */
+            w[i] = kc_rand() % 8 ? (uint8_t)(110 + kc_rand() % 30) : (uint8_t)kc_rand();
+        for (int n = 0; n < t->n_scales; n++) {
+            uint16_t d = (uint16_t)((0x2000u + (kc_rand() & 0x0fffu)) | (kc_rand() & 1u) << 15);
+            if (kc_rand() % 32 == 0) d = (uint16_t)(kc_rand() & 0x83ff); /* subnormal or zero */
+            if (kc_rand() % 512 == 0) d = 0x7e00;                        /* NaN */
+            memcpy(w + i + t->scale_at[n], &d, 2);
         }
     }
 }
@@ -60,7 +68,8 @@ static void multiply(const lv_kernels *k, const product *p, const float *x, size
         for (size_t t = 0; t < n_rows; t += LV_ROW_GROUP)
             k->act_pack[kind](act, x, p->k, n_rows, p->k, t,
                               t + LV_ROW_GROUP < n_rows ? t + LV_ROW_GROUP : n_rows);
-    else k->act_pack[kind](act, x, p->k, n_rows, p->k, 0, n_rows);
+    else
+        k->act_pack[kind](act, x, p->k, n_rows, p->k, 0, n_rows);
     k->matmul[p->type](y, p->n_out, p->w, p->n_out, act, n_rows, p->k, scratch);
 }
 
@@ -93,8 +102,10 @@ static void check_product(const kc_tables *k, product p)
 /* y may have columns beyond n_out: they must stay as they are. */
 static void check_ldy(const kc_tables *k, uint32_t type)
 {
-    product p = { .type = type, .n_rows = 19, .n_out = 21, .k = 64 };
-    const size_t ldy = 40, kind = (size_t)lv_type_act_kind(type);
+    product p = {
+        .type = type, .n_rows = 19, .n_out = 73, .k = lv_type_act_kind(type) == LV_ACT_Q8K ? 512 : 64
+    };
+    const size_t ldy = 90, kind = (size_t)lv_type_act_kind(type);
     p.w = kc_buf(p.n_out * lv_type_row_bytes(type, p.k));
     p.x = kc_buf(p.n_rows * p.k * sizeof(float));
     fill_weights(type, p.w, p.n_out * lv_type_row_bytes(type, p.k));
@@ -122,15 +133,17 @@ static void check_ldy(const kc_tables *k, uint32_t type)
  */
 static void check_reference(const kc_tables *k, uint32_t type)
 {
-    enum { K = 96, OUT = 5, ROWS = 3 };
+    enum { K_MAX = 512, OUT = 5, ROWS = 3 };
+    const int kind = lv_type_act_kind(type);
+    const size_t K = kind == LV_ACT_Q8K ? 512 : 96;
     product p = { .type = type, .n_rows = ROWS, .n_out = OUT, .k = K };
     const size_t row = lv_type_row_bytes(type, K);
     p.w = kc_buf(OUT * row);
     p.x = kc_buf(ROWS * K * sizeof(float));
     fill_weights(type, p.w, OUT * row);
     for (size_t i = 0; i < ROWS * K; i++)
-        p.x[i] = i % 32 == 5 ? 127.0f : (float)((int)(kc_rand() % 255) - 127);
-    float *got = kc_buf(ROWS * OUT * sizeof(float)), dq[K];
+        p.x[i] = i % (kind == LV_ACT_Q8K ? 256 : 32) == 5 ? 127.0f : (float)((int)(kc_rand() % 255) - 127);
+    float *got = kc_buf(ROWS * OUT * sizeof(float)), dq[K_MAX];
     multiply(&k->ref, &p, p.x, ROWS, got, false);
     for (size_t r = 0; r < OUT; r++) {
         lv_type_traits_get(type)->dequantize(dq, p.w + r * row, K);
@@ -142,7 +155,7 @@ static void check_reference(const kc_tables *k, uint32_t type)
                 mag += fabs(term);
             }
             const double err = fabs(sum - (double)got[t * OUT + r]);
-            if (!(err <= 2.0 * (K + 8) * (double)FLT_EPSILON * mag) && sum == sum)
+            if (!(err <= 2.0 * (double)(K + 8) * (double)FLT_EPSILON * mag) && sum == sum)
                 kc_fail("%s reference: want %g, got %g", lv_type_traits_get(type)->name, sum,
                         (double)got[t * OUT + r]);
         }
@@ -176,22 +189,27 @@ static void bench_products(const kc_tables *k)
 
 void kc_check_matmul(const kc_tables *k)
 {
-    static const size_t outs[] = { 1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 33 };
-    static const size_t q_k[] = { 32, 64, 96, 256, 1056 }, f_k[] = { 1, 7, 16, 17, 100, 256 };
+    static const size_t outs[] = { 1, 2, 3, 4, 7, 8, 16, 17, 31, 32, 33, 65 };
+    enum { N_OUTS = sizeof outs / sizeof *outs };
+    static const size_t q_k[] = { 32, 64, 96, 256, 1056 }, k_k[] = { 256, 512, 768, 256, 1280 };
+    static const size_t f_k[] = { 1, 7, 16, 17, 100, 256 };
     static const size_t big[] = { 31, 32, 33, 64, 127 };
     for (int i = 0; i < N_TYPES; i++) {
-        const bool q = lv_type_act_kind(types[i]) == LV_ACT_Q8;
+        const int kind = lv_type_act_kind(types[i]);
+        const bool q = kind != LV_ACT_F32;
+        const size_t *const ks = kind == LV_ACT_Q8K ? k_k : q_k;
         check_reference(k, types[i]);
         check_ldy(k, types[i]);
         for (size_t rows = 1; rows <= 17; rows++) /* every width, every out, each k in turn */
-            for (size_t o = 0; o < sizeof outs / sizeof *outs; o++) {
-                const size_t kk = q ? q_k[(rows + o) % 5] : f_k[(rows + o) % 6];
+            for (size_t o = 0; o < N_OUTS; o++) {
+                const size_t kk = q ? ks[(rows + o) % 5] : f_k[(rows + o) % 6];
                 check_product(k, (product){ .type = types[i], .n_rows = rows, .n_out = outs[o], .k = kk });
             }
         for (size_t b = 0; b < 5; b++)
-            check_product(
-                k, (product){
-                       .type = types[i], .n_rows = big[b], .n_out = outs[10 - b], .k = q ? q_k[b] : f_k[b] });
+            check_product(k, (product){ .type = types[i],
+                                        .n_rows = big[b],
+                                        .n_out = outs[N_OUTS - 1 - b],
+                                        .k = q ? ks[b] : f_k[b] });
     }
     if (kc_benching()) bench_products(k);
 }

@@ -15,16 +15,17 @@ struct lv_cpu {
 };
 
 /* A product below this many multiply-adds per thread is not worth waking another one (about 5 us). */
-enum { MIN_WORK = 1 << 16, ROW_GRAIN = 16 };
+enum { MIN_WORK = 1 << 16, ROW_UNIT = 32 };
 
 static size_t act_bytes(const lv_kernels *k, const lv_cpu_config *c, int kind)
 {
-    return lv_round_up(k->act_bytes[kind](c->max_rows, lv_round_up(c->max_k, 32)), 64);
+    if (c->act_kinds && !(c->act_kinds >> kind & 1)) return 0;
+    return lv_round_up(k->act_bytes[kind](c->max_rows, lv_round_up(c->max_k, 256)), 64);
 }
 
 static size_t scratch_bytes(const lv_kernels *k, const lv_cpu_config *c)
 {
-    return lv_round_up(k->matmul_scratch_bytes(lv_round_up(c->max_k, 32)), 64);
+    return lv_round_up(k->matmul_scratch_bytes(lv_round_up(c->max_k, 256)), 64);
 }
 
 static size_t score_floats(const lv_cpu_config *c) { return lv_round_up(c->max_ctx, 16) + 16; }
@@ -51,7 +52,7 @@ int lv_cpu_open(lv_cpu **out, const lv_cpu_config *c, lever_error *err)
     cpu->scratch_bytes = scratch_bytes(&cpu->k, c);
     cpu->score_floats = score_floats(c);
     for (int i = 0; i < LV_ACT_COUNT; i++)
-        if (!(cpu->act[i] = lv_alloc(act_bytes(&cpu->k, c, i), 64))) goto fail;
+        if (act_bytes(&cpu->k, c, i) && !(cpu->act[i] = lv_alloc(act_bytes(&cpu->k, c, i), 64))) goto fail;
     if (!(cpu->scratch = lv_alloc_array(c->n_threads, cpu->scratch_bytes, 64))) goto fail;
     if (!(cpu->scores = lv_alloc_array(c->n_threads, cpu->score_floats * sizeof(float), 64))) goto fail;
     const int rc = lv_pool_open(&cpu->pool, c->n_threads, err);
@@ -112,7 +113,7 @@ void lv_cpu_pack(lv_cpu *cpu, enum lv_act_kind kind, const float *x, size_t n_ro
 typedef struct matmul_job {
     lv_cpu *cpu;
     float  *y;
-    size_t  ldy, row_bytes, n_rows, k;
+    size_t  ldy, row_bytes, n_out, n_rows, k;
     const uint8_t *w;
     const void *act;
     lv_matmul_fn fn;
@@ -121,18 +122,21 @@ typedef struct matmul_job {
 static void matmul_rows(void *arg, size_t begin, size_t end, unsigned thread)
 {
     const matmul_job *j = arg;
-    j->fn(j->y + begin, j->ldy, j->w + begin * j->row_bytes, end - begin, j->act, j->n_rows, j->k,
+    const size_t first = begin * ROW_UNIT;
+    const size_t last = (end + 1) * ROW_UNIT > j->n_out ? j->n_out : end * ROW_UNIT;
+    j->fn(j->y + first, j->ldy, j->w + first * j->row_bytes, last - first, j->act, j->n_rows, j->k,
           j->cpu->scratch + thread * j->cpu->scratch_bytes);
 }
 
 void lv_cpu_matmul(lv_cpu *cpu, float *y, size_t ldy, uint32_t type, const void *w, size_t n_out,
                    size_t n_rows, size_t k)
 {
-    matmul_job j = { cpu, y, ldy, lv_type_row_bytes(type, k), n_rows, k, w, cpu->act[lv_type_act_kind(type)],
-                     cpu->k.matmul[type] };
-    /* Some eight chunks a thread, so that a slow core leaves its share to a fast one; whole 16s. */
-    size_t grain = lv_round_up(n_out / (8 * cpu->c.n_threads) + 1, ROW_GRAIN);
-    run(cpu, n_out, grain, n_out * n_rows * k, matmul_rows, &j);
+    matmul_job j = { cpu,    y, ldy, lv_type_row_bytes(type, k),       n_out,
+                     n_rows, k, w,   cpu->act[lv_type_act_kind(type)], cpu->k.matmul[type] };
+    /* Work is cut at whole tiles of the kernels; the last unit takes what is left. Some eight chunks a
+     * thread, so that a slow core leaves its share to a fast one. */
+    const size_t units = n_out < ROW_UNIT ? 1 : n_out / ROW_UNIT;
+    run(cpu, units, units / (8 * cpu->c.n_threads) + 1, n_out * n_rows * k, matmul_rows, &j);
 }
 
 typedef struct rows_job {

@@ -16,6 +16,7 @@ typedef struct lv_cpu_config {
     unsigned cpu_flags;  /* lv_cpu_detect(), or fewer to force an ISA */
     size_t   max_rows;   /* largest batch */
     size_t   max_k;      /* longest matrix row */
+    unsigned act_kinds;  /* packings that will be used: bits 1 << enum lv_act_kind; 0 = any */
     size_t   max_ctx;    /* positions one row may attend to */
 } lv_cpu_config;
 

@@ -1,4 +1,4 @@
-/* Matrix products on baseline NEON. SPDX-License-Identifier: MIT */
+/* F32, F16 and BF16 matrix products on NEON. SPDX-License-Identifier: MIT */
 #include <arm_neon.h>
 #include <string.h>
 
@@ -6,53 +6,6 @@
 #include "kernel/kernel_isa.h"
 
 #define INLINE static inline __attribute__((always_inline))
-
-/* Each product of two bytes fits int16 (at most 2^14); pairs are widened at once, so nothing can overflow. */
-INLINE int32x4_t block_dot(int8x16_t w0, int8x16_t w1, int8x16_t x0, int8x16_t x1)
-{
-    int32x4_t s = vpaddlq_s16(vmull_s8(vget_low_s8(w0), vget_low_s8(x0)));
-    s = vpadalq_s16(s, vmull_s8(vget_high_s8(w0), vget_high_s8(x0)));
-    s = vpadalq_s16(s, vmull_s8(vget_low_s8(w1), vget_low_s8(x1)));
-    return vpadalq_s16(s, vmull_s8(vget_high_s8(w1), vget_high_s8(x1)));
-}
-
-#include "kernel/arm/matmul_q_arm.h"
-
-/* ---- packing: q [n_rows][k] int8, then d [n_rows][nb]; dotprod shares it ---- */
-
-static size_t act_bytes_q8(size_t n_rows, size_t k) { return n_rows * (k + k / 32 * 4); }
-
-INLINE float pack_block(const float *x, int8_t *q)
-{
-    uint32x4_t a = vdupq_n_u32(0);
-    for (int i = 0; i < 32; i += 4)
-        a = vmaxq_u32(a, vandq_u32(vreinterpretq_u32_f32(vld1q_f32(x + i)), vdupq_n_u32(0x7fffffff)));
-    const uint32_t bits = vmaxvq_u32(a);
-    const float amax = lv_f32_from_bits(bits);
-    if (bits >= 0x7f800000u || amax < 0x1p-100f) {
-        memset(q, 0, 32);
-        return bits >= 0x7f800000u ? lv_f32_from_bits(0x7fc00000u) : 0.0f;
-    }
-    const float id = 127.0f / amax;
-    for (int i = 0; i < 32; i += 8) {
-        const int32x4_t lo = vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + i), id));
-        const int32x4_t hi = vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + i + 4), id));
-        const int16x8_t h = vminq_s16(
-            vmaxq_s16(vcombine_s16(vmovn_s32(lo), vmovn_s32(hi)), vdupq_n_s16(-127)), vdupq_n_s16(127));
-        vst1_s8(q + i, vmovn_s16(h));
-    }
-    return amax / 127.0f;
-}
-
-static void act_pack_q8(void *dst, const float *x, size_t ldx, size_t n_rows, size_t k, size_t row0,
-                        size_t row1)
-{
-    const size_t nb = k / 32;
-    int8_t *q = dst;
-    float *d = (float *)(void *)(q + n_rows * k);
-    for (size_t t = row0; t < row1; t++)
-        for (size_t b = 0; b < nb; b++) d[t * nb + b] = pack_block(x + t * ldx + b * 32, q + t * k + b * 32);
-}
 
 static size_t act_bytes_f32(size_t n_rows, size_t k) { return n_rows * k * sizeof(float); }
 
@@ -141,11 +94,8 @@ void lv_kernels_add_matmul__neon(lv_kernels *k)
 {
     k->act_bytes[LV_ACT_F32] = act_bytes_f32;
     k->act_pack[LV_ACT_F32] = act_pack_f32;
-    k->act_bytes[LV_ACT_Q8] = act_bytes_q8;
-    k->act_pack[LV_ACT_Q8] = act_pack_q8;
     k->matmul[LV_TYPE_F32] = matmul_f32;
     k->matmul[LV_TYPE_F16] = matmul_f16;
     k->matmul[LV_TYPE_BF16] = matmul_bf16;
-    k->matmul[LV_TYPE_Q8_0] = matmul_q8_0;
-    k->matmul[LV_TYPE_Q4_0] = matmul_q4_0;
+    lv_kernels_add_matmul_q__neon(k);
 }
