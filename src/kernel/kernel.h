@@ -55,6 +55,7 @@ typedef struct lv_attn_span {
     const int32_t  *path;    /* [n_path] slots; borrowed; may be NULL when n_path == 0 */
     size_t          n_path;
 } lv_attn_span;
+enum { LV_ATTN_HEADS = 4 };
 
 typedef struct lv_kernels {
     const char *isa; /* best ISA in the table: "ref", "avx2", "avx512vnni", "neon", "dotprod", "i8mm" */
@@ -76,13 +77,14 @@ typedef struct lv_kernels {
     void (*rope_interleaved)(float *x, const float *cs, size_t n_rot);
     void (*rope_neox)(float *x, const float *cs, size_t n_rot);
     void (*f32_to_f16)(uint16_t *dst, const float *src, size_t n);
-    /* Attention of one query head over one span: out [head_dim], q [head_dim],
-     * score[p] = dot16(q, K[p]) * scale; m = max (NaN never wins, but a NaN score makes out NaN);
-     * e[p] = exp(score[p] - m); s = sum of e in 16 lanes by absolute position p mod 16, tree as in
-     * dot16; out[d] = (sum_p e[p] * V[p][d], fmaf from +0, ascending p) * (1 / s). scores: scratch
-     * [n_prefix + n_path rounded up to 16], 64-byte aligned. n_prefix + n_path >= 1. */
-    void (*attention)(float *out, const float *q, const lv_attn_span *span, size_t head_dim,
-                      float scale, float *scores);
+    /* Attention of n_heads (1 .. LV_ATTN_HEADS) query heads that share a KV head over one span: out and q
+     * [n_heads][head_dim]. For each head: score[p] = dot16(q, K[p]) * scale; m = max (NaN never wins, but a
+     * NaN score makes out NaN); e[p] = exp(score[p] - m); s = sum of e in 16 lanes by absolute position
+     * p mod 16, tree as in dot16; out[d] = (sum_p e[p] * V[p][d], fmaf from +0, ascending p) * (1 / s).
+     * scores: scratch [n_heads][ld], 64-byte aligned; ld is a multiple of 16, at least n_prefix + n_path,
+     * which is >= 1. */
+    void (*attention)(float *out, const float *q, size_t n_heads, const lv_attn_span *span, size_t head_dim,
+                      float scale, float *scores, size_t ld);
     /* Index of the largest value, lowest index among equals; NaN never wins; 0 when all are NaN. */
     size_t (*argmax)(const float *x, size_t n);
     /* p = softmax(x): max, exp(x - max), sum by 16 lanes, times 1 / sum. p may be x. */

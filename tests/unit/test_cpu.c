@@ -259,7 +259,7 @@ static void attention_reads_the_right_heads_and_slots(void)
             const size_t at = h / (HEADS / KV_HEADS) * DIM, i = (t * HEADS + h) * DIM;
             const lv_attn_span span = { .k = k + at, .v = v + at, .stride = KV, .n_prefix = rows[t].n_prefix,
                                         .path = path, .n_path = rows[t].n_path };
-            ref.attention(want + i, q + i, &span, DIM, 0.125f, scores);
+            ref.attention(want + i, q + i, 1, &span, DIM, 0.125f, scores, 65536);
         }
     for (size_t c = 0; c < N_COUNTS; c++) {
         lv_cpu *cpu = open_cpu(thread_counts[c]);

@@ -28,7 +28,11 @@ static size_t scratch_bytes(const lv_kernels *k, const lv_cpu_config *c)
     return lv_round_up(k->matmul_scratch_bytes(lv_round_up(c->max_k, 256)), 64);
 }
 
-static size_t score_floats(const lv_cpu_config *c) { return lv_round_up(c->max_ctx, 16) + 16; }
+/* Scores of LV_ATTN_HEADS heads. */
+static size_t score_floats(const lv_cpu_config *c)
+{
+    return LV_ATTN_HEADS * (lv_round_up(c->max_ctx, 16) + 16);
+}
 
 size_t lv_cpu_memory_bytes(const lv_cpu_config *c)
 {
@@ -236,28 +240,44 @@ typedef struct attention_job {
     float *out;
     const float *q;
     const lv_cpu_attn_row *rows;
-    size_t n_heads, n_kv_heads, head_dim;
+    size_t n_rows, n_heads, n_kv_heads, head_dim;
     float scale;
 } attention_job;
+
+/* Units: up to LV_ATTN_HEADS query heads of one KV head, for one row; the rows of a KV head follow each
+ * other, so that its keys and values stay in the cache. */
+static size_t head_parts(const attention_job *j)
+{
+    return (j->n_heads / j->n_kv_heads + LV_ATTN_HEADS - 1) / LV_ATTN_HEADS;
+}
 
 static void attention_heads(void *arg, size_t begin, size_t end, unsigned thread)
 {
     const attention_job *j = arg;
     float *scores = j->cpu->scores + thread * j->cpu->score_floats;
+    const size_t group = j->n_heads / j->n_kv_heads, parts = head_parts(j);
     for (size_t i = begin; i < end; i++) {
-        const lv_cpu_attn_row *row = &j->rows[i / j->n_heads];
-        const size_t kv = i % j->n_heads / (j->n_heads / j->n_kv_heads) * j->head_dim;
-        const lv_attn_span span = { .k = row->k + kv, .v = row->v + kv, .stride = j->n_kv_heads * j->head_dim,
-                                    .n_prefix = row->n_prefix, .path = row->path, .n_path = row->n_path };
-        j->cpu->k.attention(j->out + i * j->head_dim, j->q + i * j->head_dim, &span, j->head_dim, j->scale,
-                            scores);
+        const size_t t = i % j->n_rows, part = i / j->n_rows % parts, kv_head = i / j->n_rows / parts;
+        const lv_cpu_attn_row *row = &j->rows[t];
+        const size_t kv = kv_head * j->head_dim, first = part * LV_ATTN_HEADS;
+        const size_t n = group - first < LV_ATTN_HEADS ? group - first : LV_ATTN_HEADS;
+        const size_t at = (t * j->n_heads + kv_head * group + first) * j->head_dim;
+        const lv_attn_span span = { .k = row->k + kv,
+                                    .v = row->v + kv,
+                                    .stride = j->n_kv_heads * j->head_dim,
+                                    .n_prefix = row->n_prefix,
+                                    .path = row->path,
+                                    .n_path = row->n_path };
+        j->cpu->k.attention(j->out + at, j->q + at, n, &span, j->head_dim, j->scale, scores,
+                            j->cpu->score_floats / LV_ATTN_HEADS);
     }
 }
 
 void lv_cpu_attention(lv_cpu *cpu, float *out, const float *q, const lv_cpu_attn_row *rows, size_t n_rows,
                       size_t n_heads, size_t n_kv_heads, size_t head_dim, float scale)
 {
-    attention_job j = { cpu, out, q, rows, n_heads, n_kv_heads, head_dim, scale };
+    attention_job j = { cpu, out, q, rows, n_rows, n_heads, n_kv_heads, head_dim, scale };
     const size_t longest = rows[n_rows - 1].n_prefix + rows[n_rows - 1].n_path;
-    run(cpu, n_rows * n_heads, 1, n_rows * n_heads * head_dim * longest * 2, attention_heads, &j);
+    run(cpu, n_rows * n_kv_heads * head_parts(&j), 1, n_rows * n_heads * head_dim * longest * 2,
+        attention_heads, &j);
 }

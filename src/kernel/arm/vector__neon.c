@@ -8,7 +8,7 @@
 #include "kernel/noise.h"
 
 #define INLINE static inline __attribute__((always_inline))
-enum { KEYS = 4, VALUES = 4 };
+enum { HEADS = 1, KEYS = 4, VALUES = 4 };
 #define NAME(op) op##__neon
 
 typedef struct v16 {
@@ -93,6 +93,11 @@ INLINE void v_unzip(const float *p, v16 *even, v16 *odd)
 INLINE void v_zip(float *p, v16 even, v16 odd)
 {
     for (int j = 0; j < 4; j++) vst2q_f32(p + 8 * j, (float32x4x2_t){ { even.q[j], odd.q[j] } });
+}
+
+INLINE void v_tree4(float *p, const v16 a[4])
+{
+    for (int j = 0; j < 4; j++) p[j] = v_tree(a[j]);
 }
 
 #include "kernel/vector_v16.h"

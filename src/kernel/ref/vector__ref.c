@@ -58,8 +58,8 @@ static const uint16_t *slot_of(const lv_attn_span *s, const uint16_t *base, size
     return base + (p < s->n_prefix ? p : (size_t)s->path[p - s->n_prefix]) * s->stride;
 }
 
-static void attention(float *out, const float *q, const lv_attn_span *span, size_t head_dim, float scale,
-                      float *scores)
+static void attend_head(float *out, const float *q, const lv_attn_span *span, size_t head_dim, float scale,
+                        float *scores)
 {
     const size_t n = span->n_prefix + span->n_path;
     float max = -INFINITY;
@@ -82,6 +82,13 @@ static void attention(float *out, const float *q, const lv_attn_span *span, size
         for (size_t i = 0; i < head_dim; i++) out[i] = fmaf(scores[p], lv_f16_to_f32(v[i]), out[i]);
     }
     for (size_t i = 0; i < head_dim; i++) out[i] *= inv;
+}
+
+static void attention(float *out, const float *q, size_t n_heads, const lv_attn_span *span, size_t head_dim,
+                      float scale, float *scores, size_t ld)
+{
+    for (size_t h = 0; h < n_heads; h++)
+        attend_head(out + h * head_dim, q + h * head_dim, span, head_dim, scale, scores + h * ld);
 }
 
 static size_t argmax(const float *x, size_t n)

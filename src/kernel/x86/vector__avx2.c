@@ -8,7 +8,7 @@
 #include "kernel/noise.h"
 
 #define INLINE static inline __attribute__((always_inline))
-enum { KEYS = 4, VALUES = 4 };
+enum { HEADS = 1, KEYS = 4, VALUES = 4 };
 #define NAME(op) op##__avx2
 
 typedef struct v16 {
@@ -118,6 +118,11 @@ INLINE void v_zip(float *p, v16 even, v16 odd)
 {
     zip8(p, even.l, odd.l);
     zip8(p + 16, even.h, odd.h);
+}
+
+INLINE void v_tree4(float *p, const v16 a[4])
+{
+    for (int j = 0; j < 4; j++) p[j] = v_tree(a[j]);
 }
 
 #include "kernel/vector_v16.h"

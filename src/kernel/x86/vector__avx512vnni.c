@@ -8,7 +8,7 @@
 #include "kernel/noise.h"
 
 #define INLINE static inline __attribute__((always_inline))
-enum { KEYS = 8, VALUES = 8 };
+enum { HEADS = 4, KEYS = 4, VALUES = 4 };
 #define NAME(op) op##__avx512vnni
 
 typedef __m512 v16;
@@ -42,6 +42,18 @@ INLINE float v_tree(v16 v)
     const __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     const __m128 c = _mm_add_ps(b, _mm_movehl_ps(b, b));
     return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
+}
+
+/* The same additions for four vectors at once: halves 8 apart, then 4, 2 and 1. */
+INLINE void v_tree4(float *p, const v16 a[4])
+{
+    const v16 x = v_add(_mm512_shuffle_f32x4(a[0], a[1], 0x44), _mm512_shuffle_f32x4(a[0], a[1], 0xee));
+    const v16 y = v_add(_mm512_shuffle_f32x4(a[2], a[3], 0x44), _mm512_shuffle_f32x4(a[2], a[3], 0xee));
+    v16 s = v_add(_mm512_shuffle_f32x4(x, y, 0x88), _mm512_shuffle_f32x4(x, y, 0xdd));
+    s = v_add(s, _mm512_permute_ps(s, 0x4e));
+    s = v_add(s, _mm512_permute_ps(s, 0xb1));
+    const __m512i first = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    _mm_storeu_ps(p, _mm512_castps512_ps128(_mm512_permutexvar_ps(first, s)));
 }
 
 INLINE v16 v_exp_scale(v16 p, v16 n)
