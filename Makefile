@@ -1,11 +1,13 @@
 # The front doors. CMake and its presets do the work; see CONTRIBUTING.md for single steps.
-.PHONY: help setup setup-build setup-test build demo test bench-demo clean
+.PHONY: help setup setup-build setup-test build demo test bench-demo bench-grown bench-kernels clean
 
 help:
 	@echo 'make build   set up and build: the program is build/release/lever'
 	@echo 'make demo    set up, build, and run the main job on a small model pair'
 	@echo 'make test    set up, build every variant, run all tests; ends with a count'
 	@echo 'make bench-demo  speculation against plain decoding on the demo pair'
+	@echo 'make bench-grown  the demo pair in the shapes of 8B and 0.6B models (5 GB in the cache folder)'
+	@echo 'make bench-kernels  sweeps of an 8B shape by rows, beside llama-bench where it is on the PATH (17 GB)'
 	@echo 'make setup   install the packages that building and testing need (Debian, Ubuntu)'
 	@echo 'make clean   remove build/'
 
@@ -31,6 +33,12 @@ test: setup-test
 # Benchmarks print their table, append CSV rows under bench/results/, and end with one BAR line per bar.
 bench-demo: build
 	python3 -B bench/bench_demo.py build/release/lever
+
+bench-grown: build
+	python3 -B bench/bench_grown.py build/release/lever
+
+bench-kernels: build
+	python3 -B bench/bench_kernels.py build/release
 
 clean:
 	rm -rf build

@@ -1,0 +1,189 @@
+/* How long one sweep over a resident model takes, by number of rows; and this machine's two floors, the peak
+ * of its byte products and the speed at which it reads memory. One JSON object on stdout.
+ *
+ * usage: lever_sweep MODEL.gguf THREADS ROUNDS ROWS...     (ROWS: numbers of rows, each timed once a round)
+ *        lever_sweep --floors THREADS
+ * A sweep is what verification costs: the rows through all layers from an empty cache, and the output head
+ * for one row. SPDX-License-Identifier: MIT */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/model.h"
+#include "os/clock.h"
+#include "os/cpu.h"
+#include "os/pool.h"
+
+enum { MAX_COUNTS = 32, MAX_ROUNDS = 100, READ_BYTES = 1 << 30 };
+
+/* ---- floors ---- */
+
+typedef struct floors {
+    const uint64_t *data;
+    uint64_t sum[64];
+    double ops[64];
+} floors;
+
+static void read_part(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    floors *f = arg;
+    uint64_t s[8] = { 0 };
+    for (size_t i = begin; i < end; i++) /* unit: 64 bytes */
+        for (int j = 0; j < 8; j++) s[j] += f->data[i * 8 + (size_t)j];
+    for (int j = 0; j < 8; j++) f->sum[thread] += s[j];
+}
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+enum { PEAK_STEPS = 1 << 22, CHAINS = 12 };
+
+__attribute__((target("avx512f,avx512vnni"))) static void multiply_part(void *arg, size_t begin, size_t end,
+                                                                        unsigned thread)
+{
+    floors *f = arg;
+    __m512i acc[CHAINS], a = _mm512_set1_epi32((int)thread + 3), b = _mm512_set1_epi32(5);
+    for (int j = 0; j < CHAINS; j++) acc[j] = _mm512_setzero_si512();
+    for (size_t n = begin; n < end; n++)
+        for (int i = 0; i < PEAK_STEPS; i++)
+            for (int j = 0; j < CHAINS; j++) acc[j] = _mm512_dpbusd_epi32(acc[j], a, b);
+    for (int j = 1; j < CHAINS; j++) acc[0] = _mm512_add_epi32(acc[0], acc[j]);
+    f->sum[thread] += (uint64_t)_mm_cvtsi128_si32(_mm512_castsi512_si128(acc[0]));
+    f->ops[thread] += 2.0 * 64 * CHAINS * PEAK_STEPS * (double)(end - begin);
+}
+
+static double byte_products(lv_pool *pool, unsigned n_threads)
+{
+    floors f = { 0 };
+    double ops = 0, best = 0;
+    if (!(lv_cpu_detect() & LV_CPU_AVX512VNNI)) return 0;
+    for (int round = 0; round < 5; round++) {
+        memset(&f, 0, sizeof f);
+        const uint64_t t0 = lv_clock_ns();
+        lv_pool_run(pool, n_threads, 1, multiply_part, &f);
+        const double s = (double)(lv_clock_ns() - t0) * 1e-9;
+        for (unsigned i = 0, n = n_threads; i < n; i++) ops += f.ops[i];
+        if (ops / s > best) best = ops / s;
+        ops = 0;
+    }
+    return best;
+}
+#else
+static double byte_products(lv_pool *pool, unsigned n_threads)
+{
+    (void)pool, (void)n_threads;
+    return 0;
+}
+#endif
+
+static int print_floors(unsigned n_threads)
+{
+    lv_pool *pool;
+    lever_error err;
+    if (lv_pool_open(&pool, n_threads, &err) < 0) return fprintf(stderr, "%s\n", err.msg), 1;
+    uint64_t *data = lv_map(READ_BYTES);
+    if (!data) return fputs("out of memory\n", stderr), 1;
+    memset(data, 1, READ_BYTES);
+    floors f = { .data = data };
+    double best = 0;
+    for (int round = 0; round < 10; round++) {
+        const uint64_t t0 = lv_clock_ns();
+        lv_pool_run(pool, READ_BYTES / 64, READ_BYTES / 64 / (16 * n_threads), read_part, &f);
+        const double s = (double)(lv_clock_ns() - t0) * 1e-9;
+        if (READ_BYTES / s > best) best = READ_BYTES / s;
+    }
+    printf("{\"read_bytes_per_s\": %.4g, \"byte_ops_per_s\": %.4g}\n", best, byte_products(pool, n_threads));
+    lv_unmap(data, READ_BYTES);
+    lv_pool_close(&pool);
+    return f.sum[0] == 1; /* never: keeps the sum alive */
+}
+
+/* ---- sweeps ---- */
+
+typedef struct rig {
+    lv_model *m;
+    lv_cpu *cpu;
+    lv_kv kv;
+    float *logits;
+} rig;
+
+static int open_rig(rig *r, const char *path, unsigned n_threads, uint32_t max_rows, lever_error *err)
+{
+    LEVER_TRY(lv_model_open(&r->m, path, err));
+    const lv_cpu_config cc = { .n_threads = n_threads,
+                               .cpu_flags = lv_cpu_detect(),
+                               .max_rows = max_rows,
+                               .max_k = lv_model_max_k(r->m),
+                               .max_ctx = max_rows };
+    LEVER_TRY(lv_cpu_open(&r->cpu, &cc, err));
+    LEVER_TRY(lv_kv_init(&r->kv, lv_model_hparams(r->m), max_rows, max_rows, err));
+    size_t n;
+    lv_model_weight *w = lv_model_weights(r->m, &n);
+    for (size_t i = 0; i < n; i++) w[i].resident = true;
+    const lv_model_load_config lc = { .cpu = r->cpu, .max_rows = max_rows, .extent_bytes = 4 << 20 };
+    LEVER_TRY(lv_model_load(r->m, &lc, err));
+    r->logits = malloc(lv_model_hparams(r->m)->n_vocab * sizeof *r->logits);
+    return r->logits ? LEVER_OK : lv_fail(err, LEVER_ENOMEM, 0, "logits");
+}
+
+static int sweep(rig *r, uint32_t n, double *seconds, lever_error *err)
+{
+    lv_row *rows = calloc(n, sizeof *rows);
+    if (!rows) return lv_fail(err, LEVER_ENOMEM, 0, "rows");
+    for (uint32_t i = 0; i < n; i++)
+        rows[i] = (lv_row){ .token = (int32_t)(i % 97 + 3), .parent = (int32_t)i - 1 };
+    lv_kv *kv = &r->kv;
+    lv_kv_truncate(kv, 0);
+    lv_batch b = { .rows = rows, .n_rows = n, .kv = &kv, .n_kv = 1 };
+    const uint32_t last = n - 1;
+    const uint64_t t0 = lv_clock_ns();
+    int rc = lv_model_forward(r->m, &b, err);
+    if (rc >= 0) rc = lv_model_project(r->m, &last, 1, r->logits, err);
+    *seconds = (double)(lv_clock_ns() - t0) * 1e-9;
+    free(rows);
+    return rc;
+}
+
+static int time_sweeps(rig *r, const char *path, unsigned n_threads, int n_rounds, const uint32_t *counts,
+                       int n_counts, lever_error *err)
+{
+    static double seconds[MAX_COUNTS][MAX_ROUNDS];
+    uint32_t most = 1;
+    for (int i = 0; i < n_counts; i++) most = counts[i] > most ? counts[i] : most;
+    LEVER_TRY(open_rig(r, path, n_threads, most, err));
+    double warm;
+    LEVER_TRY(sweep(r, 1, &warm, err));
+    for (int round = 0; round < n_rounds; round++)
+        for (int i = 0; i < n_counts; i++) LEVER_TRY(sweep(r, counts[i], &seconds[i][round], err));
+    printf("{\"isa\": \"%s\", \"threads\": %u, \"rows\": {", lv_cpu_kernels(r->cpu)->isa, n_threads);
+    for (int i = 0; i < n_counts; i++) {
+        printf("%s\"%" PRIu32 "\": [", i ? ", " : "", counts[i]);
+        for (int round = 0; round < n_rounds; round++) printf("%s%.6f", round ? ", " : "", seconds[i][round]);
+        printf("]");
+    }
+    puts("}}");
+    return LEVER_OK;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3 && !strcmp(argv[1], "--floors")) return print_floors((unsigned)atoi(argv[2]));
+    uint32_t counts[MAX_COUNTS];
+    const int n_counts = argc - 4, n_rounds = argc > 4 ? atoi(argv[3]) : 0;
+    if (n_counts < 1 || n_counts > MAX_COUNTS || n_rounds < 1 || n_rounds > MAX_ROUNDS)
+        return fputs("usage: lever_sweep MODEL.gguf THREADS ROUNDS ROWS... | lever_sweep --floors THREADS\n",
+                     stderr),
+               2;
+    for (int i = 0; i < n_counts; i++)
+        counts[i] = (uint32_t)atoi(argv[4 + i]) ? (uint32_t)atoi(argv[4 + i]) : 1;
+    rig r = { 0 };
+    lever_error err = { 0 };
+    const int rc = time_sweeps(&r, argv[1], (unsigned)atoi(argv[2]), n_rounds, counts, n_counts, &err);
+    if (rc < 0) fprintf(stderr, "lever_sweep: %s\n", err.msg);
+    lv_model_close(&r.m);
+    lv_cpu_close(&r.cpu);
+    lv_kv_fini(&r.kv);
+    free(r.logits);
+    return rc < 0;
+}
