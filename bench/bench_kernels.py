@@ -93,7 +93,8 @@ def report(a, kind, model, mine, other, floor):
     n_bytes, n_weights = weights(a.build, model)
     print(f"\n{kind}: {n_bytes / 2**30:.2f} GiB, {n_weights / 1e9:.2f} G weights per sweep")
     print(
-        f"{'rows':>5} {'rows/s':>9} {'low':>8} {'high':>8} {'GOP/s':>8} {'of peak':>8} {'GB/s':>7} {'llama.cpp':>10} {'ratio':>6}"
+        f"{'rows':>5} {'rows/s':>9} {'low':>8} {'high':>8} {'GOP/s':>8} "
+        f"{'of peak':>8} {'GB/s':>7} {'llama.cpp':>10} {'ratio':>6}"
     )
     table, bars = [], []
     for n in ROWS:

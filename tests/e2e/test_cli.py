@@ -20,6 +20,7 @@ import unittest
 LEVER, MKMODEL, WORK = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 MIB = 1 << 20
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+SANITIZED = bool(os.environ.get("LEVER_SANITIZED"))
 SHARED = pathlib.Path(os.environ.get("LEVER_SHARED", ROOT.parent / "shared"))
 OK, OTHER, USAGE, IO, FORMAT, UNSUP, LIMIT, CHECK, CANCEL = 0, 1, 2, 3, 4, 5, 6, 7, 130
 
@@ -284,7 +285,7 @@ class Cli(unittest.TestCase):
 
     def prompts(self, *args):
         """Runs prompts on the demo target; the records of its JSON lines."""
-        code, out, err = lever("run", "--temp", 0, "-n", 6, "--json", *args)
+        code, out, err = lever("run", "--temp", 0, *([] if "-n" in args else ["-n", 6]), "--json", *args)
         self.assertEqual(code, OK, err)
         return [json.loads(line) for line in out.splitlines()]
 
@@ -346,6 +347,24 @@ class Cli(unittest.TestCase):
         self.assertEqual(lever("run", "-m", big, "-md", self.model, *run)[0], OK)
         self.assertIn(b"grown to the shape of", lever("inspect", big)[1])
 
+    def test_the_grown_demo_target_writes_the_same_text_for_twenty_prompts(self):
+        limit, n = (1, 16) if SANITIZED else (5, 256)
+        big = WORK / "grown-demo.gguf"
+        small = ROOT / "models/lever-demo-target.Q8_0.gguf"
+        code, out, err = lever("grow", small, big, "embd=1024,layers=18,heads=8,kv-heads=4,ff=2048,vocab=9000")
+        self.assertEqual(code, OK, err)
+        self.assertIn(b"bit for bit", out)
+        files = ",".join(str(ROOT / f"bench/prompts/{k}.jsonl") for k in ("code", "math", "chat", "story"))
+        options = ["--prompts", files, "--limit", limit, "-n", n, "--ignore-eos", "-c", 1024]
+        draft = ["-md", ROOT / "models/lever-demo-draft.Q8_0.gguf"]
+        want = self.prompts("-m", small, *draft, *options)
+        got = self.prompts("-m", big, *draft, *options, "--mem", "200MiB")
+        big.unlink()
+        self.assertGreaterEqual(len(want), 4 * limit)
+        for a, b in zip(want, got):
+            self.assertEqual((a["id"], a["turn"], a["text"]), (b["id"], b["turn"], b["text"]))
+            self.assertGreaterEqual(b["stats"]["new_tokens"], min(n, 200))
+
     def test_grow_refuses_by_name_and_leaves_no_file(self):
         big = WORK / "not-grown.gguf"
         for args, code in (
@@ -398,7 +417,7 @@ class Cli(unittest.TestCase):
         self.assertEqual(os.waitstatus_to_exitcode(status), OK)
         return usage.ru_maxrss * 1024
 
-    @unittest.skipIf(os.environ.get("LEVER_SANITIZED"), "sanitizers use memory of their own")
+    @unittest.skipIf(SANITIZED, "sanitizers use memory of their own")
     def test_peak_memory_stays_in_the_limit_with_a_model_four_times_as_large(self):
         big = make(
             "big.gguf",
