@@ -8,7 +8,10 @@ usage: run_tests.py [SECTION...]      default: all, in the order below
   asan         address and undefined-behaviour sanitizers: everything but style
   tsan         thread sanitizer: what runs on several threads: reads, pool, device, forward pass, engine
   aarch64      64-bit Arm under qemu with every extension: unit, kcheck, equal
-  aarch64-a53  the same build on a core with NEON only
+  aarch64-n1   kcheck of the same build on a core with dot products, but no more
+  aarch64-a53  the same build on a core with NEON only: unit, kcheck, equal
+  x86-haswell  x86-64 under qemu on a processor that ends at AVX2: unit, kcheck, equal
+  x86-nehalem  the same build on one without AVX
   clang        a second compiler; warnings are errors; build only
 
 Exit 0 when nothing failed and every skip is listed in tests/expected_skips.txt.
@@ -24,17 +27,23 @@ import xml.etree.ElementTree as ElementTree
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 JOBS = str(os.cpu_count() or 1)
 
-# section: (preset, extra configure arguments, label pattern or None for all, test pattern)
+# section: (preset, extra configure arguments, label pattern or None for all, test pattern); what stands in
+# CPUS runs on that processor of qemu
 SECTIONS = {
     "dev": ("dev", ["-DLEVER_WERROR=ON"], None, None),
     "asan": ("asan", [], "^(unit|fuzz|io|fault|golden|kcheck|equal|e2e)$", None),
     "tsan": ("tsan", [], "^(unit|io|golden|equal|fault)$",
              "pool|cpu|io|stream|logits|forward|llama-q8|engine_fault"),
     "aarch64": ("aarch64", [], "^(unit|kcheck|equal)$", None),
-    "aarch64-a53": ("aarch64-a53", [], "^(unit|kcheck|equal)$", None),
+    "aarch64-n1": ("aarch64", [], "^kcheck$", None),
+    "aarch64-a53": ("aarch64", [], "^(unit|kcheck|equal)$", None),
+    "x86-haswell": ("x86-qemu", [], "^(unit|kcheck|equal)$", None),
+    "x86-nehalem": ("x86-qemu", [], "^(unit|kcheck|equal)$", None),
     "clang": (None, ["-G", "Ninja", "-DCMAKE_C_COMPILER=clang", "-DCMAKE_BUILD_TYPE=Release",
                      "-DLEVER_WERROR=ON"], None, None),
 }
+CPUS = {"aarch64": "max", "aarch64-n1": "neoverse-n1", "aarch64-a53": "cortex-a53",
+        "x86-haswell": "Haswell", "x86-nehalem": "Nehalem"}
 
 
 class Totals:
@@ -111,7 +120,10 @@ def count(section, junit, skips, totals):
 def test(section, skips, totals):
     junit = ROOT / "build" / f"ctest-{section}.xml"
     junit.unlink(missing_ok=True)
-    rc = run(ctest_command(section, junit), env={**os.environ, "CTEST_OUTPUT_ON_FAILURE": "1"})
+    env = {**os.environ, "CTEST_OUTPUT_ON_FAILURE": "1"}
+    if section in CPUS:
+        env["QEMU_CPU"] = CPUS[section]
+    rc = run(ctest_command(section, junit), env=env)
     if not junit.is_file():
         totals.failed += 1
         totals.problems.append(f"{section}: ctest made no report (exit {rc})")
