@@ -3,9 +3,11 @@
 #include "token/pretokenize.h"
 
 #include <pcre2.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "token/utf8.h"
 
 /* No JIT: prompts are short beside a model's work, and the pages it maps matter under a small limit. */
 struct lv_pretokenizer {
@@ -17,7 +19,8 @@ struct lv_pretoken_run {
     pcre2_match_data *match;
     const uint8_t *text;
     size_t len, at;
-    size_t match_begin, match_end; /* found ahead; begin > at means bytes no pattern takes come first */
+    size_t valid_end; /* text [at, valid_end) is UTF-8, and no longer piece of it is */
+    bool   gave_up;   /* the rest comes byte by byte */
 };
 
 #define CONTRACTION "'s|'t|'re|'ve|'m|'ll|'d"
@@ -58,7 +61,7 @@ int lv_pretokenizer_open(lv_pretokenizer **out, const char *name, size_t len, le
     int code;
     size_t offset;
     p->code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
-                            PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF, &code, &offset, NULL);
+                            PCRE2_UTF | PCRE2_UCP, &code, &offset, NULL);
     if (!p->code) {
         lv_free(p);
         return lv_fail(err, LEVER_ENOMEM, 0,
@@ -92,19 +95,34 @@ int lv_pretoken_begin(lv_pretoken_run **out, const lv_pretokenizer *p, const uin
     return LEVER_OK;
 }
 
+/* End of the UTF-8 that begins at `at`; `at` itself when no character does. */
+static size_t valid_end(const uint8_t *text, size_t len, size_t at)
+{
+    while (at < len) {
+        const size_t n = lv_utf8_length(text + at, len - at);
+        if (n == 1 && text[at] >= 0x80) break;
+        at += n;
+    }
+    return at;
+}
+
+/* Left to itself PCRE2 checks the whole rest of the text for every word, which makes a long text cost
+ * quadratic time: so it is checked here, once, and each valid stretch is a text of its own. */
 size_t lv_pretoken_next(lv_pretoken_run *r, const uint8_t **word)
 {
     if (r->at == r->len) return 0;
-    if (r->match_end <= r->at) {
-        const int rc = pcre2_match(r->p->code, r->text, r->len, r->at, 0, r->match, NULL);
+    if (r->at >= r->valid_end) r->valid_end = valid_end(r->text, r->len, r->at);
+    size_t n = 1;
+    if (r->at < r->valid_end && !r->gave_up) {
+        const int rc = pcre2_match(r->p->code, r->text, r->valid_end, r->at, PCRE2_NO_UTF_CHECK | PCRE2_ANCHORED,
+                                   r->match, NULL);
         const size_t *o = pcre2_get_ovector_pointer(r->match);
-        /* No match, or PCRE2's own limits: what is left comes byte by byte. */
-        const int found = rc > 0 && o[1] > o[0] && o[0] >= r->at;
-        r->match_begin = found ? o[0] : r->len;
-        r->match_end = found ? o[1] : r->len;
+        /* Every character begins a word of every pattern, so what refuses are PCRE2's own limits; trying
+         * again behind each character would take forever. */
+        r->gave_up = rc <= 0 || o[1] <= r->at;
+        if (!r->gave_up) n = o[1] - r->at;
     }
     *word = r->text + r->at;
-    const size_t n = r->match_begin > r->at ? 1 : r->match_end - r->at;
     r->at += n;
     return n;
 }
