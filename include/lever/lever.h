@@ -178,6 +178,53 @@ LEVER_API int lever_session_generate(lever_session *session, const lever_generat
 /* End the running or the next generate as soon as possible. Async-signal-safe. */
 LEVER_API void lever_session_cancel(lever_session *session);
 
+/* -------------------------------------------------------------- evaluation */
+
+/* What lever_eval has counted; plain data. Shares are within 0..1; without a draft, what is about it is 0. */
+typedef struct lever_eval_result {
+    uint32_t n_ctx;                  /* tokens of a window */
+    uint64_t n_windows;              /* to be scored */
+    uint64_t n_text_tokens;          /* of the whole text, with the begin-of-text token if there is one */
+    uint64_t n_tokens, n_tokens_all; /* evaluated so far; when all is done. For progress and speed */
+    uint64_t n_scored;               /* tokens scored so far: n_ctx - n_ctx / 2 - 1 of a window */
+    uint64_t scored_bytes;           /* of text that these tokens stand for */
+    double   perplexity, perplexity_error; /* e^(mean of -ln p), and its standard error */
+    double   bits_per_byte;          /* sum of -log2 p over scored_bytes */
+    bool     has_draft;
+    double   draft_perplexity, draft_perplexity_error, draft_bits_per_byte;
+    double   agree_1;                /* share of tokens where the likeliest one is the same for both */
+    double   agree_4;                /* where the target's likeliest is among the draft's four likeliest */
+    double   kl;                     /* mean KL(target || draft), in nats */
+    uint64_t eval_ns, flash_wait_ns; /* without loading; part of it: compute waited for flash */
+    uint64_t bytes_read;             /* from flash for the target, without loading */
+    uint64_t peak_rss_bytes, mem_limit_bytes;
+} lever_eval_result;
+
+/* Called often, several times per pass over the model, from the calling thread; return false to stop. */
+typedef bool (*lever_on_eval)(void *user, const lever_eval_result *so_far);
+
+typedef struct lever_eval_params {   /* zeroed: all of the text, no calls */
+    uint64_t      max_windows;       /* 0 = every whole window of the text */
+    lever_on_eval on_progress;       /* nullable */
+    void         *user;
+} lever_eval_params;
+
+/* Perplexity of the target of c on text [len] (SIZE_MAX: up to NUL), and how a draft compares with it.
+ *
+ * As llama.cpp's perplexity tool counts: the text is tokenised once; every n_ctx tokens are a window of their
+ * own, with the begin-of-text token in place of the first where the model asks for one; the first half is
+ * context, and each token of the second half but its first is scored by what the model gave it. What is left
+ * at the end is not evaluated. Tokens marked unused at the end of the vocabulary take no part.
+ *
+ * c as for lever_engine_open, but: n_ctx 0 is the model's context, at most 512, and never cut short; policy
+ * does nothing; the text and its tokens count within mem_bytes. The numbers depend on models, text, n_ctx and
+ * max_windows only: bit for bit the same with any memory, threads, batch size and instruction set.
+ * params and result may be NULL. LEVER_OK; LEVER_ECANCEL: on_progress said so; LEVER_EINVAL (text shorter than
+ * one window, a setting), LEVER_EFORMAT (also: the model gives no numbers), LEVER_ELIMIT, LEVER_EIO,
+ * LEVER_EUNSUP, LEVER_ENOMEM. After a failure *result has what was counted before it. */
+LEVER_API int lever_eval(const lever_config *c, const char *text, size_t len, const lever_eval_params *params,
+                         lever_eval_result *result, lever_error *err);
+
 /* ------------------------------------------------------- inspect, quantize */
 
 typedef struct lever_info lever_info; /* metadata of one GGUF file */

@@ -61,31 +61,38 @@ static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
     return load_models(e, o, err);
 }
 
-int lever_engine_open(lever_engine **out, const lever_config *config, lever_error *err)
+int lv_engine_load(lever_engine **out, lv_engine_setup *o, lever_error *err)
 {
     *out = NULL;
-    lv_engine_setup o;
-    LEVER_TRY(lv_engine_setup_init(&o, config, err));
     lever_engine *e = NULL;
-    int rc = o.fits ? LEVER_OK
+    int rc = o->fits ? LEVER_OK
                     : lv_fail(err, LEVER_ELIMIT, 0,
                               "the memory limit of %llu bytes is too small: '%s' needs at "
                               "least %llu bytes with a context of %u; raise --mem or lower -c",
-                              (unsigned long long)o.config.mem_bytes, config->model_path,
-                              (unsigned long long)o.plan.needed_bytes, o.plan.n_ctx);
+                              (unsigned long long)o->config.mem_bytes, o->config.model_path,
+                              (unsigned long long)o->plan.needed_bytes, o->plan.n_ctx);
     if (rc >= 0 && !(e = lv_alloc(sizeof *e, 64))) rc = lv_fail(err, LEVER_ENOMEM, 0, "engine");
     if (rc >= 0) {
-        lv_engine_setup_export(&o, &e->plan);
-        e->target_file_bytes = o.target_file_bytes;
-        rc = build_engine(e, &o, err);
+        lv_engine_setup_export(o, &e->plan);
+        e->target_file_bytes = o->target_file_bytes;
+        rc = build_engine(e, o, err);
     }
-    lv_engine_setup_fini(&o);
     if (rc < 0) {
         lever_engine_close(&e);
         return rc;
     }
     *out = e;
     return LEVER_OK;
+}
+
+int lever_engine_open(lever_engine **out, const lever_config *config, lever_error *err)
+{
+    *out = NULL;
+    lv_engine_setup o;
+    LEVER_TRY(lv_engine_setup_init(&o, config, err));
+    const int rc = lv_engine_load(out, &o, err);
+    lv_engine_setup_fini(&o);
+    return rc;
 }
 
 void lever_engine_close(lever_engine **engine)

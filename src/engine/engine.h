@@ -19,7 +19,9 @@
 
 enum {
     LV_DRAFT_LOGIT_ROWS = 16, /* draft nodes expanded at once; each needs a row of logits */
-    LV_CONTEXT_DEFAULT = 4096 /* longest context taken without being asked */
+    LV_CONTEXT_DEFAULT = 4096, /* longest context taken without being asked */
+    LV_EVAL_WINDOW = 512,      /* the same for the windows of an evaluation: llama.cpp's default */
+    LV_EVAL_LOGIT_ROWS = 32    /* an evaluation's rows of logits where the head is in memory: enough for products */
 };
 
 struct lever_engine {
@@ -46,7 +48,9 @@ typedef struct lv_engine_setup {
     lv_policy     *policy;
     lv_cpu_config  cpu;     /* n_threads, cpu_flags, max_k; rows and context come with the plan */
     uint32_t       max_nodes;
-    uint32_t       logit_rows;  /* of the target: 1, or max_nodes when the head streams */
+    uint32_t       logit_rows;  /* of the target: 1, or max_nodes when the head streams; eval: at most so many */
+    bool           eval;        /* for lever_eval: no session, no policy; the draft is wanted if there is one */
+    uint64_t       text_bytes;  /* eval: the text and its tokens */
     uint64_t       target_file_bytes;
     lv_plan        plan;
     bool           fits;
@@ -55,9 +59,16 @@ typedef struct lv_engine_setup {
 /* engine/setup.c: read metadata, check that draft and target agree, plan memory and mark the resident
  * weights. On failure everything is released. A limit too small is not an error here: fits tells. */
 int  lv_engine_setup_init(lv_engine_setup *o, const lever_config *c, lever_error *err);
+/* The two halves of it: metadata; then the plan. After a failed open nothing is left; after a failed plan
+ * fini is due. In between, eval sets text_bytes. */
+int  lv_engine_setup_open(lv_engine_setup *o, const lever_config *c, bool eval, lever_error *err);
+int  lv_engine_setup_plan(lv_engine_setup *o, lever_error *err);
 void lv_engine_setup_fini(lv_engine_setup *o);
 /* The public form of the plan. */
 void lv_engine_setup_export(const lv_engine_setup *o, lever_plan *out);
+/* engine/engine.c: load what was planned; LEVER_ELIMIT when it did not fit. What the engine needs of o moves to
+ * it; o still wants its fini. On failure *out is NULL. */
+int  lv_engine_load(lever_engine **out, lv_engine_setup *o, lever_error *err);
 
 /* The draft model seen through lv_drafter: keeps its cache in step with the text. */
 typedef struct lv_draft_run {
@@ -92,6 +103,11 @@ struct lever_session {
     lv_detok      detok;
     atomic_bool   cancel;
 };
+
+/* engine/eval.c: what the plan asks. Tokens scored of a window; bytes of an evaluation's rows beside models,
+ * caches and logits. */
+uint32_t lv_eval_scored(uint32_t n_ctx);
+uint64_t lv_eval_rows_bytes(uint32_t max_rows);
 
 /* engine/drafter.c */
 lv_drafter lv_draft_run_drafter(lv_draft_run *d);

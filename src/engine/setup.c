@@ -26,6 +26,7 @@ static int resolve_config(lv_engine_setup *o, const lever_config *c, lever_error
     o->config = *c;
     if (!c->model_path) return lv_fail(err, LEVER_EINVAL, 0, "no model given");
     if (!o->config.io_backend) o->config.io_backend = "auto";
+    if (o->eval) o->config.policy = "none";
     if (!o->config.policy) o->config.policy = c->draft_path ? "chain:8" : "none";
     if (!o->config.mem_bytes) o->config.mem_bytes = lv_memory_available() / 4 * 3;
     if (c->n_threads > MAX_THREADS)
@@ -68,11 +69,12 @@ static int open_target(lv_engine_setup *o, lever_error *err)
 static int open_draft(lv_engine_setup *o, lever_error *err)
 {
     const bool speculates = strcmp(o->config.policy, "none") != 0;
+    const bool wanted = speculates || o->eval;
     if (!o->config.draft_path) {
         if (!speculates) return LEVER_OK;
         return lv_fail(err, LEVER_EINVAL, 0, "policy '%s' needs a draft model (-md)", o->config.policy);
     }
-    if (!speculates) return LEVER_OK; /* not needed: its memory is better used for the target */
+    if (!wanted) return LEVER_OK; /* not needed: its memory is better used for the target */
     LEVER_TRY(lv_model_open(&o->draft, o->config.draft_path, err));
     lv_vocab *vocab;
     LEVER_TRY(lv_vocab_open(&vocab, lv_model_gguf(o->draft), err));
@@ -92,20 +94,30 @@ static int open_draft(lv_engine_setup *o, lever_error *err)
 
 /* ---- the plan ---- */
 
+/* What a session has beside models, caches and logits: text, rows, tree, sampler, detokenizer. */
+static uint64_t session_bytes(const lv_engine_setup *o, uint32_t n_ctx, uint32_t max_rows)
+{
+    return n_ctx * sizeof(int32_t) + max_rows * (2 * sizeof(lv_row) + sizeof(int32_t)) +
+           o->max_nodes * (sizeof(lv_tree_node) + 5 * sizeof(int32_t)) +
+           lv_sampler_memory_bytes(lv_vocab_n_used(o->vocab)) + lv_detok_max_bytes(o->vocab);
+}
+
+static uint32_t at_most(uint32_t n, uint32_t most) { return n < most ? n : most; }
+
 static void plan_sizes(void *user, uint32_t n_ctx, uint32_t max_rows, lv_plan_sizes *out)
 {
     const lv_engine_setup *o = user;
     const uint64_t logits = (uint64_t)lv_vocab_n_tokens(o->vocab) * sizeof(float);
-    const uint32_t draft_rows = o->max_nodes < LV_DRAFT_LOGIT_ROWS ? o->max_nodes : LV_DRAFT_LOGIT_ROWS;
+    const uint32_t rows = o->eval ? at_most(max_rows, o->logit_rows) : o->logit_rows;
+    const uint32_t draft_rows =
+        o->eval ? at_most(max_rows, LV_EVAL_LOGIT_ROWS) : at_most(o->max_nodes, LV_DRAFT_LOGIT_ROWS);
     lv_cpu_config cpu = o->cpu;
     cpu.max_rows = max_rows;
     cpu.max_ctx = n_ctx;
     *out = (lv_plan_sizes){
         .kv_bytes = lv_kv_memory_bytes(lv_model_hparams(o->target), n_ctx, max_rows),
-        .activation_bytes = lv_model_activation_bytes(o->target, max_rows) + o->logit_rows * logits +
-                            n_ctx * sizeof(int32_t) + max_rows * (2 * sizeof(lv_row) + sizeof(int32_t)) +
-                            o->max_nodes * (sizeof(lv_tree_node) + 5 * sizeof(int32_t)) +
-                            lv_sampler_memory_bytes(lv_vocab_n_used(o->vocab)) + lv_detok_max_bytes(o->vocab),
+        .activation_bytes = lv_model_activation_bytes(o->target, max_rows) + rows * logits +
+                            (o->eval ? lv_eval_rows_bytes(max_rows) : session_bytes(o, n_ctx, max_rows)),
         .scratch_bytes = lv_cpu_memory_bytes(&cpu),
     };
     if (!o->draft) return;
@@ -128,6 +140,7 @@ static size_t fixed_lines(const lv_engine_setup *o, lv_plan_line *lines)
              (uint64_t)o->cpu.n_threads * STACK_BYTES + IO_BYTES);
     add_line(lines, &n, "vocabulary", lv_vocab_memory_bytes(o->vocab));
     add_line(lines, &n, "target norms and biases", lv_model_fixed_bytes(o->target));
+    if (o->text_bytes) add_line(lines, &n, "the text and its tokens", o->text_bytes);
     if (!o->draft) return n;
     size_t n_weights;
     const lv_model_weight *w = lv_model_weights(o->draft, &n_weights);
@@ -167,7 +180,7 @@ static int run_plan(lv_engine_setup *o, lv_residency_item *items, size_t n_items
     return rc == LEVER_ELIMIT ? LEVER_OK : rc;
 }
 
-static int make_plan(lv_engine_setup *o, lever_error *err)
+int lv_engine_setup_plan(lv_engine_setup *o, lever_error *err)
 {
     size_t n;
     lv_model_weight *w = lv_model_weights(o->target, &n);
@@ -183,11 +196,11 @@ static int make_plan(lv_engine_setup *o, lever_error *err)
                 (lv_residency_item){ .bytes = lv_model_resident_bytes(w[i].bytes), .layer = w[i].layer };
     }
     /* One row of logits is enough while the head is resident; a streamed head is read once per cycle and
-     * multiplied with every row of the tree. */
-    o->logit_rows = 1;
+     * multiplied with every row of the tree, or once per chunk of a window with all that are scored. */
+    o->logit_rows = o->eval ? LV_EVAL_LOGIT_ROWS : 1;
     int rc = run_plan(o, items, n_items, &in, err);
     if (rc >= 0 && !(o->fits && o->plan.head_resident)) {
-        o->logit_rows = o->max_nodes;
+        o->logit_rows = o->eval ? lv_eval_scored(o->config.n_ctx) : o->max_nodes;
         rc = run_plan(o, items, n_items, &in, err);
     }
     for (size_t i = 0, k = 0; i < n; i++)
@@ -200,17 +213,33 @@ static int make_plan(lv_engine_setup *o, lever_error *err)
     return rc;
 }
 
-int lv_engine_setup_init(lv_engine_setup *o, const lever_config *c, lever_error *err)
+/* A perplexity belongs to a length of window, so that is fixed, whatever the memory. */
+static void choose_window(lv_engine_setup *o)
 {
-    *o = (lv_engine_setup){ .max_nodes = 1 };
+    const uint32_t trained = lv_model_hparams(o->target)->n_ctx_train;
+    if (!o->config.n_ctx) o->config.n_ctx = at_most(trained ? trained : LV_EVAL_WINDOW, LV_EVAL_WINDOW);
+}
+
+int lv_engine_setup_open(lv_engine_setup *o, const lever_config *c, bool eval, lever_error *err)
+{
+    *o = (lv_engine_setup){ .max_nodes = 1, .eval = eval };
     int rc = resolve_config(o, c, err);
     if (rc >= 0) rc = lv_policy_open(&o->policy, o->config.policy, err);
     if (rc >= 0) rc = open_target(o, err);
     if (rc >= 0) rc = open_draft(o, err);
-    if (rc >= 0) {
-        o->max_nodes = lv_policy_max_nodes(o->policy);
-        rc = make_plan(o, err);
+    if (rc < 0) {
+        lv_engine_setup_fini(o);
+        return rc;
     }
+    o->max_nodes = lv_policy_max_nodes(o->policy);
+    if (eval) choose_window(o);
+    return LEVER_OK;
+}
+
+int lv_engine_setup_init(lv_engine_setup *o, const lever_config *c, lever_error *err)
+{
+    LEVER_TRY(lv_engine_setup_open(o, c, false, err));
+    const int rc = lv_engine_setup_plan(o, err);
     if (rc < 0) lv_engine_setup_fini(o);
     return rc;
 }

@@ -36,7 +36,7 @@ static int mul(lv_sweep *s, float *y, const float *x, size_t at)
 {
     const lv_model_weight *w = &s->m->weights[at];
     const lv_place *place = &s->m->places[at];
-    if (s->cancel && atomic_load_explicit(s->cancel, memory_order_relaxed))
+    if (lv_sweep_cancelled(s))
         return lv_fail(s->err, LEVER_ECANCEL, 0, "canceled before '%s'", w->name);
     const int kind = lv_type_act_kind(w->type);
     if (s->packed[kind] != x) {

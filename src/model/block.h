@@ -19,6 +19,8 @@ struct lv_sweep {
     lv_cpu           *cpu;
     const lv_batch   *batch;       /* NULL outside forward */
     atomic_bool      *cancel;
+    bool            (*go_on)(void *user);
+    void             *user;
     lever_error      *err;
     size_t            n_rows;
     uint32_t          layer;
@@ -32,6 +34,13 @@ struct lv_sweep {
     float *gate, *up;  /* [n_rows][n_ff] */
     const float *packed[LV_ACT_COUNT]; /* buffer whose contents lie packed in the device, or NULL */
 };
+
+/* Does the caller want the sweep to end? */
+static inline bool lv_sweep_cancelled(const lv_sweep *s)
+{
+    if (s->cancel && atomic_load_explicit(s->cancel, memory_order_relaxed)) return true;
+    return s->go_on && !s->go_on(s->user);
+}
 
 /* In all of these, `w` and the like are indices into the architecture's tensor list. */
 

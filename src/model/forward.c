@@ -160,6 +160,8 @@ static int run_layers(lv_model *m, lv_batch *b, lever_error *err)
     begin(m, b->n_rows, err);
     s->batch = b;
     s->cancel = b->cancel;
+    s->go_on = b->go_on;
+    s->user = b->user;
     build_angles(m, b);
     LEVER_TRY(embed(m, b, err));
     for (s->layer = 0; s->layer < m->h.n_layers; s->layer++) LEVER_TRY(m->arch->layer(s));
@@ -205,7 +207,7 @@ static int reread_head(lv_sweep *s, float *logits, lever_error *err)
     lv_cpu_pack(s->cpu, (enum lv_act_kind)lv_type_act_kind(w->type), s->x, s->n_rows, (size_t)w->cols);
     for (uint64_t r = 0; r < w->rows; r += step) {
         const size_t rows = w->rows - r < step ? (size_t)(w->rows - r) : step;
-        if (s->cancel && atomic_load_explicit(s->cancel, memory_order_relaxed))
+        if (lv_sweep_cancelled(s))
             return lv_fail(err, LEVER_ECANCEL, 0, "canceled within '%s'", w->name);
         LEVER_TRY(lv_file_read(&m->file, m->staging, rows * row_bytes, w->offset + r * row_bytes, err));
         m->read_bytes += rows * row_bytes;

@@ -37,6 +37,8 @@ typedef struct lv_batch {
     uint32_t n_kv;
     atomic_bool *cancel;/* nullable; polled between weights: the sweep ends with LEVER_ECANCEL; borrowed
                          * until the next forward, as projections poll it too */
+    bool (*go_on)(void *user); /* nullable; asked where cancel is polled: false ends the sweep likewise */
+    void  *user;
 } lv_batch;
 
 /* What the plan needs to know of one matrix (norms and biases are always resident, not listed). */

@@ -114,8 +114,8 @@ size_t lv_pretoken_next(lv_pretoken_run *r, const uint8_t **word)
     if (r->at >= r->valid_end) r->valid_end = valid_end(r->text, r->len, r->at);
     size_t n = 1;
     if (r->at < r->valid_end && !r->gave_up) {
-        const int rc = pcre2_match(r->p->code, r->text, r->valid_end, r->at, PCRE2_NO_UTF_CHECK | PCRE2_ANCHORED,
-                                   r->match, NULL);
+        const uint32_t how = PCRE2_NO_UTF_CHECK | PCRE2_ANCHORED;
+        const int rc = pcre2_match(r->p->code, r->text, r->valid_end, r->at, how, r->match, NULL);
         const size_t *o = pcre2_get_ovector_pointer(r->match);
         /* Every character begins a word of every pattern, so what refuses are PCRE2's own limits; trying
          * again behind each character would take forever. */

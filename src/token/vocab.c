@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "token/symbols.h"
 #include "token/vocab_impl.h"
 
 enum { MAX_TEXT = 1 << 30 };
@@ -451,6 +452,11 @@ int64_t lv_vocab_encode(const lv_vocab *v, const char *text, size_t len, unsigne
     if (len > begin) LEVER_TRY(encode_plain(v, p + begin, len - begin, after_special, &o, err));
     if ((flags & LV_ENCODE_ADD_SPECIAL) && v->add_eos && v->eos >= 0) lv_token_put(&o, v->eos);
     return o.n;
+}
+
+size_t lv_vocab_encode_bytes(const lv_vocab *v, size_t len)
+{
+    return v->model == LV_VOCAB_SPM ? (len + 1) * (1 + sizeof(lv_symbol) + 3 * sizeof(lv_pair)) : 0;
 }
 
 /* ---- look-ups ---- */

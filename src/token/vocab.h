@@ -29,6 +29,10 @@ void lv_vocab_close(lv_vocab **v);
 int64_t lv_vocab_encode(const lv_vocab *v, const char *text, size_t len, unsigned flags,
                         int32_t *out, size_t cap, lever_error *err);
 
+/* Memory lv_vocab_encode takes while it works on a text of len bytes: SentencePiece has all of it in work at
+ * once; for BPE a word is little and this is 0. */
+size_t  lv_vocab_encode_bytes(const lv_vocab *v, size_t len);
+
 int32_t lv_vocab_n_tokens(const lv_vocab *v);
 /* Tokens before the padding: every id from here on is marked unused, and is never sampled. Files of one family are
  * padded to different sizes. */

@@ -198,8 +198,9 @@ static void vocabulary_fill(vocabulary *v, uint32_t n)
     }
 }
 
-static int put_tokenizer(lv_gguf_writer *w, const vocabulary *v, uint32_t n, lever_error *err)
+static int put_tokenizer(lv_gguf_writer *w, const vocabulary *v, const mk_config *c, lever_error *err)
 {
+    const uint32_t n = c->n_vocab;
     lv_str m[MK_N_MERGES];
     for (int i = 0; i < MK_N_MERGES; i++) m[i] = (lv_str){ merges[i], strlen(merges[i]) };
     LEVER_TRY(lv_gguf_put_str(w, "tokenizer.ggml.model", "gpt2", 4, err));
@@ -209,11 +210,12 @@ static int put_tokenizer(lv_gguf_writer *w, const vocabulary *v, uint32_t n, lev
     LEVER_TRY(lv_gguf_put_strs(w, "tokenizer.ggml.merges", m, MK_N_MERGES, err));
     LEVER_TRY(lv_gguf_put_u32(w, "tokenizer.ggml.bos_token_id", MK_MIN_VOCAB - 1, err));
     LEVER_TRY(lv_gguf_put_u32(w, "tokenizer.ggml.eos_token_id", MK_MIN_VOCAB - 1, err));
-    return lv_gguf_put_bool(w, "tokenizer.ggml.add_bos_token", false, err);
+    return lv_gguf_put_bool(w, "tokenizer.ggml.add_bos_token", c->add_bos, err);
 }
 
-static int put_vocabulary(lv_gguf_writer *w, uint32_t n, lever_error *err)
+static int put_vocabulary(lv_gguf_writer *w, const mk_config *c, lever_error *err)
 {
+    const uint32_t n = c->n_vocab;
     vocabulary v = { .text = lv_alloc_array(n, sizeof *v.text, 16),
                      .type = lv_alloc_array(n, sizeof *v.type, 16),
                      .pool = lv_alloc_array(n, sizeof *v.pool, 16) };
@@ -223,7 +225,7 @@ static int put_vocabulary(lv_gguf_writer *w, uint32_t n, lever_error *err)
         goto fail;
     }
     vocabulary_fill(&v, n);
-    rc = put_tokenizer(w, &v, n, err);
+    rc = put_tokenizer(w, &v, c, err);
 fail:
     lv_free(v.text);
     lv_free(v.type);
@@ -276,7 +278,7 @@ static int write_tensor(lv_gguf_writer *w, const plan_tensor *t, uint64_t seed, 
 static int write_model(lv_gguf_writer *w, const plan *p, lever_error *err)
 {
     LEVER_TRY(put_arch(w, p, err));
-    LEVER_TRY(put_vocabulary(w, p->c->n_vocab, err));
+    LEVER_TRY(put_vocabulary(w, p->c, err));
     for (size_t i = 0; i < p->n; i++) {
         const plan_tensor *t = &p->t[i];
         LEVER_TRY(lv_gguf_put_tensor(w, t->name, t->type, t->n_dims, t->dims, err));

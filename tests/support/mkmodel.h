@@ -22,6 +22,7 @@ typedef struct mk_config {
     uint32_t n_vocab, n_ctx, n_embd, n_layers, n_ff, n_heads, n_kv_heads;
     uint32_t head_dim; /* 0: n_embd / n_heads */
     bool     tied;     /* the output head is the embedding */
+    bool     add_bos;  /* texts begin with <|endoftext|> */
     float    rope_base;
     uint64_t seed;
 } mk_config;

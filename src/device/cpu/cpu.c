@@ -92,6 +92,11 @@ static void run(lv_cpu *cpu, size_t n, size_t grain, size_t work, lv_pool_fn fn,
     else lv_pool_run(cpu->pool, n, grain, fn, arg);
 }
 
+void lv_cpu_run(lv_cpu *cpu, size_t n, size_t grain, lv_pool_fn fn, void *arg)
+{
+    lv_pool_run(cpu->pool, n, grain, fn, arg);
+}
+
 typedef struct pack_job {
     lv_cpu *cpu;
     enum lv_act_kind kind;

@@ -36,6 +36,9 @@ void lv_cpu_pack(lv_cpu *cpu, enum lv_act_kind kind, const float *x, size_t n_ro
 void lv_cpu_matmul(lv_cpu *cpu, float *y, size_t ldy, uint32_t type, const void *w, size_t n_out,
                    size_t n_rows, size_t k);
 
+/* Work of the caller's own on the same threads: lv_pool_run. */
+void lv_cpu_run(lv_cpu *cpu, size_t n, size_t grain, lv_pool_fn fn, void *arg);
+
 /* Elementwise and per-row operations; see lv_kernels for the arithmetic. */
 void lv_cpu_rmsnorm(lv_cpu *cpu, float *y, const float *x, const float *w, size_t n_rows, size_t n,
                     float eps);
