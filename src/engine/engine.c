@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "os/cpu.h"
+#include "os/memory.h"
 
 #define LEVER_VERSION "0.1.0"
 
@@ -73,6 +74,7 @@ int lv_engine_load(lever_engine **out, lv_engine_setup *o, lever_error *err)
                               (unsigned long long)o->plan.needed_bytes, o->plan.n_ctx);
     if (rc >= 0 && !(e = lv_alloc(sizeof *e, 64))) rc = lv_fail(err, LEVER_ENOMEM, 0, "engine");
     if (rc >= 0) {
+        lv_memory_trim(); /* the metadata of two files, which no line of the plan stands for */
         lv_engine_setup_export(o, &e->plan);
         e->target_file_bytes = o->target_file_bytes;
         rc = build_engine(e, o, err);

@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 /* Value of "name: 123 kB" in a /proc file; 0 when absent. */
 static uint64_t proc_kb(const char *path, const char *name)
@@ -75,3 +78,10 @@ uint64_t lv_memory_available(void)
 
 uint64_t lv_memory_peak_rss(void) { return proc_kb("/proc/self/status", "VmHWM"); }
 uint64_t lv_memory_rss(void) { return proc_kb("/proc/self/status", "VmRSS"); }
+
+void lv_memory_trim(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}

@@ -10,5 +10,7 @@ uint64_t lv_memory_available(void);
 /* Peak and current resident set of this process; 0 when unknown. */
 uint64_t lv_memory_peak_rss(void);
 uint64_t lv_memory_rss(void);
+/* Give memory that was freed back to the system, where the C library would keep it for later. */
+void lv_memory_trim(void);
 
 #endif
