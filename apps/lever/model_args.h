@@ -14,22 +14,30 @@ typedef struct model_args {
     char        demo_model[4096], demo_draft[4096];
 } model_args;
 
-/* Rows for the option table; `base` is the struct that holds `field`, a model_args. */
+/* Rows for the option table; `base` is the struct that holds `field`, a model_args. MODEL_OPTIONS are those
+ * of a run; a command that does not draft takes the other two, and says what its context is. */
 #define MODEL_OPTIONS(base, field)                                                                           \
-    { NULL, OPTION_FLAG, NULL, "models", 0 },                                                                \
-        { "-m --model", OPTION_TEXT, "FILE", "target model (GGUF); default: the demo pair",                  \
-          offsetof(base, field.model) },                                                                     \
-        { "-md --model-draft", OPTION_TEXT, "FILE", "draft model with the same tokenizer",                   \
-          offsetof(base, field.draft_model) },                                                               \
+    MODEL_FILE_OPTIONS(base, field),                                                                         \
         { "--draft", OPTION_TEXT, "POLICY",                                                                  \
           "how the draft proposes: none, chain:K (K tokens in a row) or\n"                                   \
           "tree:K1,K2,... (children per level); default chain:8",                                            \
           offsetof(base, field.policy) },                                                                    \
-        { NULL, OPTION_FLAG, NULL, "resources", 0 },                                                         \
+        MODEL_RESOURCE_OPTIONS(base, field, "context in tokens; default: the model's, at most 4096")
+
+#define MODEL_FILE_OPTIONS(base, field)                                                                      \
+    { NULL, OPTION_FLAG, NULL, "models", 0 },                                                                \
+        { "-m --model", OPTION_TEXT, "FILE", "target model (GGUF); default: the demo pair",                  \
+          offsetof(base, field.model) },                                                                     \
+    {                                                                                                        \
+        "-md --model-draft", OPTION_TEXT, "FILE", "draft model with the same tokenizer",                     \
+            offsetof(base, field.draft_model)                                                                \
+    }
+
+#define MODEL_RESOURCE_OPTIONS(base, field, ctx_help)                                                        \
+    { NULL, OPTION_FLAG, NULL, "resources", 0 },                                                             \
         { "--mem", OPTION_BYTES, "SIZE", "hard memory limit, e.g. 3GiB; default: 3/4 of what is free",       \
           offsetof(base, field.mem) },                                                                       \
-        { "-c --ctx-size", OPTION_U32, "N", "context in tokens; default: the model's, at most 4096",         \
-          offsetof(base, field.ctx) },                                                                       \
+        { "-c --ctx-size", OPTION_U32, "N", ctx_help, offsetof(base, field.ctx) },                           \
         { "-t --threads", OPTION_U32, "N", "threads; default: every core", offsetof(base, field.threads) },  \
         { "-b --batch-size", OPTION_U32, "N", "most rows of one sweep over the model; default: by memory",   \
           offsetof(base, field.rows) },                                                                      \

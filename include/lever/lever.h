@@ -219,11 +219,11 @@ typedef struct lever_eval_params {   /* zeroed: all of the text, no calls */
  * c as for lever_engine_open, but: n_ctx 0 is the model's context, at most 512, and never cut short; policy
  * does nothing; the text and its tokens count within mem_bytes. The numbers depend on models, text, n_ctx and
  * max_windows only: bit for bit the same with any memory, threads, batch size and instruction set.
- * params and result may be NULL. LEVER_OK; LEVER_ECANCEL: on_progress said so; LEVER_EINVAL (text shorter than
- * one window, a setting), LEVER_EFORMAT (also: the model gives no numbers), LEVER_ELIMIT, LEVER_EIO,
+ * params and result may be NULL. LEVER_OK; LEVER_ECANCEL: on_progress said so; LEVER_EINVAL (text shorter
+ * than one window, a setting), LEVER_EFORMAT (also: logits that are not finite), LEVER_ELIMIT, LEVER_EIO,
  * LEVER_EUNSUP, LEVER_ENOMEM. After a failure *result has what was counted before it. */
-LEVER_API int lever_eval(const lever_config *c, const char *text, size_t len, const lever_eval_params *params,
-                         lever_eval_result *result, lever_error *err);
+LEVER_API int lever_eval(const lever_config *c, const char *text, size_t len,
+                         const lever_eval_params *params, lever_eval_result *result, lever_error *err);
 
 /* ------------------------------------------------------- inspect, quantize */
 

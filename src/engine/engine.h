@@ -21,7 +21,7 @@ enum {
     LV_DRAFT_LOGIT_ROWS = 16, /* draft nodes expanded at once; each needs a row of logits */
     LV_CONTEXT_DEFAULT = 4096, /* longest context taken without being asked */
     LV_EVAL_WINDOW = 512,      /* the same for the windows of an evaluation: llama.cpp's default */
-    LV_EVAL_LOGIT_ROWS = 32    /* an evaluation's rows of logits where the head is in memory: enough for products */
+    LV_EVAL_LOGIT_ROWS = 32    /* its rows of logits where the head is in memory: enough for fast products */
 };
 
 struct lever_engine {
@@ -48,8 +48,8 @@ typedef struct lv_engine_setup {
     lv_policy     *policy;
     lv_cpu_config  cpu;     /* n_threads, cpu_flags, max_k; rows and context come with the plan */
     uint32_t       max_nodes;
-    uint32_t       logit_rows;  /* of the target: 1, or max_nodes when the head streams; eval: at most so many */
-    bool           eval;        /* for lever_eval: no session, no policy; the draft is wanted if there is one */
+    uint32_t       logit_rows;  /* of the target: 1, or max_nodes when the head streams; eval: the most */
+    bool           eval;        /* for lever_eval: no session, no policy; a draft is taken if there is one */
     uint64_t       text_bytes;  /* eval: the text and its tokens */
     uint64_t       target_file_bytes;
     lv_plan        plan;
@@ -66,8 +66,8 @@ int  lv_engine_setup_plan(lv_engine_setup *o, lever_error *err);
 void lv_engine_setup_fini(lv_engine_setup *o);
 /* The public form of the plan. */
 void lv_engine_setup_export(const lv_engine_setup *o, lever_plan *out);
-/* engine/engine.c: load what was planned; LEVER_ELIMIT when it did not fit. What the engine needs of o moves to
- * it; o still wants its fini. On failure *out is NULL. */
+/* engine/engine.c: load what was planned; LEVER_ELIMIT when it did not fit. What the engine needs of o
+ * moves to it; o still wants its fini. On failure *out is NULL. */
 int  lv_engine_load(lever_engine **out, lv_engine_setup *o, lever_error *err);
 
 /* The draft model seen through lv_drafter: keeps its cache in step with the text. */

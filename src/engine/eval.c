@@ -42,15 +42,22 @@ static int check_text(const lv_engine_setup *o, size_t len, lever_error *err)
 {
     const uint32_t n_ctx = o->config.n_ctx;
     if (!lv_eval_scored(n_ctx))
-        return lv_fail(err, LEVER_EINVAL, 0, "nothing is scored in a window of %u tokens; use -c 3 or more", n_ctx);
+        return lv_fail(err, LEVER_EINVAL, 0, "nothing is scored in a window of %u tokens; use -c 3 or more",
+                       n_ctx);
     const uint64_t work = lv_vocab_encode_bytes(o->vocab, len);
     const uint64_t all = work + len + lv_vocab_memory_bytes(o->vocab) + PROGRAM_BYTES;
     if (work && all > o->config.mem_bytes)
         return lv_fail(err, LEVER_ELIMIT, 0,
-                       "tokenising %zu bytes of text with this vocabulary takes %" PRIu64 " bytes, but the memory "
-                       "limit is %" PRIu64 "; raise --mem or use a shorter text",
+                       "tokenising %zu bytes of text with this vocabulary takes %" PRIu64 " bytes, but the "
+                       "memory limit is %" PRIu64 "; raise --mem or use a shorter text",
                        len, all, o->config.mem_bytes);
     return LEVER_OK;
+}
+
+static uint64_t window_count(const eval_run *r, uint64_t n_tokens, uint32_t n_ctx)
+{
+    const uint64_t n = n_tokens / n_ctx, most = r->params->max_windows;
+    return most && n > most ? most : n;
 }
 
 /* The tokens of every window that will be evaluated. */
@@ -63,13 +70,12 @@ static int tokenise(eval_run *r, const lv_engine_setup *o, const char *text, siz
     if (n < 0) return (int)n;
     res->n_ctx = n_ctx;
     res->n_text_tokens = (uint64_t)n;
-    res->n_windows = (uint64_t)n / n_ctx;
-    if (r->params->max_windows && res->n_windows > r->params->max_windows) res->n_windows = r->params->max_windows;
+    res->n_windows = window_count(r, (uint64_t)n, n_ctx);
     res->n_tokens_all = res->n_windows * (n_ctx - 1); /* nothing follows the last token of a window */
     if (!res->n_windows)
         return lv_fail(err, LEVER_EINVAL, 0,
-                       "the text has %" PRId64 " tokens, but one window takes %u; use a longer text or a smaller -c",
-                       n, n_ctx);
+                       "the text has %" PRId64 " tokens, but one window takes %u; use a longer text or a "
+                       "smaller -c", n, n_ctx);
     r->tokens = lv_alloc_array((size_t)res->n_windows, n_ctx * sizeof *r->tokens, 64);
     if (!r->tokens) return lv_fail(err, LEVER_ENOMEM, 0, "%" PRId64 " tokens of the text", n);
     const size_t kept = (size_t)res->n_windows * n_ctx;
@@ -251,7 +257,8 @@ static int run_windows(eval_run *r, lever_error *err)
     const lever_eval_result *res = r->result;
     int rc = LEVER_OK;
     r->started_ns = lv_clock_ns();
-    for (uint64_t w = 0; rc >= 0 && w < res->n_windows; w++) rc = run_window(r, r->tokens + w * res->n_ctx, err);
+    for (uint64_t w = 0; rc >= 0 && w < res->n_windows; w++)
+        rc = run_window(r, r->tokens + w * res->n_ctx, err);
     fill_result(r);
     if (rc >= 0 && r->params->on_progress) r->params->on_progress(r->params->user, r->result);
     return rc == LEVER_ECANCEL ? lv_fail(err, rc, 0, "stopped by the caller") : rc;

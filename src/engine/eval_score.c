@@ -9,7 +9,7 @@
 
 /* e^x for x <= 0 within 2 ulp; 0 below -708 (the sum it goes to is at least 1); NaN stays. This is lv_exp
  * without divisions, as it runs for every token of the vocabulary, and without fma, which is a call on
- * processors that may lack it. x = n ln 2 + r, n ln 2 in two parts of which the first is exact; e^r by series. */
+ * processors that may lack it. x = n ln 2 + r, n ln 2 in two parts, the first exact; e^r by its series. */
 static inline double exp_down(double x)
 {
     if (!(x >= -708.0)) return x != x ? x : 0.0;

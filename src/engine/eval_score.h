@@ -1,6 +1,6 @@
 /* Arithmetic of an evaluation: what one position of a text says about the models, in double, and sums over
- * positions. No libm, and every sum in one order (token id, then position): the same bits on every machine, for
- * any batch and any number of threads. Threading: pure. SPDX-License-Identifier: MIT */
+ * positions. No libm, and every sum in one order (token id, then position): the same bits on every machine,
+ * for any batch and any number of threads. Threading: pure. SPDX-License-Identifier: MIT */
 #ifndef LEVER_ENGINE_EVAL_SCORE_H
 #define LEVER_ENGINE_EVAL_SCORE_H
 
@@ -10,7 +10,7 @@
 typedef struct lv_eval_row {
     double   nll, draft_nll; /* -ln p(token), in nats */
     double   kl;             /* KL(target || draft) in nats, >= 0 */
-    uint32_t draft_rank;     /* tokens the draft prefers to the target's first choice; ties go to the lower id */
+    uint32_t draft_rank; /* tokens the draft prefers to the target's first choice; ties: the lower id */
 } lv_eval_row;
 
 /* target [n], draft [n] (NULL: none): logits before softmax; token < n is what the text has there. A logit

@@ -171,6 +171,7 @@ static int run_plan(lv_engine_setup *o, lv_residency_item *items, size_t n_items
     in->n_ctx_min = c->n_ctx || in->n_ctx_wanted < CONTEXT_LEAST ? in->n_ctx_wanted : CONTEXT_LEAST;
     in->tree_rows = o->max_nodes;
     in->max_rows = c->max_rows;
+    in->rows_share = o->eval ? 2 : 0; /* nothing but prefill: fewer sweeps beat a larger resident part */
     in->residency = c->pin_first_layers ? LV_RESIDENCY_FIRST_LAYERS : LV_RESIDENCY_SPREAD;
     in->no_pin = c->no_pin;
     in->sizes = plan_sizes;

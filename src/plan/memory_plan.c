@@ -22,7 +22,7 @@
 /* Below 64 KiB reads are slow on every flash; the shorter ones only serve limits where nothing else fits. */
 #define EXTENT_LEAST (16 * KIB)
 #define EXTENT_MOST  (4 * MIB)
-enum { READS_IN_FLIGHT = 16, ROWS_SHARE = 8, RING_SHARE = 16, RING_ROUNDS = 16 };
+enum { READS_IN_FLIGHT = 16, ROWS_SHARE_DEFAULT = 8, RING_SHARE = 16, RING_ROUNDS = 16 };
 
 static const uint32_t row_steps[] = { 8, 16, 32, 64, 128, 256, 512 };
 enum { N_STEPS = sizeof row_steps / sizeof *row_steps };
@@ -32,7 +32,7 @@ typedef struct work {
     uint64_t limit, fixed, all;    /* all: bytes of every matrix, head included */
     uint64_t largest;              /* matrix: no extent is longer */
     uint64_t stream_min;           /* smallest ring with its bookkeeping */
-    uint32_t n_layers;
+    uint32_t n_layers, rows_share;
     uint32_t rows[N_STEPS + 1], n_rows; /* allowed chunks, ascending */
 } work;
 
@@ -156,8 +156,8 @@ static uint64_t choose_rows_streamed(const work *w, lv_plan *p)
     p->max_rows = w->rows[0];
     for (uint32_t i = 1; i < w->n_rows; i++) {
         const uint64_t extra = sat_sub(base_bytes(w, p->n_ctx, w->rows[i]), base);
-        if (extra > (left - w->stream_min) / ROWS_SHARE)
-            return min_u64(budget, sat_add(w->stream_min, sat_mul(extra, ROWS_SHARE - 1)));
+        if (extra > (left - w->stream_min) / w->rows_share)
+            return min_u64(budget, sat_add(w->stream_min, sat_mul(extra, w->rows_share - 1)));
         p->max_rows = w->rows[i];
         budget = left - extra;
     }
@@ -265,6 +265,8 @@ static int check(const lv_plan_input *in, lever_error *err)
         return lv_fail(err, LEVER_EINVAL, 0,
                        "memory plan: %zu fixed parts, rows of %" PRIu64 " bytes, alignment %u", in->n_fixed,
                        in->max_row_bytes, in->align);
+    if (in->rows_share == 1)
+        return lv_fail(err, LEVER_EINVAL, 0, "memory plan: rows can not have all of what is left");
     for (size_t i = 0; i < in->n_items; i++)
         if (in->items[i].layer < 0)
             return lv_fail(err, LEVER_EINVAL, 0, "memory plan: matrix %zu belongs to no layer", i);
@@ -274,7 +276,8 @@ static int check(const lv_plan_input *in, lever_error *err)
 static int prepare(work *w, const lv_plan_input *in, lever_error *err)
 {
     *w = (work){ .in = in, .limit = in->limit_bytes ? in->limit_bytes : UINT64_MAX, .all = in->head_bytes,
-                 .largest = in->head_bytes, .n_layers = 1 };
+                 .largest = in->head_bytes, .n_layers = 1,
+                 .rows_share = in->rows_share ? in->rows_share : ROWS_SHARE_DEFAULT };
     for (size_t i = 0; i < in->n_fixed; i++) w->fixed = sat_add(w->fixed, in->fixed[i].bytes);
     for (size_t i = 0; i < in->n_items; i++) {
         w->all = sat_add(w->all, in->items[i].bytes);

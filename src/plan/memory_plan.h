@@ -1,8 +1,8 @@
 /* The memory plan behind --mem: a pure function from sizes to a split of the limit (docs/memory.md).
  *
- * Who gets memory first: fixed parts (code, vocabulary, draft weights), KV cache, prefill rows within
- * an eighth of the rest, a short ring for the weight stream, the output head, a ring of two layers, then
- * layer matrices.
+ * Who gets memory first: fixed parts (code, vocabulary, draft weights), KV cache, prefill rows within their
+ * share of the rest (an eighth), a short ring for the weight stream, the output head, a ring of two layers,
+ * then layer matrices.
  * Guarantees (tests/unit/test_memory_plan.c): total_bytes <= limit_bytes; planning with needed_bytes
  * as the limit succeeds; a larger limit never keeps fewer weight bytes resident.
  * Does not: look at the machine, allocate, or know a model. Threading: pure.
@@ -46,6 +46,7 @@ typedef struct lv_plan_input {
     uint32_t n_ctx_wanted, n_ctx_min; /* 1 <= min <= wanted; equal: the context is not negotiable */
     uint32_t tree_rows;          /* rows one verification may have; >= 1 */
     uint32_t max_rows;           /* prefill chunk; 0 = chosen here. Raised to tree_rows */
+    uint32_t rows_share;         /* a longer chunk may cost 1 / rows_share of the rest; 0 = 8, else >= 2 */
     enum lv_residency_policy residency;
     bool     no_pin;             /* everything streams, the output head too */
     void   (*sizes)(void *user, uint32_t n_ctx, uint32_t max_rows, lv_plan_sizes *out);

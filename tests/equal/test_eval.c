@@ -1,5 +1,6 @@
-/* Perplexity and agreement of random models: against a plain softmax over logits decoded row by row, and bit for
- * bit the same with any batch, threads, memory, backend and instruction set. SPDX-License-Identifier: MIT */
+/* Perplexity and agreement of random models: against a plain softmax over logits decoded row by row, and bit
+ * for bit the same with any batch, threads, memory, backend and instruction set.
+ * SPDX-License-Identifier: MIT */
 #include "equal/forward_rig.h"
 
 #include <math.h>
@@ -11,7 +12,8 @@
 
 enum { N_TEXT = 3000 };
 
-static char target[] = "/tmp/lever-eval-XXXXXX", draft[] = "/tmp/lever-eval-XXXXXX", bos[] = "/tmp/lever-eval-XXXXXX";
+static char target[] = "/tmp/lever-eval-XXXXXX", draft[] = "/tmp/lever-eval-XXXXXX",
+            bos[] = "/tmp/lever-eval-XXXXXX";
 static char text[N_TEXT + 1];
 static lever_eval_result base; /* the pair, resident, one thread */
 
@@ -26,7 +28,8 @@ static void make(char *path, const mk_config *c)
 
 static void make_all(void)
 {
-    static const char *const words[] = { "the ", "house", " and", " a", "\n", "wound", "ing ", "\xc3\xa9", "7 " };
+    static const char *const words[] = { "the ", "house", " and", " a", "\n", "wound", "ing ", "\xc3\xa9",
+                                         "7 " };
     mk_config c = mk_config_init();
     c.n_vocab = 320; /* 273 are used */
     c.n_layers = 3, c.n_ctx = 100, c.tied = false;
@@ -151,11 +154,11 @@ static void expect_truth(const lever_eval_result *r, const truth *t)
     CHECK_EQ(r->scored_bytes, t->bytes);
     expect_near(r->perplexity, exp(mean), "perplexity");
     expect_near(r->draft_perplexity, exp(d_mean), "perplexity of the draft");
-    expect_near(r->perplexity_error, exp(mean) * sqrt((t->nll2 / n - mean * mean) / (n - 1)), "error");
-    expect_near(r->draft_perplexity_error, exp(d_mean) * sqrt((t->draft_nll2 / n - d_mean * d_mean) / (n - 1)),
-                "error of the draft");
+    const double var = t->nll2 / n - mean * mean, d_var = t->draft_nll2 / n - d_mean * d_mean;
+    expect_near(r->perplexity_error, exp(mean) * sqrt(var / (n - 1)), "error");
+    expect_near(r->draft_perplexity_error, exp(d_mean) * sqrt(d_var / (n - 1)), "error of the draft");
     expect_near(r->bits_per_byte, t->nll / log(2) / (double)t->bytes, "bits per byte");
-    expect_near(r->draft_bits_per_byte, t->draft_nll / log(2) / (double)t->bytes, "bits per byte of the draft");
+    expect_near(r->draft_bits_per_byte, t->draft_nll / log(2) / (double)t->bytes, "bits of the draft");
     expect_near(r->kl, t->kl / n, "KL");
     CHECK(r->agree_1 == t->one / n && r->agree_4 == t->four / n);
 }

@@ -63,6 +63,7 @@ static void toy_random(toy *t)
     t->in.n_ctx_min = 1 + (uint32_t)rng(t->in.n_ctx_wanted);
     t->in.tree_rows = 1 + (uint32_t)rng(rng(2) ? 16 : 700);
     t->in.max_rows = rng(4) ? 0 : (uint32_t)rng(600);
+    t->in.rows_share = rng(3) ? 0 : (uint32_t)(2 + rng(9));
     t->in.residency = rng(2) ? LV_RESIDENCY_SPREAD : LV_RESIDENCY_FIRST_LAYERS;
     t->in.no_pin = rng(5) == 0;
 }
