@@ -8,6 +8,7 @@ SPDX-License-Identifier: MIT
 import json
 import os
 import pathlib
+import pty
 import resource
 import shutil
 import signal
@@ -90,6 +91,7 @@ class Cli(unittest.TestCase):
             ["help"],
             ["run", "--help"],
             ["inspect", "-h"],
+            ["eval", "--help"],
             ["quantize", "--help"],
             ["grow", "--help"],
             ["--version"],
@@ -405,14 +407,14 @@ class Cli(unittest.TestCase):
         self.run_ok("-m", self.model, "--mem", needed, "-c", 64, "-p", "x", "-n", 3)
         self.assertEqual(lever("run", "-m", self.model, "--mem", needed - 1, "-c", 64, "-p", "x")[0], LIMIT)
 
-    def peak_rss(self, *args):
+    def peak_rss(self, *args, command="run"):
         """Peak resident set of a run, as the kernel saw it."""
         pid = os.fork()
         if pid == 0:
             null = os.open(os.devnull, os.O_RDWR)
             for fd in (0, 1, 2):
                 os.dup2(null, fd)
-            os.execv(LEVER, [LEVER, "run", *map(str, args)])
+            os.execv(LEVER, [LEVER, command, *map(str, args)])
         _, status, usage = os.wait4(pid, 0)
         self.assertEqual(os.waitstatus_to_exitcode(status), OK)
         return usage.ru_maxrss * 1024
@@ -449,6 +451,137 @@ class Cli(unittest.TestCase):
             )
             self.assertLessEqual(peak, limit + 16 * MIB, extra)  # what the project promises at the least
             self.assertLessEqual(peak, limit, extra)  # what it is built to do
+        text = self.story("memory.txt", 1)
+        for extra in (["-md", big, "--mem", size + limit], ["--mem", limit]):
+            peak = self.peak_rss("-m", big, *extra, "--text", text, "-c", 48, "--limit", 1, command="eval")
+            self.assertLessEqual(peak, int(extra[-1]), extra)
+
+    @unittest.skipIf(os.environ.get("LEVER_SANITIZED"), "sanitizers use memory of their own")
+    def test_peak_memory_of_the_demo_pair_with_a_full_context(self):
+        code, out, err = lever("inspect", ROOT / "models/lever-demo-target.Q8_0.gguf", "--json", "-c", 512,
+                               "-md", ROOT / "models/lever-demo-draft.Q8_0.gguf", "--mem", 1)
+        self.assertEqual(code, OK, err)
+        needed = json.loads(out)["plan"]["needed_bytes"]
+        text = self.story("memory20.txt", 20)
+        for limit in (needed + MIB, needed + 3 * MIB):
+            # The program's own count: that of wait4 begins with the Python process it was forked from.
+            common = ("--mem", limit, "-c", 512, "-t", 2, "--json")
+            out, _ = self.run_ok(*common, "-p", "Once", "-n", 0, "--ignore-eos")
+            self.assertLessEqual(json.loads(out)["stats"]["peak_rss_bytes"], limit)
+            r = self.eval_json(*common[:-1], "--text", text, "--limit", 3)
+            self.assertLessEqual(r["stats"]["peak_rss_bytes"], limit)
+
+    # ---- evaluation
+
+    def story(self, name, n):
+        """A text file of n slightly different paragraphs, about 90 words each."""
+        names = "Anna Ben Clara David Emma Finn Greta Hugo".split()
+        text = ""
+        for i in range(n):
+            who, other = names[i % 8], names[(i * 3 + 1) % 8]
+            text += (
+                f"Once upon a time there was a child called {who} who lived in a small house near the sea. "
+                f"Every morning {who} went down to the water to look for shells, and on day {i} there was "
+                f"something new in the sand: a box with a lock. {who} ran to {other}, and together they "
+                f"tried {i % 5 + 2} keys until one of them turned. Inside lay a letter. 'What does it say?' "
+                f"asked {other}. They read it twice, laughed, and carried the box home before it got dark.\n\n"
+            )
+        path = WORK / name
+        path.write_text(text)
+        return path
+
+    def eval_json(self, *args, **kw):
+        code, out, err = lever("eval", "--json", *args, **kw)
+        self.assertEqual((code, err), (OK, ""))
+        return json.loads(out)
+
+    def test_eval_of_the_demo_pair(self):
+        text = self.story("story.txt", 12)
+        r = self.eval_json("--text", text)
+        key_values = json.loads(lever("inspect", ROOT / "models/lever-demo-target.Q8_0.gguf", "--json")[1])["keys"]
+        context = int(next(v for k, v in key_values.items() if k.endswith(".context_length")))
+        n_ctx = min(context, 512)
+        self.assertEqual(r["n_ctx"], n_ctx)
+        self.assertEqual(r["windows"], r["text_tokens"] // n_ctx)
+        self.assertEqual(r["scored_tokens"], r["windows"] * (n_ctx - n_ctx // 2 - 1))
+        self.assertEqual(r["stats"]["tokens"], r["windows"] * (n_ctx - 1))
+        self.assertTrue(r["scored_tokens"] < r["scored_bytes"] < text.stat().st_size)
+        d = r["draft"]
+        self.assertTrue(1 < r["perplexity"] < d["perplexity"] < 200, r)
+        self.assertTrue(0.3 < d["agree_1"] < d["agree_4"] < 1 and 0 < d["kl"] < 3, d)
+        code, out, err = lever("eval", "--text", text)
+        self.assertEqual((code, err), (OK, ""))
+        self.assertIn(f"perplexity    {r['perplexity']:.4f} +- {r['perplexity_error']:.4f}\n", out.decode())
+        self.assertIn(f"{100 * d['agree_1']:.2f}%", out.decode())
+
+    def test_eval_does_not_depend_on_memory_threads_or_batches(self):
+        text = self.story("story.txt", 12)
+        common = ("--text", text, "-m", self.model, "-md", self.draft, "-c", 100, "--limit", 3)
+        want = self.eval_json(*common)
+        self.assertEqual((want["windows"], want["scored_tokens"]), (3, 3 * 49))
+        for args in (["--no-pin", "-b", 7], ["-t", 3, "-b", 1], ["--isa", "ref", "--io", "pool", "--no-pin"]):
+            got = self.eval_json(*common, *args)
+            del got["stats"]
+            self.assertEqual(got, {k: v for k, v in want.items() if k != "stats"})
+        same = self.eval_json(*common, "-md", self.model)
+        self.assertEqual([same["draft"][k] for k in ("agree_1", "agree_4", "kl")], [1, 1, 0])
+        self.assertEqual(same["draft"]["perplexity"], want["perplexity"])
+        alone = self.eval_json("--text", "/dev/stdin", "-m", self.model, "-c", 100, "--limit", 3,
+                               stdin=text.read_bytes())
+        self.assertNotIn("draft", alone)
+        self.assertEqual(alone["perplexity"], want["perplexity"])
+
+    def test_eval_explains_what_it_can_not_do(self):
+        text, short = self.story("story.txt", 12), WORK / "short.txt"
+        short.write_text("Too short.")
+        pair, demo = ("-m", self.model), ROOT / "models/lever-demo-draft.Q8_0.gguf"
+        for args, code, word in (
+            ([], USAGE, "--text"),
+            (["--text", short, "-c", 64], USAGE, "tokens, but one window takes 64"),
+            (["--text", os.devnull], USAGE, "has 0 tokens"),
+            (["--text", text, "-c", 2], USAGE, "-c 3"),
+            (["--text", text, "--draft", "chain:4"], USAGE, "--draft"),
+            (["--text", text, "-md", demo], USAGE, "does not fit target"),
+            (["--text", WORK / "absent.txt"], IO, "absent.txt"),
+            (["--text", WORK], IO, "directory"),
+            (["--text", text, "-m", WORK / "absent.gguf"], IO, "absent.gguf"),
+            (["--text", text, "--mem", "100KiB"], LIMIT, "needs at least"),
+        ):
+            got, out, err = lever("eval", *pair, *args)
+            self.assertEqual((got, out), (code, b""), (args, err))
+            self.assertIn(word, err)
+        with open("/dev/full", "wb") as full:
+            got, _, err = lever("eval", *pair, "--text", text, "-c", 64, "--limit", 1, stdout=full)
+        self.assertEqual(got, IO, err)
+        self.assertIn("No space left", err)
+
+    def test_eval_with_failing_flash_reports_what_it_had(self):
+        text = self.story("story.txt", 12)
+        args = ("--text", text, "-m", self.model, "-c", 64, "--no-pin", "--io", "sim", "-b", 16, "--json")
+        code, out, err = lever("eval", *args, env={"LEVER_SIM_FAIL_AT": "400"})
+        self.assertEqual(code, IO, err)
+        self.assertIn("small.gguf", err)
+        r = json.loads(out)
+        self.assertEqual((r["stop"], r["error"]["code"]), ("error", "LEVER_EIO"))
+        self.assertTrue(r["scored_tokens"] > 0 and r["perplexity"] > 1)
+
+    def test_ctrl_c_ends_an_evaluation_with_what_was_scored(self):
+        text = self.story("long.txt", 400)
+        main, terminal = pty.openpty()
+        command = [LEVER, "eval", "--text", text, "-m", self.model, "--isa", "ref", "-t", "1", "--json"]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=terminal) as p:
+            os.close(terminal)
+            seen = b""
+            while b"perplexity" not in seen:  # the running line
+                seen += os.read(main, 4096)
+            p.send_signal(signal.SIGINT)
+            out, _ = p.communicate(timeout=30)
+        os.close(main)
+        self.assertEqual(p.returncode, CANCEL)
+        self.assertRegex(seen.decode(), r"perplexity [0-9.]+, +[0-9]+%")
+        r = json.loads(out)
+        self.assertEqual(r["stop"], "cancel")
+        self.assertTrue(0 < r["scored_tokens"] and r["stats"]["tokens"] < r["windows"] * (r["n_ctx"] - 1))
 
     # ---- things that break on the way
 
