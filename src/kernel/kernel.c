@@ -25,8 +25,11 @@ void lv_kernels_init(lv_kernels *k, unsigned cpu_flags)
     lv_kernels_add_matmul__neon(k);
     lv_kernels_add_vector__neon(k);
     if (!(cpu_flags & LV_CPU_DOTPROD)) return;
-    k->isa = "dotprod"; /* i8mm brings nothing yet: its 2x2 products need another weight layout */
+    k->isa = "dotprod";
     lv_kernels_add_matmul_q__dotprod(k);
+    if (!(cpu_flags & LV_CPU_I8MM)) return;
+    k->isa = "i8mm";
+    lv_kernels_add_matmul_q__i8mm(k);
 #else
     (void)cpu_flags;
 #endif

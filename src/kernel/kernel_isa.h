@@ -22,6 +22,7 @@ void lv_kernels_add_matmul__neon(lv_kernels *k);
 void lv_kernels_add_matmul_q__neon(lv_kernels *k);
 void lv_kernels_add_vector__neon(lv_kernels *k);
 void lv_kernels_add_matmul_q__dotprod(lv_kernels *k);
+void lv_kernels_add_matmul_q__i8mm(lv_kernels *k);
 #endif
 
 #endif

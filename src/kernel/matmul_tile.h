@@ -27,6 +27,10 @@
  *   v_wide(w)            codes -128..127 in the form v_dotw(a, w, x) wants, which adds the products of
  *                        (code + WIDE_OFFSET)
  *   v_dot2(v, w, n)      v + 2 products of the signed 16-bit halves of w with those of n
+ *   PAIRS                1: the instruction set multiplies two batch rows at once, and there are also
+ *   v_pair(w)            w[0], w[1], 4 codes of every row each, in the form v_mma wants
+ *   vacc2 v_acc2(n, m) v_sum2(a, s)   sums of two batch rows, as v_acc and v_sum
+ *   v_mma(a, w, x, y)    a + 8 products of the codes of w [2] with x [8] and with y [8]
  *
  * SPDX-License-Identifier: MIT */
 
@@ -219,7 +223,7 @@ INLINE void load_block(uint32_t type, vi w[8], vf *d, vf *m, const uint8_t *p, s
     for (int c = 0; c < 8 && is_wide(type); c++) w[c] = v_wide(w[c]);
 }
 
-/* Sum over codes first..last of vectors w with the activations at x. */
+/* Sum of the products of vectors w[first] and the n - 1 behind it with the activations at x. */
 INLINE vi dot_codes(uint32_t type, const vi w[8], const int8_t *x, int first, int n, int32_t start)
 {
     vacc a = v_acc(start);
@@ -228,28 +232,69 @@ INLINE vi dot_codes(uint32_t type, const vi w[8], const int8_t *x, int first, in
     return v_sum(a);
 }
 
+/* A step is one batch row, or two where `pairs` says so; the last of an odd number goes with itself. */
+INLINE size_t step_rows(bool pairs, size_t at, size_t end)
+{
+    return pairs && at + 1 < end ? 2 : 1;
+}
+
+INLINE void to_pairs(bool pairs, vi w[8])
+{
+#if PAIRS
+    for (int c = 0; c < 8 && pairs; c += 2) v_pair(w + c);
+#else
+    (void)pairs, (void)w;
+#endif
+}
+
+/* dot_codes for the rows of a step, x [n_step][len], into s [n_step]. */
+INLINE void dot_step(bool pairs, uint32_t type, vi s[2], const vi w[8], const int8_t *x, size_t len,
+                     size_t n_step, int first, int n, const int32_t start[2])
+{
+#if PAIRS
+    if (pairs) {
+        const int8_t *y = n_step > 1 ? x + len : x;
+        vacc2 a = v_acc2(start[0], start[1]);
+        for (int c = first; c < first + n; c += 2) a = v_mma(a, w + c, x + 4 * c, y + 4 * c);
+        v_sum2(a, s);
+        return;
+    }
+#else
+    (void)pairs, (void)len, (void)n_step;
+#endif
+    s[0] = dot_codes(type, w, x, first, n, start[0]);
+}
+
 /* Tile of TILE weight rows times batch rows first .. first + n - 1, n <= ROWS_MAX. */
-INLINE void tile_32(uint32_t type, vf *restrict acc, const uint8_t *p, size_t stride, const void *act,
-                    size_t n_rows, size_t first, size_t n, size_t k)
+INLINE void tile_32(bool pairs, uint32_t type, vf *restrict acc, const uint8_t *p, size_t stride,
+                    const void *act, size_t n_rows, size_t first, size_t n, size_t k)
 {
     const size_t bytes = lv_type_block_bytes(type);
     for (size_t i = 0; i < n * VG; i++) acc[i] = v_setf(0.0f);
     for (size_t b = 0; b < k / 32; b++, p += bytes) {
         vi w[VG][8];
         vf d[VG], m[VG];
-        for (int g = 0; g < VG; g++)
+        for (int g = 0; g < VG; g++) {
             load_block(type, w[g], &d[g], &m[g], p + (size_t)g * VN * stride, stride);
+            to_pairs(pairs, w[g]);
+        }
         vf *a = acc;
         for (size_t from = first; from < first + n; from += GROUP) {
             const group x = group_at(act, n_rows, k, 32, from);
-            for (size_t at = b * x.n; at < (b + 1) * x.n; at++, a += VG) {
-                int32_t sum;
-                memcpy(&sum, x.sum + at * 4, 4);
-                const vf dx = v_setf(x.d[at]);
+            for (size_t at = b * x.n, end = at + x.n, here; at < end; at += here, a += here * VG) {
+                here = step_rows(pairs, at, end);
+                int32_t sum[2] = { 0 }, start[2];
+                memcpy(sum, x.sum + at * 4, here * 4);
+                for (int i = 0; i < 2; i++) start[i] = -code_offset(type) * sum[i];
                 for (int g = 0; g < VG; g++) {
-                    const vi s = dot_codes(type, w[g], x.q + at * 32, 0, 8, -code_offset(type) * sum);
-                    a[g] = v_fma(v_mulf(d[g], dx), v_cvt(s), a[g]);
-                    if (has_min(type)) a[g] = v_fma(v_mulf(m[g], dx), v_setf((float)sum), a[g]);
+                    vi s[2];
+                    dot_step(pairs, type, s, w[g], x.q + at * 32, 32, here, 0, 8, start);
+                    for (size_t i = 0; i < here; i++) {
+                        const vf dx = v_setf(x.d[at + i]);
+                        vf *sum_g = &a[i * VG + (size_t)g];
+                        *sum_g = v_fma(v_mulf(d[g], dx), v_cvt(s[i]), *sum_g);
+                        if (has_min(type)) *sum_g = v_fma(v_mulf(m[g], dx), v_setf((float)sum[i]), *sum_g);
+                    }
                 }
             }
         }
@@ -418,37 +463,44 @@ INLINE bool scales_per_16(uint32_t type)
 }
 
 /* isum += the scaled sums of codes 32 u .. 32 u + 31. */
-INLINE void add_sub_block(uint32_t type, vi *restrict isum, const super_block *s, int u, const void *act,
-                          size_t n_rows, size_t first, size_t n, size_t k, size_t b)
+INLINE void add_sub_block(bool pairs, uint32_t type, vi *restrict isum, const super_block *s, int u,
+                          const void *act, size_t n_rows, size_t first, size_t n, size_t k, size_t b)
 {
+    static const int32_t zero[2] = { 0 };
     vi w[VG][8];
-    for (int g = 0; g < VG; g++) super_codes(type, w[g], &s[g], u);
+    for (int g = 0; g < VG; g++) {
+        super_codes(type, w[g], &s[g], u);
+        to_pairs(pairs, w[g]);
+    }
     for (size_t from = first; from < first + n; from += GROUP) {
         const group x = group_at(act, n_rows, k, 256, from);
-        for (size_t at = b * x.n; at < (b + 1) * x.n; at++, isum += VG) {
+        for (size_t at = b * x.n, end = at + x.n, here; at < end; at += here, isum += here * VG) {
+            here = step_rows(pairs, at, end);
             const int8_t *q = x.q + at * 256 + 32 * u;
             for (int g = 0; g < VG; g++) {
-                if (!scales_per_16(type)) {
-                    isum[g] = v_add(isum[g], v_mul(dot_codes(type, w[g], q, 0, 8, 0), s[g].sc[2 * u]));
-                    continue;
+                const int n_first = scales_per_16(type) ? 4 : 8;
+                vi lo[2], hi[2];
+                dot_step(pairs, type, lo, w[g], q, 256, here, 0, n_first, zero);
+                if (scales_per_16(type)) dot_step(pairs, type, hi, w[g], q, 256, here, 4, 4, zero);
+                for (size_t i = 0; i < here; i++) {
+                    vi *sum = &isum[i * VG + (size_t)g];
+                    *sum = v_add(*sum, v_mul(lo[i], s[g].sc[2 * u]));
+                    if (scales_per_16(type)) *sum = v_add(*sum, v_mul(hi[i], s[g].sc[2 * u + 1]));
                 }
-                const vi lo = v_mul(dot_codes(type, w[g], q, 0, 4, 0), s[g].sc[2 * u]);
-                const vi hi = v_mul(dot_codes(type, w[g], q, 4, 4, 0), s[g].sc[2 * u + 1]);
-                isum[g] = v_add(isum[g], v_add(lo, hi));
             }
         }
     }
 }
 
-INLINE void tile_256(uint32_t type, vf *restrict acc, vi *restrict isum, super_block *s, const uint8_t *p,
-                     size_t stride, const void *act, size_t n_rows, size_t first, size_t n, size_t k)
+INLINE void tile_256(bool pairs, uint32_t type, vf *restrict acc, vi *restrict isum, super_block *s,
+                     const uint8_t *p, size_t stride, const void *act, size_t n_rows, size_t first, size_t n, size_t k)
 {
     const size_t bytes = lv_type_block_bytes(type);
     for (size_t i = 0; i < n * VG; i++) acc[i] = v_setf(0.0f);
     for (size_t b = 0; b < k / 256; b++, p += bytes) {
         for (int g = 0; g < VG; g++) load_super(type, &s[g], p + (size_t)g * VN * stride, stride);
         for (size_t i = 0; i < n * VG; i++) isum[i] = v_set(0);
-        for (int u = 0; u < 8; u++) add_sub_block(type, isum, s, u, act, n_rows, first, n, k, b);
+        for (int u = 0; u < 8; u++) add_sub_block(pairs, type, isum, s, u, act, n_rows, first, n, k, b);
         size_t i = 0;
         for (size_t from = first; from < first + n; from += GROUP) {
             const group x = group_at(act, n_rows, k, 256, from);
@@ -484,16 +536,23 @@ static size_t NAME(tile_scratch_bytes)(size_t k)
     return sizeof(tile_scratch);
 }
 
+INLINE void tile_some(uint32_t type, tile_scratch *s, const uint8_t *p, size_t stride, const void *act,
+                      size_t n_rows, size_t first, size_t n, size_t k)
+{
+    const bool small = lv_type_block_len(type) == 32;
+    if (PAIRS && n > 1 && small) tile_32(true, type, s->acc, p, stride, act, n_rows, first, n, k);
+    else if (PAIRS && n > 1) tile_256(true, type, s->acc, s->isum, s->super, p, stride, act, n_rows, first, n, k);
+    else if (small) tile_32(false, type, s->acc, p, stride, act, n_rows, first, n, k);
+    else tile_256(false, type, s->acc, s->isum, s->super, p, stride, act, n_rows, first, n, k);
+}
+
 /* stride 0: every lane is the same weight row, and only one output is stored. */
 INLINE void tile_rows(uint32_t type, float *y, size_t ldy, const uint8_t *p, size_t stride, const void *act,
                       size_t n_rows, size_t k, tile_scratch *s)
 {
     for (size_t first = 0; first < n_rows; first += ROWS_MAX) {
         const size_t n = n_rows - first < ROWS_MAX ? n_rows - first : ROWS_MAX;
-        if (lv_type_block_len(type) == 32)
-            tile_32(type, s->acc, p, stride, act, n_rows, first, n, k);
-        else
-            tile_256(type, s->acc, s->isum, s->super, p, stride, act, n_rows, first, n, k);
+        tile_some(type, s, p, stride, act, n_rows, first, n, k);
         for (size_t t = 0; t < n; t++)
             for (size_t g = 0; g < VG && stride; g++)
                 v_store(y + (first + t) * ldy + g * VN, s->acc[t * VG + g]);

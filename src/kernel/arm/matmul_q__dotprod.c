@@ -12,6 +12,7 @@ INLINE vacc v_dot(vacc s, vi w, const int8_t *x)
     return vdotq_s32(s, vreinterpretq_s8_s32(w), broadcast4(x));
 }
 
+#define PAIRS 0
 #include "kernel/matmul_tile.h"
 
 void lv_kernels_add_matmul_q__dotprod(lv_kernels *k)

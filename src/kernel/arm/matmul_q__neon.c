@@ -26,6 +26,7 @@ INLINE vacc v_dot(vacc s, vi w, const int8_t *x)
                    vpadalq_s16(s.b, vmull_high_s8(c, v)) };
 }
 
+#define PAIRS 0
 #include "kernel/matmul_tile.h"
 
 void lv_kernels_add_matmul_q__neon(lv_kernels *k)

@@ -105,6 +105,7 @@ INLINE vi v_word(const uint8_t *p, size_t stride)
     return t[0];
 }
 
+#define PAIRS 0
 #include "kernel/matmul_tile.h"
 
 void lv_kernels_add_matmul_q__avx2(lv_kernels *k)

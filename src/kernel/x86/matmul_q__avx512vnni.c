@@ -92,6 +92,7 @@ INLINE vi v_word(const uint8_t *p, size_t stride)
     return t[0];
 }
 
+#define PAIRS 0
 #include "kernel/matmul_tile.h"
 
 void lv_kernels_add_matmul_q__avx512vnni(lv_kernels *k)
