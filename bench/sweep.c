@@ -115,9 +115,10 @@ static int open_rig(rig *r, const char *path, unsigned n_threads, uint32_t max_r
                                .cpu_flags = lv_cpu_detect(),
                                .max_rows = max_rows,
                                .max_k = lv_model_max_k(r->m),
-                               .max_ctx = max_rows };
+                               .max_ctx = max_rows,
+                               .max_head_dim = lv_model_hparams(r->m)->head_dim };
     LEVER_TRY(lv_cpu_open(&r->cpu, &cc, err));
-    LEVER_TRY(lv_kv_init(&r->kv, lv_model_hparams(r->m), max_rows, max_rows, err));
+    LEVER_TRY(lv_kv_init(&r->kv, lv_model_hparams(r->m), LV_TYPE_F16, max_rows, max_rows, err));
     size_t n;
     lv_model_weight *w = lv_model_weights(r->m, &n);
     for (size_t i = 0; i < n; i++) w[i].resident = true;

@@ -7,7 +7,7 @@
 #include "options.h"
 
 typedef struct model_args {
-    const char *model, *draft_model, *policy, *io, *isa;
+    const char *model, *draft_model, *policy, *io, *isa, *kv_type;
     uint64_t    mem;
     uint32_t    ctx, threads, rows;
     bool        pin_first, no_pin;
@@ -47,6 +47,8 @@ typedef struct model_args {
           "use at most these instructions: ref, avx2, avx512vnni,\n"                                         \
           "neon, dotprod, i8mm (the text is the same with all)",                                             \
           offsetof(base, field.isa) },                                                                       \
+        { "--kv", OPTION_TEXT, "TYPE", "KV cache: f16, or q8_0, which takes half the memory; default: auto", \
+          offsetof(base, field.kv_type) },                                                                   \
         { "--pin-first", OPTION_FLAG, NULL, "keep whole first layers in memory instead of an even share",    \
           offsetof(base, field.pin_first) },                                                                 \
     {                                                                                                        \

@@ -44,6 +44,7 @@ typedef struct lever_config {
     uint32_t    n_threads;     /* 0 = every core this process may use */
     const char *policy; /* "none", "chain:K", "tree:K1,K2,..."; NULL = chain:8 with a draft, else none */
     const char *io_backend;    /* "auto", "uring", "pool", "sim"; NULL = auto */
+    const char *kv_type;       /* of the KV caches: "f16", "q8_0" (half the memory), "auto"; NULL = auto */
     const char *isa; /* NULL = best; "ref", "avx2", "avx512vnni", "neon", ... forces at most this one */
     bool        pin_first_layers; /* resident weights: whole first layers instead of spread evenly */
     bool        no_pin;        /* keep no layer resident: everything streams (baselines, tests) */
@@ -76,7 +77,7 @@ LEVER_API int32_t lever_n_vocab(const lever_engine *engine);
 
 /* What is going on inside; strings are static or live as long as the engine. */
 typedef struct lever_engine_info {
-    const char *isa, *io_backend, *policy;
+    const char *isa, *io_backend, *policy, *kv_type;
     char        arch[32];
     uint32_t    n_threads, n_ctx, max_rows;
     uint64_t    mem_limit_bytes, planned_bytes; /* planned_bytes <= mem_limit_bytes */

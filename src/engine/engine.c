@@ -52,6 +52,7 @@ static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
     e->target = o->target, e->draft = o->draft, e->vocab = o->vocab, e->policy = o->policy;
     e->chat = o->chat;
     e->max_nodes = o->max_nodes;
+    e->kv_type = o->target_kv_type, e->draft_kv_type = o->draft_kv_type;
     o->target = o->draft = NULL, o->vocab = NULL, o->policy = NULL;
     lv_budget_init(&e->budget, o->plan.limit_bytes);
     LEVER_TRY(lv_budget_charge(&e->budget, o->plan.total_bytes, "the memory plan", err));
@@ -126,6 +127,7 @@ void lever_engine_get_info(const lever_engine *e, lever_engine_info *info)
     *info = (lever_engine_info){ .isa = lv_cpu_kernels(e->cpu)->isa,
                                  .io_backend = lv_io_backend(e->io),
                                  .policy = lv_policy_name(e->policy),
+                                 .kv_type = e->kv_type == LV_TYPE_F16 ? "f16" : "q8_0",
                                  .n_threads = lv_cpu_n_threads(e->cpu),
                                  .n_ctx = e->plan.n_ctx,
                                  .max_rows = e->plan.max_rows,

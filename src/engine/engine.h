@@ -34,6 +34,7 @@ struct lever_engine {
     lv_policy *policy;
     lever_plan plan;
     uint32_t   max_nodes; /* of the policy, root included */
+    uint32_t   kv_type, draft_kv_type; /* enum lv_type of the KV caches */
     uint64_t   target_file_bytes;
     bool       has_session;
 };
@@ -47,6 +48,8 @@ typedef struct lv_engine_setup {
     const lv_chat_format *chat;
     lv_policy     *policy;
     lv_cpu_config  cpu;     /* n_threads, cpu_flags, max_k; rows and context come with the plan */
+    uint32_t       kv_type, target_kv_type, draft_kv_type; /* asked for; chosen. enum lv_type */
+    bool           kv_any;      /* nothing was asked for */
     uint32_t       max_nodes;
     uint32_t       logit_rows;  /* of the target: 1, or max_nodes when the head streams; eval: the most */
     bool           eval;        /* for lever_eval: no session, no policy; a draft is taken if there is one */

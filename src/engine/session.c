@@ -41,7 +41,7 @@ static int open_draft_run(lever_session *s, lever_error *err)
 {
     lever_engine *e = s->engine;
     lv_draft_run *d = &s->draft;
-    LEVER_TRY(lv_kv_init(&s->draft_kv, lv_model_hparams(e->draft), s->n_ctx, e->plan.max_rows, err));
+    LEVER_TRY(lv_kv_init(&s->draft_kv, lv_model_hparams(e->draft), e->draft_kv_type, s->n_ctx, e->plan.max_rows, err));
     d->session = s;
     d->logit_rows = e->max_nodes < LV_DRAFT_LOGIT_ROWS ? e->max_nodes : LV_DRAFT_LOGIT_ROWS;
     d->row_of = lv_alloc_array(e->max_nodes, sizeof *d->row_of, 64);
@@ -59,7 +59,7 @@ static int open_buffers(lever_session *s, lever_error *err)
 {
     lever_engine *e = s->engine;
     const uint32_t max_rows = e->plan.max_rows;
-    LEVER_TRY(lv_kv_init(&s->kv, lv_model_hparams(e->target), s->n_ctx, max_rows, err));
+    LEVER_TRY(lv_kv_init(&s->kv, lv_model_hparams(e->target), e->kv_type, s->n_ctx, max_rows, err));
     LEVER_TRY(lv_tree_init(&s->tree, e->max_nodes, err));
     s->logit_rows = lv_model_head_streamed(e->target) ? e->max_nodes : 1;
     s->text_cap = lv_detok_max_bytes(e->vocab);

@@ -21,6 +21,37 @@ enum {
     MAX_THREADS = 256
 };
 
+static int resolve_kv_type(lv_engine_setup *o, lever_error *err)
+{
+    const char *name = o->config.kv_type;
+    o->kv_any = !name || !strcmp(name, "auto");
+    o->kv_type = !o->kv_any && !strcmp(name, "q8_0") ? LV_TYPE_Q8_0 : LV_TYPE_F16;
+    if (o->kv_any || o->kv_type == LV_TYPE_Q8_0 || !strcmp(name, "f16")) return LEVER_OK;
+    return lv_fail(err, LEVER_EINVAL, 0, "unknown KV cache type '%s'; known: auto, f16, q8_0", name);
+}
+
+/* The type of a model's KV cache: what was asked for, if its heads allow that. */
+static int choose_kv_type(const lv_engine_setup *o, const lv_model *m, const char *path, uint32_t *type,
+                          lever_error *err)
+{
+    const lv_hparams *h = lv_model_hparams(m);
+    *type = o->kv_type;
+    if (lv_kv_type_fits(h, *type)) return LEVER_OK;
+    *type = LV_TYPE_F16;
+    if (o->kv_any) return LEVER_OK;
+    return lv_fail(err, LEVER_EUNSUP, 0,
+                   "'%s': a q8_0 KV cache needs heads of a multiple of 32, this model's have %u; use f16", path,
+                   h->head_dim);
+}
+
+static void widen_cpu(lv_engine_setup *o, const lv_model *m)
+{
+    const size_t max_k = lv_model_max_k(m), head_dim = lv_model_hparams(m)->head_dim;
+    if (max_k > o->cpu.max_k) o->cpu.max_k = max_k;
+    if (head_dim > o->cpu.max_head_dim) o->cpu.max_head_dim = head_dim;
+    o->cpu.act_kinds |= lv_model_act_kinds(m);
+}
+
 static int resolve_config(lv_engine_setup *o, const lever_config *c, lever_error *err)
 {
     o->config = *c;
@@ -34,6 +65,7 @@ static int resolve_config(lv_engine_setup *o, const lever_config *c, lever_error
                        MAX_THREADS);
     o->cpu.n_threads = c->n_threads ? c->n_threads : lv_cpu_count();
     o->cpu.cpu_flags = lv_cpu_detect();
+    LEVER_TRY(resolve_kv_type(o, err));
     if (!c->isa) return LEVER_OK;
     const int flags = lv_cpu_flags_from_name(c->isa);
     if (flags < 0)
@@ -61,9 +93,8 @@ static int open_target(lv_engine_setup *o, lever_error *err)
         return lv_fail(err, LEVER_EFORMAT, 0,
                        "'%s': the tokenizer has %d tokens, but the embedding has %u rows",
                        o->config.model_path, lv_vocab_n_tokens(o->vocab), h->n_vocab);
-    o->cpu.max_k = lv_model_max_k(o->target);
-    o->cpu.act_kinds = lv_model_act_kinds(o->target);
-    return LEVER_OK;
+    widen_cpu(o, o->target);
+    return choose_kv_type(o, o->target, o->config.model_path, &o->target_kv_type, err);
 }
 
 static int open_draft(lv_engine_setup *o, lever_error *err)
@@ -87,9 +118,8 @@ static int open_draft(lv_engine_setup *o, lever_error *err)
     if (rc < 0)
         return lv_fail_prefix(err, rc, "draft '%s' does not fit target '%s'", o->config.draft_path,
                               o->config.model_path);
-    if (lv_model_max_k(o->draft) > o->cpu.max_k) o->cpu.max_k = lv_model_max_k(o->draft);
-    o->cpu.act_kinds |= lv_model_act_kinds(o->draft);
-    return LEVER_OK;
+    widen_cpu(o, o->draft);
+    return choose_kv_type(o, o->draft, o->config.draft_path, &o->draft_kv_type, err);
 }
 
 /* ---- the plan ---- */
@@ -115,13 +145,13 @@ static void plan_sizes(void *user, uint32_t n_ctx, uint32_t max_rows, lv_plan_si
     cpu.max_rows = max_rows;
     cpu.max_ctx = n_ctx;
     *out = (lv_plan_sizes){
-        .kv_bytes = lv_kv_memory_bytes(lv_model_hparams(o->target), n_ctx, max_rows),
+        .kv_bytes = lv_kv_memory_bytes(lv_model_hparams(o->target), o->target_kv_type, n_ctx, max_rows),
         .activation_bytes = lv_model_activation_bytes(o->target, max_rows) + rows * logits +
                             (o->eval ? lv_eval_rows_bytes(max_rows) : session_bytes(o, n_ctx, max_rows)),
         .scratch_bytes = lv_cpu_memory_bytes(&cpu),
     };
     if (!o->draft) return;
-    out->draft_kv_bytes = lv_kv_memory_bytes(lv_model_hparams(o->draft), n_ctx, max_rows);
+    out->draft_kv_bytes = lv_kv_memory_bytes(lv_model_hparams(o->draft), o->draft_kv_type, n_ctx, max_rows);
     out->activation_bytes += lv_model_activation_bytes(o->draft, max_rows) +
                              draft_rows * (uint64_t)lv_model_hparams(o->draft)->n_vocab * sizeof(float);
 }

@@ -46,16 +46,7 @@ typedef void (*lv_act_pack_fn)(void *dst, const float *x, size_t ldx, size_t n_r
 typedef void (*lv_matmul_fn)(float *y, size_t ldy, const void *w, size_t n_out, const void *act,
                              size_t n_rows, size_t k, void *scratch);
 
-/* Committed prefix and tree path of one row, in position order. Key of position p is at slot p when
- * p < n_prefix, else at slot path[p - n_prefix]. Slot s of K is k + s * stride (f16 [head_dim]). */
-typedef struct lv_attn_span {
-    const uint16_t *k, *v;   /* f16, one KV head, first slot */
-    size_t          stride;  /* f16 elements between slots */
-    size_t          n_prefix;
-    const int32_t  *path;    /* [n_path] slots; borrowed; may be NULL when n_path == 0 */
-    size_t          n_path;
-} lv_attn_span;
-enum { LV_ATTN_HEADS = 4 };
+enum { LV_HEAD_DIM_MAX = 1024 };
 
 typedef struct lv_kernels {
     const char *isa; /* best ISA in the table: "ref", "avx2", "avx512vnni", "neon", "dotprod", "i8mm" */
@@ -77,14 +68,23 @@ typedef struct lv_kernels {
     void (*rope_interleaved)(float *x, const float *cs, size_t n_rot);
     void (*rope_neox)(float *x, const float *cs, size_t n_rot);
     void (*f32_to_f16)(uint16_t *dst, const float *src, size_t n);
-    /* Attention of n_heads (1 .. LV_ATTN_HEADS) query heads that share a KV head over one span: out and q
-     * [n_heads][head_dim]. For each head: score[p] = dot16(q, K[p]) * scale; m = max (NaN never wins, but a
-     * NaN score makes out NaN); e[p] = exp(score[p] - m); s = sum of e in 16 lanes by absolute position
-     * p mod 16, tree as in dot16; out[d] = (sum_p e[p] * V[p][d], fmaf from +0, ascending p) * (1 / s).
-     * scores: scratch [n_heads][ld], 64-byte aligned; ld is a multiple of 16, at least n_prefix + n_path,
-     * which is >= 1. */
-    void (*attention)(float *out, const float *q, size_t n_heads, const lv_attn_span *span, size_t head_dim,
-                      float scale, float *scores, size_t ld);
+    /* Attention of n_q queries, q [n_q][dim], already scaled, that read one KV head; dim <= LV_HEAD_DIM_MAX.
+     * For each: score[p] = q . K[p]; m = max score (NaN never wins, but a NaN score makes out NaN);
+     * e[p] = exp(score[p] - m); s = sum of e in 16 lanes by absolute position p mod 16, tree as in dot16;
+     * out[d] = (sum_p e[p] * V[p][d], fmaf from +0, ascending p) * (1 / s). Queries are independent.
+     *
+     * Scores with n keys k [n][dim] in f16: scores[t * ld + p] = dot16(q[t], k[p]). With keys in Q8_0 they
+     * are the matrix product, with the queries packed as LV_ACT_Q8. */
+    void (*attn_scores)(float *scores, size_t ld, const float *q, size_t n_q, const uint16_t *k, size_t n,
+                        size_t dim);
+    /* The n scores of one query become e; returns 1 / s. */
+    float (*attn_weights)(float *scores, size_t n);
+    /* out[t * dim + d] = fmaf(e[t * ld + p], V[slots[p]][d], out[t * dim + d]) for p = 0 .. n - 1 in this
+     * order; slots NULL: V[p]. v [..][dim], aligned to 2; Q8_0: dim a multiple of 32. */
+    void (*attn_values_f16)(float *out, const float *e, size_t ld, size_t n_q, const void *v,
+                            const int32_t *slots, size_t n, size_t dim);
+    void (*attn_values_q8_0)(float *out, const float *e, size_t ld, size_t n_q, const void *v,
+                             const int32_t *slots, size_t n, size_t dim);
     /* Index of the largest value, lowest index among equals; NaN never wins; 0 when all are NaN. */
     size_t (*argmax)(const float *x, size_t n);
     /* p = softmax(x): max, exp(x - max), sum by 16 lanes, times 1 / sum. p may be x. */

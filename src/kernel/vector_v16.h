@@ -1,14 +1,19 @@
 /* The vector kernels, written once over a type v16 of 16 floats: one register on AVX-512, two on AVX2, four
  * on NEON. The 16 strided accumulators of the definitions are its lanes, so each statement repeats the
- * reference operation by operation. The including file defines NAME(op), the tag of the functions, and v_set1
- * v_load v_store v_load_f16 v_store_f16      memory of any alignment v_add v_sub v_mul v_div v_neg v_fma(a,
- * b, c)      a * b + c, rounded once v_max(a, b)           a > b ? a : b               v_less(a, b, t, f) a <
- * b ? t : f v_equal(a, b)         true where some lane of a equals that of b v_tree(a)             sum of the
- * lanes: i += i + 8, i + 4, i + 2, i + 1 v_exp_scale(p, n)     p * 2^n in two exact steps, n integral
+ * reference operation by operation. The including file defines NAME(op), the tag of the functions, what
+ * attention_v16.h asks for, and
+ *
+ *   v_set1 v_load v_store v_load_f16 v_store_f16   memory of any alignment
+ *   v_add v_sub v_mul v_div v_neg
+ *   v_fma(a, b, c)        a * b + c, rounded once
+ *   v_max(a, b)           a > b ? a : b
+ *   v_less(a, b, t, f)    a < b ? t : f
+ *   v_equal(a, b)         true where some lane of a equals that of b
+ *   v_tree(a)             sum of the lanes: i += i + 8, i + 4, i + 2, i + 1
+ *   v_exp_scale(p, n)     p * 2^n in two exact steps, n integral
  *   v_split(x, &n)        lv_logf's m and n: x = m 2^n
  *   v_unzip v_zip         32 floats from and to their even and odd elements
- *   HEADS, KEYS, VALUES   heads and positions scored side by side, v16 of the value pass kept in registers
- *   v_tree4(p, a)         p[j] = v_tree(a[j]), j < 4
+ *
  * Tails run the scalar steps of kernel/noise.h, which are the same bits. SPDX-License-Identifier: MIT */
 
 /* ---- 16-lane sums ---- */
@@ -121,130 +126,7 @@ static void NAME(f32_to_f16)(uint16_t *dst, const float *src, size_t n)
     for (; i < n; i++) dst[i] = lv_f32_to_f16(src[i]);
 }
 
-/* ---- attention ---- */
-
-INLINE const uint16_t *slot_at(const lv_attn_span *s, const uint16_t *base, size_t p)
-{
-    return base + (p < s->n_prefix ? p : (size_t)s->path[p - s->n_prefix]) * s->stride;
-}
-
-/* Scores of nh <= HEADS heads at `count` <= KEYS positions, whose chains of fma run side by side. */
-INLINE void score(size_t nh, size_t count, float *scores, size_t ld, const float *q, const lv_attn_span *span,
-                  size_t p, size_t dim, float scale)
-{
-    const size_t whole = dim & ~(size_t)15;
-    const uint16_t *k[KEYS];
-    v16 acc[HEADS][KEYS], key[KEYS];
-    for (size_t j = 0; j < count; j++) k[j] = slot_at(span, span->k, p + j);
-    for (size_t h = 0; h < nh; h++)
-        for (size_t j = 0; j < count; j++) acc[h][j] = v_set1(0.0f);
-    for (size_t i = 0; i < whole; i += 16) {
-        for (size_t j = 0; j < count; j++) key[j] = v_load_f16(k[j] + i);
-        for (size_t h = 0; h < nh; h++) {
-            const v16 x = v_load(q + h * dim + i);
-            for (size_t j = 0; j < count; j++) acc[h][j] = v_fma(x, key[j], acc[h][j]);
-        }
-    }
-    for (size_t j = 0; whole < dim && j < count; j++) {
-        float tail[16];
-        for (size_t i = whole; i < dim; i++) tail[i - whole] = lv_f16_to_f32(k[j][i]);
-        for (size_t h = 0; h < nh; h++)
-            acc[h][j] = dot_tail(acc[h][j], q + h * dim + whole, tail, dim - whole);
-    }
-    for (size_t h = 0; h < nh; h++) {
-        float *to = scores + h * ld + p;
-        if (count == 4) v_tree4(to, acc[h]);
-        else
-            for (size_t j = 0; j < count; j++) to[j] = v_tree(acc[h][j]);
-        for (size_t j = 0; j < count; j++) to[j] *= scale;
-    }
-}
-
-/* The largest of n values; NaN never wins; -inf when there is no other. */
-INLINE float largest(const float *x, size_t n)
-{
-    const size_t whole = n & ~(size_t)15;
-    float lanes[16], max = -INFINITY;
-    v16 m = v_set1(-INFINITY);
-    for (size_t i = 0; i < whole; i += 16) m = v_max(v_load(x + i), m); /* a NaN leaves m as it is */
-    v_store(lanes, m);
-    for (size_t l = 0; l < 16; l++) max = lanes[l] > max ? lanes[l] : max;
-    for (size_t i = whole; i < n; i++) max = x[i] > max ? x[i] : max;
-    return max;
-}
-
-/* x[i] = exp(x[i] - max), and the sum in 16 lanes by position. */
-INLINE float exp_sum(float *y, const float *x, size_t n, float max)
-{
-    const size_t whole = n & ~(size_t)15;
-    v16 sum = v_set1(0.0f);
-    for (size_t i = 0; i < whole; i += 16) {
-        const v16 e = v_exp(v_sub(v_load(x + i), v_set1(max)));
-        v_store(y + i, e);
-        sum = v_add(sum, e);
-    }
-    float lanes[16];
-    v_store(lanes, sum);
-    for (size_t i = whole; i < n; i++) {
-        y[i] = lv_expf(x[i] - max);
-        lanes[i - whole] += y[i];
-    }
-    return v_tree(v_load(lanes));
-}
-
-/* 16 * nv elements from `at` on of the weighted sums of values of nh heads, positions ascending. */
-INLINE void weigh_values(size_t nh, size_t nv, float *out, const float *e, size_t ld, const float *inv,
-                         const lv_attn_span *span, size_t at, size_t n, size_t dim)
-{
-    v16 acc[HEADS][VALUES], value[VALUES];
-    for (size_t h = 0; h < nh; h++)
-        for (size_t j = 0; j < nv; j++) acc[h][j] = v_set1(0.0f);
-    for (size_t p = 0; p < n; p++) {
-        const uint16_t *v = slot_at(span, span->v, p) + at;
-        for (size_t j = 0; j < nv; j++) value[j] = v_load_f16(v + 16 * j);
-        for (size_t h = 0; h < nh; h++) {
-            const v16 w = v_set1(e[h * ld + p]);
-            for (size_t j = 0; j < nv; j++) acc[h][j] = v_fma(w, value[j], acc[h][j]);
-        }
-    }
-    for (size_t h = 0; h < nh; h++)
-        for (size_t j = 0; j < nv; j++)
-            v_store(out + h * dim + at + 16 * j, v_mul(acc[h][j], v_set1(inv[h])));
-}
-
-INLINE void attend(size_t nh, float *out, const float *q, const lv_attn_span *span, size_t dim, float scale,
-                   float *scores, size_t ld)
-{
-    const size_t n = span->n_prefix + span->n_path;
-    float inv[HEADS];
-    size_t p = 0, at = 0;
-    for (; p + KEYS <= n; p += KEYS) score(nh, KEYS, scores, ld, q, span, p, dim, scale);
-    for (; p < n; p++) score(nh, 1, scores, ld, q, span, p, dim, scale);
-    for (size_t h = 0; h < nh; h++) {
-        float *s = scores + h * ld;
-        inv[h] = 1.0f / exp_sum(s, s, n, largest(s, n));
-    }
-    for (; at + 16 * VALUES <= dim; at += 16 * VALUES)
-        weigh_values(nh, VALUES, out, scores, ld, inv, span, at, n, dim);
-    for (; at + 16 <= dim; at += 16) weigh_values(nh, 1, out, scores, ld, inv, span, at, n, dim);
-    for (size_t h = 0; h < nh; h++)
-        for (size_t i = at; i < dim; i++) {
-            float acc = 0;
-            for (p = 0; p < n; p++)
-                acc = __builtin_fmaf(scores[h * ld + p], lv_f16_to_f32(slot_at(span, span->v, p)[i]), acc);
-            out[h * dim + i] = acc * inv[h];
-        }
-}
-
-static void NAME(attention)(float *out, const float *q, size_t n_heads, const lv_attn_span *span,
-                            size_t head_dim, float scale, float *scores, size_t ld)
-{
-    size_t h = 0;
-    for (; h + HEADS <= n_heads; h += HEADS)
-        attend(HEADS, out + h * head_dim, q + h * head_dim, span, head_dim, scale, scores, ld);
-    for (; h < n_heads; h++)
-        attend(1, out + h * head_dim, q + h * head_dim, span, head_dim, scale, scores, ld);
-}
+#include "kernel/attention_v16.h"
 
 /* ---- choice ---- */
 
@@ -316,7 +198,10 @@ INLINE void add_vector_kernels(lv_kernels *k)
     k->rope_interleaved = NAME(rope_interleaved);
     k->rope_neox = NAME(rope_neox);
     k->f32_to_f16 = NAME(f32_to_f16);
-    k->attention = NAME(attention);
+    k->attn_scores = NAME(attn_scores);
+    k->attn_weights = NAME(attn_weights);
+    k->attn_values_f16 = NAME(attn_values_f16);
+    k->attn_values_q8_0 = NAME(attn_values_q8_0);
     k->argmax = NAME(argmax);
     k->softmax = NAME(softmax);
     k->perturb = NAME(perturb);

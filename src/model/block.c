@@ -97,20 +97,21 @@ void lv_block_rope(lv_sweep *s, int w_q, int w_k)
 void lv_block_attend(lv_sweep *s)
 {
     const lv_hparams *h = s->h;
-    lv_model *m = s->m;
-    const lv_kernels *kernels = lv_cpu_kernels(s->cpu);
+    lv_cpu_attn_row *spans = s->m->spans;
     for (size_t t = 0; t < s->n_rows; t++) {
         const lv_kv *kv = s->batch->kv[s->batch->rows[t].seq];
-        const size_t layer = (size_t)s->layer * kv->n_slots * kv->kv_dim;
-        const size_t at = layer + m->slots[t] * kv->kv_dim;
-        kernels->f32_to_f16(kv->k + at, s->k + t * kv->kv_dim, kv->kv_dim);
-        kernels->f32_to_f16(kv->v + at, s->v + t * kv->kv_dim, kv->kv_dim);
-        m->spans[t].k = kv->k + layer;
-        m->spans[t].v = kv->v + layer;
+        const size_t layer = lv_kv_offset(kv, s->layer, 0);
+        spans[t].kv = (lv_cpu_kv){ .k = kv->k + layer,
+                                   .v = kv->v + layer,
+                                   .type = kv->type,
+                                   .n_slots = kv->n_slots,
+                                   .row_bytes = kv->row_bytes,
+                                   .head_stride = kv->n_slots * kv->row_bytes };
     }
+    lv_cpu_write_kv(s->cpu, spans, s->k, s->v, s->n_rows, h->n_kv_heads, h->head_dim);
     overwritten(s, s->a);
     const float scale = 1.0f / __builtin_sqrtf((float)h->head_dim);
-    lv_cpu_attention(s->cpu, s->a, s->q, m->spans, s->n_rows, h->n_heads, h->n_kv_heads, h->head_dim, scale);
+    lv_cpu_attention(s->cpu, s->a, s->q, spans, s->n_rows, h->n_heads, h->n_kv_heads, h->head_dim, scale);
 }
 
 void lv_block_swiglu(lv_sweep *s)

@@ -19,7 +19,8 @@ static int check_row(const lv_model *m, const lv_batch *b, uint32_t t, lever_err
         return lv_fail(err, LEVER_EINVAL, 0, "row %" PRIu32 ": sequence %" PRId32 " of %" PRIu32, t, row->seq,
                        b->n_kv);
     const lv_kv *kv = b->kv[row->seq];
-    if (!kv || kv->n_layers != m->h.n_layers || kv->kv_dim != (size_t)m->h.n_kv_heads * m->h.head_dim)
+    if (!kv || kv->n_layers != m->h.n_layers || kv->n_kv_heads != m->h.n_kv_heads ||
+        kv->head_dim != m->h.head_dim)
         return lv_fail(err, LEVER_EINVAL, 0, "row %" PRIu32 ": the KV cache was made for another model", t);
     return LEVER_OK;
 }
@@ -39,9 +40,8 @@ static int build_span(lv_model *m, const lv_kv *kv, uint32_t t, uint32_t scratch
                        LV_PATH_PER_ROW);
     int32_t *path = m->paths + *n_paths;
     *n_paths += n;
-    m->spans[t] = (lv_cpu_attn_row){ .n_prefix = n_prefix, .path = path, .n_path = n };
+    m->spans[t] = (lv_cpu_attn_row){ .slot = kv->n_committed + scratch, .n_prefix = n_prefix, .path = path, .n_path = n };
     for (at = (int32_t)scratch; n > 0; at = kv->parent[at]) path[--n] = (int32_t)kv->n_committed + at;
-    m->slots[t] = kv->n_committed + scratch;
     return LEVER_OK;
 }
 

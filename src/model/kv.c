@@ -6,47 +6,65 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "quant/quant.h"
 
 /* K, V, parent and depth share one mapping, in this order; K and V each start 64-byte aligned. */
-static int layout(const lv_hparams *h, uint32_t n_ctx, uint32_t max_scratch, size_t *half_bytes,
+static int layout(const lv_hparams *h, uint32_t type, uint32_t n_ctx, uint32_t max_scratch, size_t *half_bytes,
                   size_t *total)
 {
-    const size_t kv_dim = (size_t)h->n_kv_heads * h->head_dim, n_slots = (size_t)n_ctx + max_scratch;
+    const size_t n_slots = (size_t)n_ctx + max_scratch;
     size_t n;
-    if (n_slots > INT32_MAX || lv_mul_size(&n, n_slots, kv_dim * h->n_layers) < 0 ||
-        lv_mul_size(&n, n, 2 * sizeof(uint16_t)) < 0 || n > SIZE_MAX / 2)
+    if (n_slots > INT32_MAX || lv_mul_size(&n, n_slots, lv_type_row_bytes(type, h->head_dim)) < 0 ||
+        lv_mul_size(&n, n, (size_t)h->n_kv_heads * h->n_layers) < 0 || n > SIZE_MAX / 4)
         return -1;
-    *half_bytes = lv_round_up(n / 2, 64);
+    *half_bytes = lv_round_up(n, 64);
     *total = 2 * *half_bytes + max_scratch * 2 * sizeof(int32_t);
     return 0;
 }
 
-size_t lv_kv_memory_bytes(const lv_hparams *h, uint32_t n_ctx, uint32_t max_scratch)
+bool lv_kv_type_fits(const lv_hparams *h, uint32_t type)
 {
-    size_t half, total;
-    return layout(h, n_ctx, max_scratch, &half, &total) < 0 ? SIZE_MAX : total;
+    return type == LV_TYPE_F16 || (type == LV_TYPE_Q8_0 && h->head_dim % 32 == 0);
 }
 
-int lv_kv_init(lv_kv *kv, const lv_hparams *h, uint32_t n_ctx, uint32_t max_scratch, lever_error *err)
+size_t lv_kv_memory_bytes(const lv_hparams *h, uint32_t type, uint32_t n_ctx, uint32_t max_scratch)
+{
+    size_t half, total;
+    return layout(h, type, n_ctx, max_scratch, &half, &total) < 0 ? SIZE_MAX : total;
+}
+
+int lv_kv_init(lv_kv *kv, const lv_hparams *h, uint32_t type, uint32_t n_ctx, uint32_t max_scratch,
+               lever_error *err)
 {
     memset(kv, 0, sizeof *kv);
     size_t half, total;
-    if (n_ctx < 1 || max_scratch < 1 || layout(h, n_ctx, max_scratch, &half, &total) < 0)
+    if (!lv_kv_type_fits(h, type))
+        return lv_fail(err, LEVER_EINVAL, 0, "KV cache of type %" PRIu32 " with heads of %" PRIu32, type,
+                       h->head_dim);
+    if (n_ctx < 1 || max_scratch < 1 || layout(h, type, n_ctx, max_scratch, &half, &total) < 0)
         return lv_fail(err, LEVER_EINVAL, 0, "KV cache of %" PRIu32 " positions and %" PRIu32 " scratch rows",
                        n_ctx, max_scratch);
     char *p = lv_map(total);
     if (!p)
         return lv_fail(err, LEVER_ENOMEM, 0, "KV cache of %" PRIu32 " positions (%zu bytes)", n_ctx, total);
-    kv->k = (uint16_t *)p;
-    kv->v = (uint16_t *)(p + half);
+    kv->k = (uint8_t *)p;
+    kv->v = (uint8_t *)(p + half);
     kv->parent = (int32_t *)(p + 2 * half);
     kv->depth = (uint32_t *)(kv->parent + max_scratch);
-    kv->kv_dim = (size_t)h->n_kv_heads * h->head_dim;
+    kv->type = type;
+    kv->row_bytes = lv_type_row_bytes(type, h->head_dim);
     kv->n_layers = h->n_layers;
+    kv->n_kv_heads = h->n_kv_heads;
+    kv->head_dim = h->head_dim;
     kv->n_ctx = n_ctx;
     kv->n_slots = n_ctx + max_scratch;
     kv->map_bytes = total;
     return LEVER_OK;
+}
+
+size_t lv_kv_offset(const lv_kv *kv, uint32_t layer, uint32_t kv_head)
+{
+    return ((size_t)layer * kv->n_kv_heads + kv_head) * kv->n_slots * kv->row_bytes;
 }
 
 void lv_kv_fini(lv_kv *kv)
@@ -63,12 +81,14 @@ void lv_kv_commit(lv_kv *kv, const int32_t *path, uint32_t n)
         assert(kv->parent[path[i]] == (i ? path[i - 1] : -1));
         /* A path ascends, so path[i] >= i: moving slots down in order overwrites none still needed. */
         if ((uint32_t)path[i] == i) continue;
-        for (uint32_t l = 0; l < kv->n_layers; l++) {
-            const size_t base = (size_t)l * kv->n_slots + kv->n_committed;
-            const size_t to = (base + i) * kv->kv_dim, from = (base + (uint32_t)path[i]) * kv->kv_dim;
-            memcpy(kv->k + to, kv->k + from, kv->kv_dim * sizeof *kv->k);
-            memcpy(kv->v + to, kv->v + from, kv->kv_dim * sizeof *kv->v);
-        }
+        const size_t to = (kv->n_committed + i) * kv->row_bytes;
+        const size_t from = (kv->n_committed + (uint32_t)path[i]) * kv->row_bytes;
+        for (uint32_t l = 0; l < kv->n_layers; l++)
+            for (uint32_t h = 0; h < kv->n_kv_heads; h++) {
+                const size_t at = lv_kv_offset(kv, l, h);
+                memcpy(kv->k + at + to, kv->k + at + from, kv->row_bytes);
+                memcpy(kv->v + at + to, kv->v + at + from, kv->row_bytes);
+            }
     }
     kv->n_committed += n;
     kv->n_scratch = 0;

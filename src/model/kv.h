@@ -1,4 +1,4 @@
-/* KV cache of one sequence: f16, committed positions first, then scratch slots for rows whose fate
+/* KV cache of one sequence, in f16 or Q8_0: committed positions first, then scratch slots for rows whose fate
  * is not known yet (tree rows, prefill chunks).
  *
  *   slot 0 .. n_committed-1          position = slot
@@ -9,6 +9,7 @@
 #ifndef LEVER_MODEL_KV_H
 #define LEVER_MODEL_KV_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,9 +17,10 @@
 #include "model/hparams.h"
 
 typedef struct lv_kv {
-    uint16_t *k, *v;        /* [n_layers][n_slots][kv_dim] f16 */
-    size_t    kv_dim;       /* n_kv_heads * head_dim */
-    uint32_t  n_layers;
+    uint8_t  *k, *v;        /* [n_layers][n_kv_heads][n_slots][row_bytes], aligned to 2 */
+    uint32_t  type;         /* enum lv_type: F16 or Q8_0 */
+    size_t    row_bytes;    /* of one head at one slot */
+    uint32_t  n_layers, n_kv_heads, head_dim;
     uint32_t  n_ctx;        /* positions that may be committed */
     uint32_t  n_slots;      /* n_ctx + scratch rows */
     uint32_t  n_committed, n_scratch;
@@ -27,10 +29,15 @@ typedef struct lv_kv {
     size_t    map_bytes;    /* private */
 } lv_kv;
 
-size_t lv_kv_memory_bytes(const lv_hparams *h, uint32_t n_ctx, uint32_t max_scratch);
-/* LEVER_OK, LEVER_ENOMEM, LEVER_EINVAL (sizes overflow). */
-int  lv_kv_init(lv_kv *kv, const lv_hparams *h, uint32_t n_ctx, uint32_t max_scratch, lever_error *err);
+/* May a model's keys and values be kept in this type? */
+bool lv_kv_type_fits(const lv_hparams *h, uint32_t type);
+size_t lv_kv_memory_bytes(const lv_hparams *h, uint32_t type, uint32_t n_ctx, uint32_t max_scratch);
+/* LEVER_OK, LEVER_ENOMEM, LEVER_EINVAL (sizes overflow, a type that does not fit). */
+int  lv_kv_init(lv_kv *kv, const lv_hparams *h, uint32_t type, uint32_t n_ctx, uint32_t max_scratch,
+                lever_error *err);
 void lv_kv_fini(lv_kv *kv); /* accepts a zeroed one */
+/* Offset in k and v of slot 0 of a head. */
+size_t lv_kv_offset(const lv_kv *kv, uint32_t layer, uint32_t kv_head);
 /* Keep scratch rows path [n] (ascending, each the child of the one before, the first a child of the
  * prefix) as the next n positions and forget the other scratch rows. n may be 0. */
 void lv_kv_commit(lv_kv *kv, const int32_t *path, uint32_t n);

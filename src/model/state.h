@@ -65,7 +65,6 @@ struct lv_model {
     size_t    n_hidden;    /* rows of the last forward; 0 after a failed one */
     float    *cs;          /* [max_rows][n_rot/2][2] cos, sin */
     lv_cpu_attn_row *spans;/* [max_rows] */
-    uint32_t *slots;       /* [max_rows] KV slot of each row */
     int32_t  *paths;       /* [max_rows * LV_PATH_PER_ROW] */
     char     *staging;     /* raw embedding and head rows; shares memory with q .. up */
     size_t    staging_bytes;

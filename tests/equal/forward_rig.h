@@ -57,9 +57,10 @@ static inline int rig_open(rig *r, const rig_config *c, lever_error *err)
                                .cpu_flags = c->cpu_flags,
                                .max_rows = RIG_ROWS,
                                .max_k = lv_model_max_k(r->m),
-                               .max_ctx = RIG_CTX };
+                               .max_ctx = RIG_CTX,
+                               .max_head_dim = lv_model_hparams(r->m)->head_dim };
     LEVER_TRY(lv_cpu_open(&r->cpu, &cc, err));
-    LEVER_TRY(lv_kv_init(&r->kv, lv_model_hparams(r->m), RIG_CTX, RIG_SCRATCH, err));
+    LEVER_TRY(lv_kv_init(&r->kv, lv_model_hparams(r->m), LV_TYPE_F16, RIG_CTX, RIG_SCRATCH, err));
     lv_io_config io = c->io;
     if (!io.depth) lv_io_config_init(&io);
     if (c->pin != PIN_ALL) LEVER_TRY(lv_io_open(&r->io, c->backend ? c->backend : "pool", &io, err));
@@ -130,11 +131,11 @@ static inline uint64_t rig_kv_sum(const lv_kv *kv)
 {
     uint64_t h = 0xcbf29ce484222325u ^ kv->n_committed;
     for (uint32_t l = 0; l < kv->n_layers; l++)
-        for (size_t i = 0; i < kv->n_committed * kv->kv_dim; i++) {
-            const size_t at = (size_t)l * kv->n_slots * kv->kv_dim + i;
-            h = (h ^ kv->k[at]) * 0x100000001b3u;
-            h = (h ^ kv->v[at]) * 0x100000001b3u;
-        }
+        for (uint32_t head = 0; head < kv->n_kv_heads; head++)
+            for (size_t i = 0; i < kv->n_committed * kv->row_bytes; i++) {
+                h = (h ^ kv->k[lv_kv_offset(kv, l, head) + i]) * 0x100000001b3u;
+                h = (h ^ kv->v[lv_kv_offset(kv, l, head) + i]) * 0x100000001b3u;
+            }
     return h;
 }
 

@@ -116,7 +116,7 @@ static void sequences_in_one_batch_do_not_mix(void)
         rig_tokens(a, 8, MODEL_VOCAB, 3);
         rig_tokens(b, 8, MODEL_VOCAB, 4);
         CHECK_OK(rig_open(&r, &(rig_config){ .path = model_path(i) }, &e), &e);
-        CHECK_OK(lv_kv_init(&other, lv_model_hparams(r.m), 32, 16, &e), &e);
+        CHECK_OK(lv_kv_init(&other, lv_model_hparams(r.m), LV_TYPE_F16, 32, 16, &e), &e);
         lv_row rows[16];
         for (int32_t t = 0; t < 8; t++) {
             rows[2 * t] = (lv_row){ .token = a[t], .seq = 0, .parent = t - 1 };

@@ -225,7 +225,8 @@ static void a_ring_below_the_minimum_is_refused(void)
     lv_io_config ioc;
     lv_io_config_init(&ioc);
     CHECK_OK(lv_model_open(&m, model_path(0), &e), &e);
-    const lv_cpu_config cc = { .n_threads = 1, .max_rows = 1, .max_k = lv_model_max_k(m), .max_ctx = 8 };
+    const lv_cpu_config cc = { .n_threads = 1, .max_rows = 1, .max_k = lv_model_max_k(m), .max_ctx = 8,
+                               .max_head_dim = 128 };
     CHECK_OK(lv_cpu_open(&cpu, &cc, &e), &e);
     CHECK_OK(lv_io_open(&io, "pool", &ioc, &e), &e);
     const size_t least = lv_model_min_ring(m, 4096);

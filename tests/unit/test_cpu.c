@@ -45,7 +45,7 @@ static bool same(const float *a, const float *b, size_t n) { return memcmp(a, b,
 static lv_cpu *open_cpu(unsigned n_threads)
 {
     const lv_cpu_config c = { .n_threads = n_threads, .cpu_flags = lv_cpu_detect(), .max_rows = ROWS,
-                              .max_k = MAX_K, .max_ctx = MAX_CTX };
+                              .max_k = MAX_K, .max_ctx = MAX_CTX, .max_head_dim = 64 };
     lever_error e = { 0 };
     lv_cpu *cpu = NULL;
     CHECK_OK(lv_cpu_open(&cpu, &c, &e), &e);
@@ -55,13 +55,15 @@ static lv_cpu *open_cpu(unsigned n_threads)
 
 static void bad_configurations_are_refused(void)
 {
-    const lv_cpu_config good = { .n_threads = 1, .max_rows = 1, .max_k = 32, .max_ctx = 1 };
-    for (int i = 0; i < 4; i++) {
+    const lv_cpu_config good = { .n_threads = 1, .max_rows = 1, .max_k = 32, .max_ctx = 1,
+                                 .max_head_dim = 2 };
+    for (int i = 0; i < 5; i++) {
         lv_cpu_config c = good;
         if (i == 0) c.n_threads = 0;
         if (i == 1) c.max_rows = 0;
         if (i == 2) c.max_k = 0;
         if (i == 3) c.max_ctx = 0;
+        if (i == 4) c.max_head_dim = 0;
         lever_error e = { 0 };
         lv_cpu *cpu = (lv_cpu *)&e;
         CHECK_EQ(lv_cpu_open(&cpu, &c, &e), LEVER_EINVAL);
@@ -75,7 +77,7 @@ static void bad_configurations_are_refused(void)
 static void every_failed_allocation_is_reported(void)
 {
     const lv_cpu_config c = { .n_threads = 3, .cpu_flags = lv_cpu_detect(), .max_rows = 8, .max_k = 100,
-                              .max_ctx = 50 };
+                              .max_ctx = 50, .max_head_dim = 32 };
     const size_t before = lv_alloc_live();
     for (long n = 0;; n++) {
         lever_error e = { 0 };
@@ -100,7 +102,7 @@ static void memory_is_what_was_announced(void)
 {
 #if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
     const lv_cpu_config c = { .n_threads = 4, .cpu_flags = lv_cpu_detect(), .max_rows = 64, .max_k = 4096,
-                              .max_ctx = 65536 };
+                              .max_ctx = 65536, .max_head_dim = 128 };
     const size_t said = lv_cpu_memory_bytes(&c);
     const struct mallinfo2 a = mallinfo2();
     lever_error e = { 0 };
@@ -233,66 +235,154 @@ static void rope_rotates_each_head_of_each_row(void)
     lv_free(cs);
 }
 
-enum { SLOTS = 300, KV_HEADS = 2, HEADS = 6, DIM = 64, KV = KV_HEADS * DIM };
+enum { SLOTS = 300, KV_HEADS = 2, HEADS = 6, DIM = 64 };
 
-/* Rows of a prompt, of a tree (path slots behind the prefix) and one with a path alone. */
-static void fill_rows(lv_cpu_attn_row *rows, const uint16_t *k, const uint16_t *v, const int32_t *path)
+/* Random keys and values, f16 or Q8_0. */
+static lv_cpu_kv make_kv(uint32_t type, size_t n_kv_heads)
 {
-    for (size_t t = 0; t < ROWS; t++)
-        rows[t] = (lv_cpu_attn_row){ .k = k, .v = v, .n_prefix = 10 * t, .path = path, .n_path = 1 + t % 7 };
+    lv_cpu_kv kv = { .type = type, .n_slots = SLOTS, .row_bytes = lv_type_row_bytes(type, DIM) };
+    kv.head_stride = SLOTS * kv.row_bytes;
+    uint8_t **part[2] = { &kv.k, &kv.v };
+    for (int i = 0; i < 2; i++) {
+        float *x = values(n_kv_heads * SLOTS * DIM);
+        *part[i] = lv_alloc(n_kv_heads * kv.head_stride, 64);
+        lv_type_traits_get(type)->quantize(*part[i], x, n_kv_heads * SLOTS * DIM);
+        lv_free(x);
+    }
+    return kv;
 }
 
-static void attention_reads_the_right_heads_and_slots(void)
+static void free_kv(lv_cpu_kv *kv)
 {
-    float *q = values(ROWS * HEADS * DIM);
-    float *want = values(ROWS * HEADS * DIM), *got = values(ROWS * HEADS * DIM);
-    uint16_t *k = lv_alloc(SLOTS * KV * 2, 64), *v = lv_alloc(SLOTS * KV * 2, 64);
-    for (size_t i = 0; i < SLOTS * KV; i++) k[i] = lv_f32_to_f16(uniform()), v[i] = lv_f32_to_f16(uniform());
-    static const int32_t path[] = { 299, 250, 271, 230, 260, 231, 290 };
-    lv_cpu_attn_row rows[ROWS];
-    fill_rows(rows, k, v, path);
+    lv_free(kv->k);
+    lv_free(kv->v);
+}
+
+/* Rows of a prompt, of a tree (path slots behind the prefix) and one with a path alone; the last rows belong
+ * to another sequence. */
+static void fill_rows(lv_cpu_attn_row *rows, const lv_cpu_kv *kv, const lv_cpu_kv *other, const int32_t *path)
+{
+    for (size_t t = 0; t < ROWS; t++)
+        rows[t] = (lv_cpu_attn_row){ .kv = t < 17 ? *kv : *other,
+                                     .n_prefix = t == 3 ? 0 : t < 8 ? 180 + t % 3 : 10 * t,
+                                     .path = path,
+                                     .n_path = t % 4 ? t % 8 : t == 0 };
+}
+
+/* One query by the definition in kernel.h, on the reference kernels. */
+static void attend_one(float *out, const float *q, const lv_cpu_attn_row *row, size_t kv_head, float scale)
+{
+    _Alignas(64) static float scores[MAX_CTX + 32];
+    static uint8_t packed[4096], scratch[1 << 16];
     lv_kernels ref;
     lv_kernels_init(&ref, 0);
-    _Alignas(64) static float scores[MAX_CTX];
+    float x[DIM];
+    const uint8_t *k = row->kv.k + kv_head * row->kv.head_stride, *v = row->kv.v + kv_head * row->kv.head_stride;
+    for (size_t d = 0; d < DIM; d++) x[d] = q[d] * scale;
+    if (row->kv.type == LV_TYPE_F16) {
+        ref.attn_scores(scores, SLOTS, x, 1, (const uint16_t *)(const void *)k, SLOTS, DIM);
+    } else {
+        ref.act_pack[LV_ACT_Q8](packed, x, DIM, 1, DIM, 0, 1);
+        ref.matmul[LV_TYPE_Q8_0](scores, SLOTS, k, SLOTS, packed, 1, DIM, scratch);
+    }
+    float by_position[SLOTS];
+    int32_t slots[SLOTS];
+    const size_t n = row->n_prefix + row->n_path;
+    for (size_t p = 0; p < n; p++) {
+        slots[p] = p < row->n_prefix ? (int32_t)p : row->path[p - row->n_prefix];
+        by_position[p] = scores[slots[p]];
+    }
+    const float inv = ref.attn_weights(by_position, n);
+    memset(out, 0, DIM * sizeof *out);
+    (row->kv.type == LV_TYPE_F16 ? ref.attn_values_f16 : ref.attn_values_q8_0)(out, by_position, SLOTS, 1, v, slots,
+                                                                              n, DIM);
+    for (size_t d = 0; d < DIM; d++) out[d] *= inv;
+}
+
+static void attention_reads_the_right_heads_and_slots(uint32_t type, size_t n_heads, size_t n_kv_heads)
+{
+    const size_t row = n_heads * DIM;
+    float *q = values(ROWS * row), *want = values(ROWS * row), *got = values(ROWS * row);
+    lv_cpu_kv kv = make_kv(type, n_kv_heads), other = make_kv(type, n_kv_heads);
+    static const int32_t path[] = { 230, 231, 233, 250, 271, 290, 299 };
+    lv_cpu_attn_row rows[ROWS];
+    fill_rows(rows, &kv, &other, path);
     for (size_t t = 0; t < ROWS; t++)
-        for (size_t h = 0; h < HEADS; h++) {
-            const size_t at = h / (HEADS / KV_HEADS) * DIM, i = (t * HEADS + h) * DIM;
-            const lv_attn_span span = { .k = k + at, .v = v + at, .stride = KV, .n_prefix = rows[t].n_prefix,
-                                        .path = path, .n_path = rows[t].n_path };
-            ref.attention(want + i, q + i, 1, &span, DIM, 0.125f, scores, 65536);
-        }
+        for (size_t h = 0; h < n_heads; h++)
+            attend_one(want + t * row + h * DIM, q + t * row + h * DIM, &rows[t], h / (n_heads / n_kv_heads),
+                       0.125f);
     for (size_t c = 0; c < N_COUNTS; c++) {
         lv_cpu *cpu = open_cpu(thread_counts[c]);
-        memset(got, 0, ROWS * HEADS * DIM * sizeof *got);
-        lv_cpu_attention(cpu, got, q, rows, ROWS, HEADS, KV_HEADS, DIM, 0.125f);
-        CHECK(same(want, got, ROWS * HEADS * DIM));
-        memset(got, 0, HEADS * DIM * sizeof *got); /* a single row gives the same */
-        lv_cpu_attention(cpu, got, q + 20 * HEADS * DIM, rows + 20, 1, HEADS, KV_HEADS, DIM, 0.125f);
-        CHECK(same(want + 20 * HEADS * DIM, got, HEADS * DIM));
+        memset(got, 0, ROWS * row * sizeof *got);
+        lv_cpu_attention(cpu, got, q, rows, ROWS, n_heads, n_kv_heads, DIM, 0.125f);
+        CHECK(same(want, got, ROWS * row));
+        memset(got, 0, row * sizeof *got); /* a single row gives the same */
+        lv_cpu_attention(cpu, got, q + 20 * row, rows + 20, 1, n_heads, n_kv_heads, DIM, 0.125f);
+        CHECK(same(want + 20 * row, got, row));
         lv_cpu_close(&cpu);
     }
     lv_free(q);
     lv_free(want);
     lv_free(got);
-    lv_free(k);
-    lv_free(v);
+    free_kv(&kv);
+    free_kv(&other);
+}
+
+static void attention_equals_its_kernels(void)
+{
+    attention_reads_the_right_heads_and_slots(LV_TYPE_F16, HEADS, KV_HEADS);
+    attention_reads_the_right_heads_and_slots(LV_TYPE_Q8_0, HEADS, KV_HEADS);
+    attention_reads_the_right_heads_and_slots(LV_TYPE_F16, 71, 1); /* more heads than one block has */
+    attention_reads_the_right_heads_and_slots(LV_TYPE_Q8_0, 3, 3);
+}
+
+static void rows_are_written_where_they_belong(void)
+{
+    enum { N = KV_HEADS * DIM };
+    static const uint32_t types[] = { LV_TYPE_F16, LV_TYPE_Q8_0 };
+    for (int i = 0; i < 2; i++) {
+        lv_cpu *cpu = open_cpu(2);
+        lv_cpu_kv kv = make_kv(types[i], KV_HEADS), before = make_kv(types[i], KV_HEADS);
+        memcpy(before.k, kv.k, KV_HEADS * kv.head_stride);
+        memcpy(before.v, kv.v, KV_HEADS * kv.head_stride);
+        float *k = values(ROWS * N), *v = values(ROWS * N);
+        lv_cpu_attn_row rows[ROWS];
+        for (size_t t = 0; t < ROWS; t++) rows[t] = (lv_cpu_attn_row){ .kv = kv, .slot = (t * 13 + 7) % SLOTS };
+        lv_cpu_write_kv(cpu, rows, k, v, ROWS, KV_HEADS, DIM);
+        for (size_t t = 0; t < ROWS; t++)
+            for (size_t h = 0; h < KV_HEADS; h++) {
+                const size_t at = h * kv.head_stride + rows[t].slot * kv.row_bytes;
+                lv_type_traits_get(types[i])->quantize(before.k + at, k + t * N + h * DIM, DIM);
+                lv_type_traits_get(types[i])->quantize(before.v + at, v + t * N + h * DIM, DIM);
+            }
+        CHECK(!memcmp(before.k, kv.k, KV_HEADS * kv.head_stride)); /* and nothing else changed */
+        CHECK(!memcmp(before.v, kv.v, KV_HEADS * kv.head_stride));
+        lv_free(k);
+        lv_free(v);
+        free_kv(&kv);
+        free_kv(&before);
+        lv_cpu_close(&cpu);
+    }
 }
 
 static void the_longest_context_fits_the_scratch(void)
 {
-    enum { LONG = MAX_CTX - 1 };
+    enum { LONG = SLOTS - 1 };
     float q[DIM], out[DIM];
-    uint16_t *k = lv_alloc(MAX_CTX * DIM * 2, 64), *v = lv_alloc(MAX_CTX * DIM * 2, 64);
+    lv_cpu_kv kv = make_kv(LV_TYPE_F16, 1);
     for (int i = 0; i < DIM; i++) q[i] = uniform();
-    for (size_t i = 0; i < MAX_CTX * DIM; i++) k[i] = lv_f32_to_f16(uniform()), v[i] = 0x3c00; /* 1 */
+    for (size_t i = 0; i < SLOTS * DIM; i++) ((uint16_t *)(void *)kv.v)[i] = 0x3c00; /* 1 */
     const int32_t last = LONG;
-    const lv_cpu_attn_row row = { .k = k, .v = v, .n_prefix = LONG, .path = &last, .n_path = 1 };
-    lv_cpu *cpu = open_cpu(2);
+    const lv_cpu_attn_row row = { .kv = kv, .n_prefix = LONG, .path = &last, .n_path = 1 };
+    const lv_cpu_config c = { .n_threads = 2, .cpu_flags = lv_cpu_detect(), .max_rows = 1, .max_k = MAX_K,
+                              .max_ctx = SLOTS - 1, .max_head_dim = DIM };
+    lever_error e = { 0 };
+    lv_cpu *cpu = NULL;
+    CHECK_OK(lv_cpu_open(&cpu, &c, &e), &e);
     lv_cpu_attention(cpu, out, q, &row, 1, 1, 1, DIM, 0.125f);
     for (int i = 0; i < DIM; i++) CHECK(fabsf(out[i] - 1.0f) < 1e-5f);
     lv_cpu_close(&cpu);
-    lv_free(k);
-    lv_free(v);
+    free_kv(&kv);
 }
 
 static void no_call_allocates(void)
@@ -300,10 +390,10 @@ static void no_call_allocates(void)
     enum { K = 256 };
     lv_cpu *cpu = open_cpu(3);
     float *x = values(ROWS * N_OUT), *y = values(ROWS * N_OUT), *w = values(N_OUT * K);
-    uint16_t *kv = lv_alloc(SLOTS * KV * 2, 64);
+    lv_cpu_kv kv = make_kv(LV_TYPE_Q8_0, KV_HEADS);
     lv_cpu_attn_row rows[ROWS];
-    static const int32_t path[] = { 1, 2, 3, 4, 5, 6, 7 };
-    fill_rows(rows, kv, kv, path);
+    static const int32_t path[] = { 230, 231, 233, 250, 271, 290, 299 };
+    fill_rows(rows, &kv, &kv, path);
     const lv_cpu_rope rope = { .cs = w, .n_rot = DIM };
     const size_t before = lv_alloc_calls();
     for (int round = 0; round < 20; round++) {
@@ -315,13 +405,14 @@ static void no_call_allocates(void)
         lv_cpu_add_bias(cpu, y, x, ROWS, N_OUT);
         lv_cpu_silu_mul(cpu, y, x, ROWS * N_OUT);
         lv_cpu_rope_heads(cpu, y, ROWS, HEADS, DIM, w, 1e-6f, &rope);
+        lv_cpu_write_kv(cpu, rows, x, x, ROWS, KV_HEADS, DIM);
         lv_cpu_attention(cpu, y, x, rows, ROWS, HEADS, KV_HEADS, DIM, 0.125f);
     }
     CHECK_EQ(lv_alloc_calls(), before);
     lv_free(x);
     lv_free(y);
     lv_free(w);
-    lv_free(kv);
+    free_kv(&kv);
     lv_cpu_close(&cpu);
 }
 
@@ -333,7 +424,8 @@ int main(void)
     RUN(matmul_equals_its_kernel);
     RUN(elementwise_equals_its_kernels);
     RUN(rope_rotates_each_head_of_each_row);
-    RUN(attention_reads_the_right_heads_and_slots);
+    RUN(rows_are_written_where_they_belong);
+    RUN(attention_equals_its_kernels);
     RUN(the_longest_context_fits_the_scratch);
     RUN(no_call_allocates);
     CHECK_EQ(lv_alloc_live(), 0);

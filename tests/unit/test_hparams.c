@@ -255,7 +255,7 @@ static void rope_factors_of_zero_are_refused_at_load(void)
     lv_cpu *cpu = NULL;
     lever_error e = { 0 };
     CHECK_OK(open_model(&(spec){ .extra_tensor = "rope_freqs.weight" }, &m, &e), &e);
-    const lv_cpu_config cc = { .n_threads = 1, .max_rows = 1, .max_k = FF, .max_ctx = 4 };
+    const lv_cpu_config cc = { .n_threads = 1, .max_rows = 1, .max_k = FF, .max_ctx = 4, .max_head_dim = 16 };
     CHECK_OK(lv_cpu_open(&cpu, &cc, &e), &e);
     const lv_model_load_config lc = { .cpu = cpu, .max_rows = 1 };
     CHECK_EQ(lv_model_load(m, &lc, &e), LEVER_EFORMAT);

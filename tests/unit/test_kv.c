@@ -3,36 +3,42 @@
 
 #include "base/mem.h"
 #include "model/kv.h"
+#include "quant/quant.h"
 
 static const lv_hparams shape = { .n_layers = 3, .n_kv_heads = 2, .head_dim = 4 };
 
+static uint8_t mark_of(uint32_t id, uint32_t layer, uint32_t head, size_t i)
+{
+    return (uint8_t)(id * 37 + layer * 11 + head * 5 + i);
+}
+
 /* Mark a slot in every layer so that it can be found after moves. */
-static void mark(lv_kv *kv, uint32_t slot, uint16_t id)
+static void mark(lv_kv *kv, uint32_t slot, uint32_t id)
 {
     for (uint32_t l = 0; l < kv->n_layers; l++)
-        for (size_t d = 0; d < kv->kv_dim; d++) {
-            const size_t at = ((size_t)l * kv->n_slots + slot) * kv->kv_dim + d;
-            kv->k[at] = (uint16_t)(id * 100 + l * 10 + d);
-            kv->v[at] = (uint16_t)(id * 100 + l * 10 + d + 10000);
+        for (uint32_t h = 0; h < kv->n_kv_heads; h++) {
+            const size_t at = lv_kv_offset(kv, l, h) + slot * kv->row_bytes;
+            for (size_t i = 0; i < kv->row_bytes; i++) kv->k[at + i] = mark_of(id, l, h, i);
+            for (size_t i = 0; i < kv->row_bytes; i++) kv->v[at + i] = mark_of(id + 100, l, h, i);
         }
 }
 
-static bool marked(const lv_kv *kv, uint32_t slot, uint16_t id)
+static bool marked(const lv_kv *kv, uint32_t slot, uint32_t id)
 {
     for (uint32_t l = 0; l < kv->n_layers; l++)
-        for (size_t d = 0; d < kv->kv_dim; d++) {
-            const size_t at = ((size_t)l * kv->n_slots + slot) * kv->kv_dim + d;
-            if (kv->k[at] != (uint16_t)(id * 100 + l * 10 + d)) return false;
-            if (kv->v[at] != (uint16_t)(id * 100 + l * 10 + d + 10000)) return false;
-        }
+        for (uint32_t h = 0; h < kv->n_kv_heads; h++)
+            for (size_t i = 0; i < kv->row_bytes; i++) {
+                const size_t at = lv_kv_offset(kv, l, h) + slot * kv->row_bytes + i;
+                if (kv->k[at] != mark_of(id, l, h, i) || kv->v[at] != mark_of(id + 100, l, h, i)) return false;
+            }
     return true;
 }
 
-static void commit_keeps_the_path_and_forgets_the_rest(void)
+static void commit_keeps_the_path(const lv_hparams *h, uint32_t type)
 {
     lv_kv kv;
     lever_error e = { 0 };
-    CHECK_OK(lv_kv_init(&kv, &shape, 16, 8, &e), &e);
+    CHECK_OK(lv_kv_init(&kv, h, type, 16, 8, &e), &e);
     CHECK_EQ(lv_kv_append(&kv, -1, &e), 0);
     mark(&kv, 0, 1);
     lv_kv_commit(&kv, (int32_t[]){ 0 }, 1);
@@ -46,7 +52,7 @@ static void commit_keeps_the_path_and_forgets_the_rest(void)
     for (int s = 0; s < 7; s++) {
         CHECK_EQ(lv_kv_append(&kv, parents[s], &e), s);
         CHECK_EQ(kv.depth[s], depths[s]);
-        mark(&kv, kv.n_committed + (uint32_t)s, (uint16_t)(10 + s));
+        mark(&kv, kv.n_committed + (uint32_t)s, 10u + (uint32_t)s);
     }
     lv_kv_commit(&kv, (int32_t[]){ 0, 2, 6 }, 3);
     CHECK_EQ(kv.n_committed, 4);
@@ -60,11 +66,31 @@ static void commit_keeps_the_path_and_forgets_the_rest(void)
     lv_kv_fini(&kv);
 }
 
+static void commit_keeps_the_path_and_forgets_the_rest(void)
+{
+    const lv_hparams wide = { .n_layers = 3, .n_kv_heads = 2, .head_dim = 64 };
+    commit_keeps_the_path(&shape, LV_TYPE_F16);
+    commit_keeps_the_path(&wide, LV_TYPE_F16);
+    commit_keeps_the_path(&wide, LV_TYPE_Q8_0);
+}
+
+static void blocks_of_32_need_heads_of_a_multiple_of_32(void)
+{
+    const lv_hparams wide = { .n_layers = 1, .n_kv_heads = 1, .head_dim = 96 };
+    lv_kv kv;
+    lever_error e = { 0 };
+    CHECK(lv_kv_type_fits(&wide, LV_TYPE_F16) && lv_kv_type_fits(&wide, LV_TYPE_Q8_0));
+    CHECK(lv_kv_type_fits(&shape, LV_TYPE_F16) && !lv_kv_type_fits(&shape, LV_TYPE_Q8_0));
+    CHECK(!lv_kv_type_fits(&wide, LV_TYPE_Q4_0));
+    CHECK_EQ(lv_kv_init(&kv, &shape, LV_TYPE_Q8_0, 16, 8, &e), LEVER_EINVAL);
+    CHECK(lv_kv_memory_bytes(&wide, LV_TYPE_Q8_0, 100, 28) == 2 * 128 * 3 * 34 + 28 * 8);
+}
+
 static void appending_checks_parent_scratch_and_context(void)
 {
     lv_kv kv;
     lever_error e = { 0 };
-    CHECK_OK(lv_kv_init(&kv, &shape, 3, 4, &e), &e);
+    CHECK_OK(lv_kv_init(&kv, &shape, LV_TYPE_F16, 3, 4, &e), &e);
     CHECK_EQ(lv_kv_append(&kv, 0, &e), LEVER_EINVAL);
     CHECK_EQ(lv_kv_append(&kv, -2, &e), LEVER_EINVAL);
     for (int s = 0; s < 3; s++) CHECK_EQ(lv_kv_append(&kv, s - 1, &e), s);
@@ -83,18 +109,18 @@ static void memory_is_what_was_announced(void)
     lv_kv kv;
     lever_error e = { 0 };
     const size_t live = lv_alloc_live();
-    CHECK_EQ(lv_kv_memory_bytes(&shape, 16, 8), 2 * 3 * 24 * 8 * 2 + 8 * 8);
-    CHECK_OK(lv_kv_init(&kv, &shape, 16, 8, &e), &e);
-    CHECK_EQ(kv.map_bytes, lv_kv_memory_bytes(&shape, 16, 8));
+    CHECK_EQ(lv_kv_memory_bytes(&shape, LV_TYPE_F16, 16, 8), 2 * 3 * 24 * 8 * 2 + 8 * 8);
+    CHECK_OK(lv_kv_init(&kv, &shape, LV_TYPE_F16, 16, 8, &e), &e);
+    CHECK_EQ(kv.map_bytes, lv_kv_memory_bytes(&shape, LV_TYPE_F16, 16, 8));
     CHECK_EQ(lv_alloc_live(), live + 1);
     lv_kv_fini(&kv);
     CHECK_EQ(lv_alloc_live(), live);
     const lv_hparams huge = { .n_layers = 1024, .n_kv_heads = 4096, .head_dim = 1024 };
-    CHECK(lv_kv_memory_bytes(&huge, UINT32_MAX, UINT32_MAX) == SIZE_MAX);
-    CHECK_EQ(lv_kv_init(&kv, &huge, UINT32_MAX, 1, &e), LEVER_EINVAL);
-    CHECK_EQ(lv_kv_init(&kv, &shape, 0, 1, &e), LEVER_EINVAL);
+    CHECK(lv_kv_memory_bytes(&huge, LV_TYPE_F16, UINT32_MAX, UINT32_MAX) == SIZE_MAX);
+    CHECK_EQ(lv_kv_init(&kv, &huge, LV_TYPE_F16, UINT32_MAX, 1, &e), LEVER_EINVAL);
+    CHECK_EQ(lv_kv_init(&kv, &shape, LV_TYPE_F16, 0, 1, &e), LEVER_EINVAL);
     lv_alloc_fault(0, false);
-    CHECK_EQ(lv_kv_init(&kv, &shape, 16, 8, &e), LEVER_ENOMEM);
+    CHECK_EQ(lv_kv_init(&kv, &shape, LV_TYPE_F16, 16, 8, &e), LEVER_ENOMEM);
     lv_alloc_fault(-1, false);
     lv_kv_fini(&kv);
 }
@@ -102,6 +128,7 @@ static void memory_is_what_was_announced(void)
 int main(void)
 {
     RUN(commit_keeps_the_path_and_forgets_the_rest);
+    RUN(blocks_of_32_need_heads_of_a_multiple_of_32);
     RUN(appending_checks_parent_scratch_and_context);
     RUN(memory_is_what_was_announced);
     return check_done();

@@ -1,18 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "device/cpu/cpu.h"
+#include "device/cpu/cpu_impl.h"
 
 #include <string.h>
-
-struct lv_cpu {
-    lv_kernels k;
-    lv_pool   *pool;
-    lv_cpu_config c;
-    uint8_t   *act[LV_ACT_COUNT];
-    uint8_t   *scratch;      /* [n_threads][scratch_bytes] of matrix products */
-    size_t     scratch_bytes;
-    float     *scores;       /* [n_threads][score_floats] */
-    size_t     score_floats;
-};
 
 /* A product below this many multiply-adds per thread is not worth waking another one (about 5 us). */
 enum { MIN_WORK = 1 << 16, ROW_UNIT = 32 };
@@ -28,37 +17,31 @@ static size_t scratch_bytes(const lv_kernels *k, const lv_cpu_config *c)
     return lv_round_up(k->matmul_scratch_bytes(lv_round_up(c->max_k, 256)), 64);
 }
 
-/* Scores of LV_ATTN_HEADS heads. */
-static size_t score_floats(const lv_cpu_config *c)
-{
-    return LV_ATTN_HEADS * (lv_round_up(c->max_ctx, 16) + 16);
-}
-
 size_t lv_cpu_memory_bytes(const lv_cpu_config *c)
 {
     lv_kernels k;
     lv_kernels_init(&k, c->cpu_flags);
     size_t n = sizeof(lv_cpu);
     for (int i = 0; i < LV_ACT_COUNT; i++) n += act_bytes(&k, c, i);
-    return n + c->n_threads * (scratch_bytes(&k, c) + score_floats(c) * sizeof(float));
+    return n + c->n_threads * (scratch_bytes(&k, c) + lv_cpu_attn_scratch(&k, c).bytes);
 }
 
 int lv_cpu_open(lv_cpu **out, const lv_cpu_config *c, lever_error *err)
 {
     *out = NULL;
-    if (!c->n_threads || !c->max_rows || !c->max_k || !c->max_ctx)
+    if (!c->n_threads || !c->max_rows || !c->max_k || !c->max_ctx || !c->max_head_dim)
         return lv_fail(err, LEVER_EINVAL, 0,
-                       "CPU device: threads, rows, row length and context must be at least 1");
+                       "CPU device: threads, rows, row length, context and head size must be at least 1");
     lv_cpu *cpu = lv_alloc(sizeof *cpu, 64);
     if (!cpu) goto fail;
     cpu->c = *c;
     lv_kernels_init(&cpu->k, c->cpu_flags);
     cpu->scratch_bytes = scratch_bytes(&cpu->k, c);
-    cpu->score_floats = score_floats(c);
+    cpu->attn_scratch = lv_cpu_attn_scratch(&cpu->k, c);
     for (int i = 0; i < LV_ACT_COUNT; i++)
         if (act_bytes(&cpu->k, c, i) && !(cpu->act[i] = lv_alloc(act_bytes(&cpu->k, c, i), 64))) goto fail;
     if (!(cpu->scratch = lv_alloc_array(c->n_threads, cpu->scratch_bytes, 64))) goto fail;
-    if (!(cpu->scores = lv_alloc_array(c->n_threads, cpu->score_floats * sizeof(float), 64))) goto fail;
+    if (!(cpu->attn = lv_alloc_array(c->n_threads, cpu->attn_scratch.bytes, 64))) goto fail;
     const int rc = lv_pool_open(&cpu->pool, c->n_threads, err);
     if (rc < 0) {
         lv_cpu_close(&cpu);
@@ -77,7 +60,7 @@ void lv_cpu_close(lv_cpu **cpu)
     lv_pool_close(&(*cpu)->pool);
     for (int i = 0; i < LV_ACT_COUNT; i++) lv_free((*cpu)->act[i]);
     lv_free((*cpu)->scratch);
-    lv_free((*cpu)->scores);
+    lv_free((*cpu)->attn);
     lv_free(*cpu);
     *cpu = NULL;
 }
@@ -85,8 +68,7 @@ void lv_cpu_close(lv_cpu **cpu)
 const lv_kernels *lv_cpu_kernels(const lv_cpu *cpu) { return &cpu->k; }
 unsigned lv_cpu_n_threads(const lv_cpu *cpu) { return cpu->c.n_threads; }
 
-/* Run a loop over the pool, or here when `work` (about one per multiply-add) does not repay waking it. */
-static void run(lv_cpu *cpu, size_t n, size_t grain, size_t work, lv_pool_fn fn, void *arg)
+void lv_cpu_run_if(lv_cpu *cpu, size_t n, size_t grain, size_t work, lv_pool_fn fn, void *arg)
 {
     if (work < MIN_WORK || cpu->c.n_threads == 1) fn(arg, 0, n, 0);
     else lv_pool_run(cpu->pool, n, grain, fn, arg);
@@ -116,7 +98,7 @@ static void pack_groups(void *arg, size_t begin, size_t end, unsigned thread)
 void lv_cpu_pack(lv_cpu *cpu, enum lv_act_kind kind, const float *x, size_t n_rows, size_t k)
 {
     pack_job j = { cpu, kind, x, n_rows, k };
-    run(cpu, (n_rows + LV_ROW_GROUP - 1) / LV_ROW_GROUP, 1, n_rows * k, pack_groups, &j);
+    lv_cpu_run_if(cpu, (n_rows + LV_ROW_GROUP - 1) / LV_ROW_GROUP, 1, n_rows * k, pack_groups, &j);
 }
 
 typedef struct matmul_job {
@@ -145,7 +127,7 @@ void lv_cpu_matmul(lv_cpu *cpu, float *y, size_t ldy, uint32_t type, const void 
     /* Work is cut at whole tiles of the kernels; the last unit takes what is left. Some eight chunks a
      * thread, so that a slow core leaves its share to a fast one. */
     const size_t units = n_out < ROW_UNIT ? 1 : n_out / ROW_UNIT;
-    run(cpu, units, units / (8 * cpu->c.n_threads) + 1, n_out * n_rows * k, matmul_rows, &j);
+    lv_cpu_run_if(cpu, units, units / (8 * cpu->c.n_threads) + 1, n_out * n_rows * k, matmul_rows, &j);
 }
 
 typedef struct rows_job {
@@ -167,7 +149,7 @@ static void rmsnorm_rows(void *arg, size_t begin, size_t end, unsigned thread)
 void lv_cpu_rmsnorm(lv_cpu *cpu, float *y, const float *x, const float *w, size_t n_rows, size_t n, float eps)
 {
     rows_job j = { cpu, y, x, w, n, eps };
-    run(cpu, n_rows, 1, n_rows * n, rmsnorm_rows, &j);
+    lv_cpu_run_if(cpu, n_rows, 1, n_rows * n, rmsnorm_rows, &j);
 }
 
 static void add_range(void *arg, size_t begin, size_t end, unsigned thread)
@@ -187,13 +169,13 @@ static void silu_range(void *arg, size_t begin, size_t end, unsigned thread)
 void lv_cpu_add(lv_cpu *cpu, float *x, const float *y, size_t n)
 {
     rows_job j = { .cpu = cpu, .y = x, .x = y };
-    run(cpu, n, 16384, n, add_range, &j);
+    lv_cpu_run_if(cpu, n, 16384, n, add_range, &j);
 }
 
 void lv_cpu_silu_mul(lv_cpu *cpu, float *g, const float *u, size_t n)
 {
     rows_job j = { .cpu = cpu, .y = g, .x = u };
-    run(cpu, n, 4096, n * 8, silu_range, &j);
+    lv_cpu_run_if(cpu, n, 4096, n * 8, silu_range, &j);
 }
 
 static void bias_rows(void *arg, size_t begin, size_t end, unsigned thread)
@@ -206,7 +188,7 @@ static void bias_rows(void *arg, size_t begin, size_t end, unsigned thread)
 void lv_cpu_add_bias(lv_cpu *cpu, float *x, const float *b, size_t n_rows, size_t n)
 {
     rows_job j = { .cpu = cpu, .y = x, .x = b, .n = n };
-    run(cpu, n_rows, 4, n_rows * n, bias_rows, &j);
+    lv_cpu_run_if(cpu, n_rows, 4, n_rows * n, bias_rows, &j);
 }
 
 typedef struct rope_job {
@@ -237,52 +219,5 @@ void lv_cpu_rope_heads(lv_cpu *cpu, float *x, size_t n_rows, size_t n_heads, siz
                        const float *w_norm, float eps, const lv_cpu_rope *rope)
 {
     rope_job j = { cpu, x, n_heads, head_dim, w_norm, eps, rope };
-    run(cpu, n_rows, 1, n_rows * n_heads * head_dim * 2, rope_rows, &j);
-}
-
-typedef struct attention_job {
-    lv_cpu *cpu;
-    float *out;
-    const float *q;
-    const lv_cpu_attn_row *rows;
-    size_t n_rows, n_heads, n_kv_heads, head_dim;
-    float scale;
-} attention_job;
-
-/* Units: up to LV_ATTN_HEADS query heads of one KV head, for one row; the rows of a KV head follow each
- * other, so that its keys and values stay in the cache. */
-static size_t head_parts(const attention_job *j)
-{
-    return (j->n_heads / j->n_kv_heads + LV_ATTN_HEADS - 1) / LV_ATTN_HEADS;
-}
-
-static void attention_heads(void *arg, size_t begin, size_t end, unsigned thread)
-{
-    const attention_job *j = arg;
-    float *scores = j->cpu->scores + thread * j->cpu->score_floats;
-    const size_t group = j->n_heads / j->n_kv_heads, parts = head_parts(j);
-    for (size_t i = begin; i < end; i++) {
-        const size_t t = i % j->n_rows, part = i / j->n_rows % parts, kv_head = i / j->n_rows / parts;
-        const lv_cpu_attn_row *row = &j->rows[t];
-        const size_t kv = kv_head * j->head_dim, first = part * LV_ATTN_HEADS;
-        const size_t n = group - first < LV_ATTN_HEADS ? group - first : LV_ATTN_HEADS;
-        const size_t at = (t * j->n_heads + kv_head * group + first) * j->head_dim;
-        const lv_attn_span span = { .k = row->k + kv,
-                                    .v = row->v + kv,
-                                    .stride = j->n_kv_heads * j->head_dim,
-                                    .n_prefix = row->n_prefix,
-                                    .path = row->path,
-                                    .n_path = row->n_path };
-        j->cpu->k.attention(j->out + at, j->q + at, n, &span, j->head_dim, j->scale, scores,
-                            j->cpu->score_floats / LV_ATTN_HEADS);
-    }
-}
-
-void lv_cpu_attention(lv_cpu *cpu, float *out, const float *q, const lv_cpu_attn_row *rows, size_t n_rows,
-                      size_t n_heads, size_t n_kv_heads, size_t head_dim, float scale)
-{
-    attention_job j = { cpu, out, q, rows, n_rows, n_heads, n_kv_heads, head_dim, scale };
-    const size_t longest = rows[n_rows - 1].n_prefix + rows[n_rows - 1].n_path;
-    run(cpu, n_rows * n_kv_heads * head_parts(&j), 1, n_rows * n_heads * head_dim * longest * 2,
-        attention_heads, &j);
+    lv_cpu_run_if(cpu, n_rows, 1, n_rows * n_heads * head_dim * 2, rope_rows, &j);
 }

@@ -18,6 +18,7 @@ typedef struct lv_cpu_config {
     size_t   max_k;      /* longest matrix row */
     unsigned act_kinds;  /* packings that will be used: bits 1 << enum lv_act_kind; 0 = any */
     size_t   max_ctx;    /* positions one row may attend to */
+    size_t   max_head_dim;
 } lv_cpu_config;
 
 /* Bytes an lv_cpu of this configuration allocates (for the memory plan). */
@@ -56,14 +57,26 @@ typedef struct lv_cpu_rope {
 void lv_cpu_rope_heads(lv_cpu *cpu, float *x, size_t n_rows, size_t n_heads, size_t head_dim,
                        const float *w_norm, float eps, const lv_cpu_rope *rope);
 
+/* Keys and values of one layer and sequence, each [n_kv_heads][n_slots][head_dim]. */
+typedef struct lv_cpu_kv {
+    uint8_t *k, *v;       /* aligned to 2 */
+    uint32_t type;        /* F16, or Q8_0 with a head_dim that is a multiple of 32 */
+    uint32_t n_slots;
+    size_t   row_bytes;   /* of one head */
+    size_t   head_stride; /* bytes from one KV head to the next */
+} lv_cpu_kv;
 /* One row's view for attention. */
 typedef struct lv_cpu_attn_row {
-    const uint16_t *k, *v;    /* f16 cache of this layer and sequence: [slot][n_kv_heads * head_dim] */
-    size_t          n_prefix; /* committed slots 0..n_prefix-1 */
-    const int32_t  *path;     /* [n_path] further slots in position order, the row's own last */
-    size_t          n_path;
+    lv_cpu_kv      kv;
+    size_t         slot;     /* the row's own */
+    size_t         n_prefix; /* slots 0..n_prefix-1, which are positions */
+    const int32_t *path;     /* [n_path] further slots in position order, ascending, each >= n_prefix */
+    size_t         n_path;
 } lv_cpu_attn_row;
-/* out, q [n_rows][n_heads][head_dim]; query head h reads KV head h / (n_heads / n_kv_heads). */
+/* Store k, v [n_rows][n_kv_heads][head_dim] at each row's slot. */
+void lv_cpu_write_kv(lv_cpu *cpu, const lv_cpu_attn_row *rows, const float *k, const float *v, size_t n_rows,
+                     size_t n_kv_heads, size_t head_dim);
+/* out, q [n_rows][n_heads][head_dim]; the slots a row reads are written. Query head h reads KV head h / (n_heads / n_kv_heads). */
 void lv_cpu_attention(lv_cpu *cpu, float *out, const float *q, const lv_cpu_attn_row *rows,
                       size_t n_rows, size_t n_heads, size_t n_kv_heads, size_t head_dim, float scale);
 

@@ -2,13 +2,14 @@
 #include <arm_neon.h>
 #include <math.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include "base/f16.h"
 #include "kernel/kernel_isa.h"
 #include "kernel/noise.h"
 
 #define INLINE static inline __attribute__((always_inline))
-enum { HEADS = 1, KEYS = 4, VALUES = 4 };
+enum { HEADS = 1, KEYS = 4, VALUES = 4, MANY = 6, MANY_VALUES = 1 };
 #define NAME(op) op##__neon
 
 typedef struct v16 {
@@ -31,6 +32,21 @@ INLINE v16 v_fma(v16 a, v16 b, v16 c) { EACH(vfmaq_f32(c.q[j], a.q[j], b.q[j]));
 /* b when either is NaN, as the x86 instruction: vmaxq would give NaN. */
 INLINE v16 v_max(v16 a, v16 b) { EACH(vbslq_f32(vcgtq_f32(a.q[j], b.q[j]), a.q[j], b.q[j])); }
 INLINE v16 v_load_f16(const uint16_t *p) { EACH(vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * j)))); }
+
+INLINE v16 v_load_i8(const int8_t *p)
+{
+    const int8x16_t a = vld1q_s8(p);
+    const int16x8_t lo = vmovl_s8(vget_low_s8(a)), hi = vmovl_high_s8(a);
+    return (v16){ { vcvtq_f32_s32(vmovl_s16(vget_low_s16(lo))), vcvtq_f32_s32(vmovl_high_s16(lo)),
+                    vcvtq_f32_s32(vmovl_s16(vget_low_s16(hi))), vcvtq_f32_s32(vmovl_high_s16(hi)) } };
+}
+
+INLINE v16 v_scale(const uint8_t *p)
+{
+    uint16_t d;
+    memcpy(&d, p, 2);
+    return v_set1(vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(d))), 0));
+}
 
 INLINE void v_store(float *p, v16 a)
 {

@@ -53,42 +53,57 @@ static void f32_to_f16(uint16_t *dst, const float *src, size_t n)
     for (size_t i = 0; i < n; i++) dst[i] = lv_f32_to_f16(src[i]);
 }
 
-static const uint16_t *slot_of(const lv_attn_span *s, const uint16_t *base, size_t p)
+static void attn_scores(float *scores, size_t ld, const float *q, size_t n_q, const uint16_t *k, size_t n,
+                        size_t dim)
 {
-    return base + (p < s->n_prefix ? p : (size_t)s->path[p - s->n_prefix]) * s->stride;
+    for (size_t t = 0; t < n_q; t++)
+        for (size_t p = 0; p < n; p++) {
+            float acc[16] = { 0 };
+            for (size_t i = 0; i < dim; i++)
+                acc[i % 16] = fmaf(q[t * dim + i], lv_f16_to_f32(k[p * dim + i]), acc[i % 16]);
+            scores[t * ld + p] = tree16(acc);
+        }
 }
 
-static void attend_head(float *out, const float *q, const lv_attn_span *span, size_t head_dim, float scale,
-                        float *scores)
+static float attn_weights(float *scores, size_t n)
 {
-    const size_t n = span->n_prefix + span->n_path;
-    float max = -INFINITY;
-    for (size_t p = 0; p < n; p++) {
-        const uint16_t *k = slot_of(span, span->k, p);
-        float acc[16] = { 0 };
-        for (size_t i = 0; i < head_dim; i++) acc[i % 16] = fmaf(q[i], lv_f16_to_f32(k[i]), acc[i % 16]);
-        scores[p] = tree16(acc) * scale;
+    float max = -INFINITY, sum[16] = { 0 };
+    for (size_t p = 0; p < n; p++)
         if (scores[p] > max) max = scores[p];
-    }
-    float sum[16] = { 0 };
     for (size_t p = 0; p < n; p++) {
         scores[p] = lv_expf(scores[p] - max);
         sum[p % 16] += scores[p];
     }
-    const float inv = 1.0f / tree16(sum);
-    for (size_t i = 0; i < head_dim; i++) out[i] = 0;
-    for (size_t p = 0; p < n; p++) {
-        const uint16_t *v = slot_of(span, span->v, p);
-        for (size_t i = 0; i < head_dim; i++) out[i] = fmaf(scores[p], lv_f16_to_f32(v[i]), out[i]);
-    }
-    for (size_t i = 0; i < head_dim; i++) out[i] *= inv;
+    return 1.0f / tree16(sum);
 }
 
-static void attention(float *out, const float *q, size_t n_heads, const lv_attn_span *span, size_t head_dim,
-                      float scale, float *scores, size_t ld)
+static void add_weighted(float *out, const float *e, size_t ld, size_t n_q, const float *value, size_t dim)
 {
-    for (size_t h = 0; h < n_heads; h++)
-        attend_head(out + h * head_dim, q + h * head_dim, span, head_dim, scale, scores + h * ld);
+    for (size_t t = 0; t < n_q; t++)
+        for (size_t i = 0; i < dim; i++) out[t * dim + i] = fmaf(e[t * ld], value[i], out[t * dim + i]);
+}
+
+static void attn_values_f16(float *out, const float *e, size_t ld, size_t n_q, const void *v,
+                            const int32_t *slots, size_t n, size_t dim)
+{
+    float value[LV_HEAD_DIM_MAX];
+    void (*dequantize)(float *, const void *, size_t) = lv_type_traits_get(LV_TYPE_F16)->dequantize;
+    for (size_t p = 0; p < n; p++) {
+        dequantize(value, (const uint16_t *)v + (slots ? (size_t)slots[p] : p) * dim, dim);
+        add_weighted(out, e + p, ld, n_q, value, dim);
+    }
+}
+
+static void attn_values_q8_0(float *out, const float *e, size_t ld, size_t n_q, const void *v,
+                             const int32_t *slots, size_t n, size_t dim)
+{
+    float value[LV_HEAD_DIM_MAX];
+    const size_t row_bytes = dim / 32 * sizeof(lv_block_q8_0);
+    void (*dequantize)(float *, const void *, size_t) = lv_type_traits_get(LV_TYPE_Q8_0)->dequantize;
+    for (size_t p = 0; p < n; p++) {
+        dequantize(value, (const uint8_t *)v + (slots ? (size_t)slots[p] : p) * row_bytes, dim);
+        add_weighted(out, e + p, ld, n_q, value, dim);
+    }
 }
 
 static size_t argmax(const float *x, size_t n)
@@ -126,7 +141,10 @@ void lv_kernels_add_vector__ref(lv_kernels *k)
     k->rope_interleaved = rope_interleaved;
     k->rope_neox = rope_neox;
     k->f32_to_f16 = f32_to_f16;
-    k->attention = attention;
+    k->attn_scores = attn_scores;
+    k->attn_weights = attn_weights;
+    k->attn_values_f16 = attn_values_f16;
+    k->attn_values_q8_0 = attn_values_q8_0;
     k->argmax = argmax;
     k->softmax = softmax;
     k->perturb = perturb;

@@ -8,7 +8,7 @@
 #include "kernel/noise.h"
 
 #define INLINE static inline __attribute__((always_inline))
-enum { HEADS = 1, KEYS = 4, VALUES = 4 };
+enum { HEADS = 1, KEYS = 4, VALUES = 4, MANY = 5, MANY_VALUES = 1 };
 #define NAME(op) op##__avx2
 
 typedef struct v16 {
@@ -39,6 +39,19 @@ INLINE v16 v_load_f16(const uint16_t *p)
 {
     return (v16){ _mm256_cvtph_ps(_mm_loadu_si128((const void *)p)),
                   _mm256_cvtph_ps(_mm_loadu_si128((const void *)(p + 8))) };
+}
+
+INLINE v16 v_load_i8(const int8_t *p)
+{
+    const __m128i a = _mm_loadu_si128((const void *)p);
+    return (v16){ _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(a)),
+                  _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(a, 8))) };
+}
+
+INLINE v16 v_scale(const uint8_t *p)
+{
+    const __m256 s = _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_loadu_si16(p)));
+    return (v16){ s, s };
 }
 
 INLINE void v_store_f16(uint16_t *p, v16 a)

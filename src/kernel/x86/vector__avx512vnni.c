@@ -8,7 +8,7 @@
 #include "kernel/noise.h"
 
 #define INLINE static inline __attribute__((always_inline))
-enum { HEADS = 4, KEYS = 4, VALUES = 4 };
+enum { HEADS = 4, KEYS = 4, VALUES = 4, MANY = 12, MANY_VALUES = 2 };
 #define NAME(op) op##__avx512vnni
 
 typedef __m512 v16;
@@ -24,6 +24,11 @@ INLINE v16 v_fma(v16 a, v16 b, v16 c) { return _mm512_fmadd_ps(a, b, c); }
 INLINE v16 v_max(v16 a, v16 b) { return _mm512_max_ps(a, b); } /* b when either is NaN */
 INLINE v16 v_neg(v16 a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
 INLINE v16 v_load_f16(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)p)); }
+INLINE v16 v_load_i8(const int8_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p)));
+}
+INLINE v16 v_scale(const uint8_t *p) { return _mm512_broadcastss_ps(_mm_cvtph_ps(_mm_loadu_si16(p))); }
 INLINE bool v_equal(v16 a, v16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ) != 0; }
 
 INLINE v16 v_less(v16 a, v16 b, v16 t, v16 f)
