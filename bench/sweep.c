@@ -1,10 +1,12 @@
-/* How long one sweep over a resident model takes, by number of rows; and this machine's two floors, the peak
- * of its byte products and the speed at which it reads memory. One JSON object on stdout.
+/* How long one sweep over a resident model takes, by number of rows and context; and this machine's two
+ * floors, the peak of its byte products and the speed at which it reads memory. One JSON object on stdout.
  *
- * usage: lever_sweep MODEL.gguf THREADS ROUNDS ROWS...     (ROWS: numbers of rows, each timed once a round)
+ * usage: lever_sweep MODEL.gguf THREADS ROUNDS CONTEXT KV ROWS...
+ *            CONTEXT: positions already in the cache; KV: its type, f16 or q8_0; ROWS: numbers of rows, each
+ *            timed once a round
  *        lever_sweep --floors THREADS
- * A sweep is what verification costs: the rows through all layers from an empty cache, and the output head
- * for one row. SPDX-License-Identifier: MIT */
+ * A sweep is what verification costs: the rows through all layers, and the output head for one row.
+ * SPDX-License-Identifier: MIT */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,7 +83,7 @@ static int print_floors(unsigned n_threads)
 {
     lv_pool *pool;
     lever_error err;
-    if (lv_pool_open(&pool, n_threads, &err) < 0) return fprintf(stderr, "%s\n", err.msg), 1;
+    if (lv_pool_open(&pool, n_threads, NULL, &err) < 0) return fprintf(stderr, "%s\n", err.msg), 1;
     uint64_t *data = lv_map(READ_BYTES);
     if (!data) return fputs("out of memory\n", stderr), 1;
     memset(data, 1, READ_BYTES);
@@ -108,17 +110,25 @@ typedef struct rig {
     float *logits;
 } rig;
 
-static int open_rig(rig *r, const char *path, unsigned n_threads, uint32_t max_rows, lever_error *err)
+typedef struct settings {
+    const char *path;
+    unsigned n_threads;
+    int n_rounds, n_counts;
+    uint32_t n_context, kv_type, max_rows, counts[MAX_COUNTS];
+} settings;
+
+static int open_rig(rig *r, const settings *o, lever_error *err)
 {
-    LEVER_TRY(lv_model_open(&r->m, path, err));
-    const lv_cpu_config cc = { .n_threads = n_threads,
+    const uint32_t n_ctx = o->n_context + o->max_rows, max_rows = o->max_rows;
+    LEVER_TRY(lv_model_open(&r->m, o->path, err));
+    const lv_cpu_config cc = { .n_threads = o->n_threads,
                                .cpu_flags = lv_cpu_detect(),
                                .max_rows = max_rows,
                                .max_k = lv_model_max_k(r->m),
-                               .max_ctx = max_rows,
+                               .max_ctx = n_ctx,
                                .max_head_dim = lv_model_hparams(r->m)->head_dim };
     LEVER_TRY(lv_cpu_open(&r->cpu, &cc, err));
-    LEVER_TRY(lv_kv_init(&r->kv, lv_model_hparams(r->m), LV_TYPE_F16, max_rows, max_rows, err));
+    LEVER_TRY(lv_kv_init(&r->kv, lv_model_hparams(r->m), o->kv_type, n_ctx, max_rows, err));
     size_t n;
     lv_model_weight *w = lv_model_weights(r->m, &n);
     for (size_t i = 0; i < n; i++) w[i].resident = true;
@@ -135,7 +145,7 @@ static int sweep(rig *r, uint32_t n, double *seconds, lever_error *err)
     for (uint32_t i = 0; i < n; i++)
         rows[i] = (lv_row){ .token = (int32_t)(i % 97 + 3), .parent = (int32_t)i - 1 };
     lv_kv *kv = &r->kv;
-    lv_kv_truncate(kv, 0);
+    lv_kv_truncate(kv, kv->n_committed); /* the rows of the sweep before */
     lv_batch b = { .rows = rows, .n_rows = n, .kv = &kv, .n_kv = 1 };
     const uint32_t last = n - 1;
     const uint64_t t0 = lv_clock_ns();
@@ -146,41 +156,64 @@ static int sweep(rig *r, uint32_t n, double *seconds, lever_error *err)
     return rc;
 }
 
-static int time_sweeps(rig *r, const char *path, unsigned n_threads, int n_rounds, const uint32_t *counts,
-                       int n_counts, lever_error *err)
+static int fill_context(rig *r, const settings *o, lever_error *err)
+{
+    static int32_t chain[1 << 16];
+    double unused;
+    for (uint32_t i = 0; i < o->max_rows; i++) chain[i] = (int32_t)i;
+    while (r->kv.n_committed < o->n_context) {
+        const uint32_t left = o->n_context - r->kv.n_committed, n = left < o->max_rows ? left : o->max_rows;
+        LEVER_TRY(sweep(r, n, &unused, err));
+        lv_kv_commit(&r->kv, chain, n);
+    }
+    return LEVER_OK;
+}
+
+static int time_sweeps(rig *r, const settings *o, lever_error *err)
 {
     static double seconds[MAX_COUNTS][MAX_ROUNDS];
-    uint32_t most = 1;
-    for (int i = 0; i < n_counts; i++) most = counts[i] > most ? counts[i] : most;
-    LEVER_TRY(open_rig(r, path, n_threads, most, err));
+    LEVER_TRY(open_rig(r, o, err));
+    LEVER_TRY(fill_context(r, o, err));
     double warm;
     LEVER_TRY(sweep(r, 1, &warm, err));
-    for (int round = 0; round < n_rounds; round++)
-        for (int i = 0; i < n_counts; i++) LEVER_TRY(sweep(r, counts[i], &seconds[i][round], err));
-    printf("{\"isa\": \"%s\", \"threads\": %u, \"rows\": {", lv_cpu_kernels(r->cpu)->isa, n_threads);
-    for (int i = 0; i < n_counts; i++) {
-        printf("%s\"%" PRIu32 "\": [", i ? ", " : "", counts[i]);
-        for (int round = 0; round < n_rounds; round++) printf("%s%.6f", round ? ", " : "", seconds[i][round]);
+    for (int round = 0; round < o->n_rounds; round++)
+        for (int i = 0; i < o->n_counts; i++) LEVER_TRY(sweep(r, o->counts[i], &seconds[i][round], err));
+    printf("{\"isa\": \"%s\", \"threads\": %u, \"rows\": {", lv_cpu_kernels(r->cpu)->isa, o->n_threads);
+    for (int i = 0; i < o->n_counts; i++) {
+        printf("%s\"%" PRIu32 "\": [", i ? ", " : "", o->counts[i]);
+        for (int round = 0; round < o->n_rounds; round++) printf("%s%.6f", round ? ", " : "", seconds[i][round]);
         printf("]");
     }
     puts("}}");
     return LEVER_OK;
 }
 
+static bool read_settings(settings *o, int argc, char **argv)
+{
+    if (argc < 7 || argc - 6 > MAX_COUNTS) return false;
+    *o = (settings){ .path = argv[1], .n_threads = (unsigned)atoi(argv[2]), .n_rounds = atoi(argv[3]),
+                     .n_counts = argc - 6, .n_context = (uint32_t)atoi(argv[4]), .max_rows = 1,
+                     .kv_type = strcmp(argv[5], "q8_0") ? LV_TYPE_F16 : LV_TYPE_Q8_0 };
+    for (int i = 0; i < o->n_counts; i++) {
+        o->counts[i] = (uint32_t)atoi(argv[6 + i]);
+        if (o->counts[i] < 1 || o->counts[i] > 1 << 16) return false;
+        if (o->counts[i] > o->max_rows) o->max_rows = o->counts[i];
+    }
+    return o->n_threads >= 1 && o->n_rounds >= 1 && o->n_rounds <= MAX_ROUNDS && o->n_context <= 1 << 24;
+}
+
 int main(int argc, char **argv)
 {
-    if (argc == 3 && !strcmp(argv[1], "--floors")) return print_floors((unsigned)atoi(argv[2]));
-    uint32_t counts[MAX_COUNTS];
-    const int n_counts = argc - 4, n_rounds = argc > 4 ? atoi(argv[3]) : 0;
-    if (n_counts < 1 || n_counts > MAX_COUNTS || n_rounds < 1 || n_rounds > MAX_ROUNDS)
-        return fputs("usage: lever_sweep MODEL.gguf THREADS ROUNDS ROWS... | lever_sweep --floors THREADS\n",
-                     stderr),
-               2;
-    for (int i = 0; i < n_counts; i++)
-        counts[i] = (uint32_t)atoi(argv[4 + i]) ? (uint32_t)atoi(argv[4 + i]) : 1;
+    settings o;
     rig r = { 0 };
     lever_error err = { 0 };
-    const int rc = time_sweeps(&r, argv[1], (unsigned)atoi(argv[2]), n_rounds, counts, n_counts, &err);
+    if (argc == 3 && !strcmp(argv[1], "--floors")) return print_floors((unsigned)atoi(argv[2]));
+    if (!read_settings(&o, argc, argv)) {
+        fputs("usage: lever_sweep MODEL.gguf THREADS ROUNDS CONTEXT KV ROWS... | lever_sweep --floors THREADS\n",
+              stderr);
+        return 2;
+    }
+    const int rc = time_sweeps(&r, &o, &err);
     if (rc < 0) fprintf(stderr, "lever_sweep: %s\n", err.msg);
     lv_model_close(&r.m);
     lv_cpu_close(&r.cpu);

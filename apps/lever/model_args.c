@@ -28,6 +28,7 @@ int model_args_config(model_args *a, lever_config *c)
     c->max_rows = a->rows;
     c->io_backend = a->io;
     c->isa = a->isa;
+    c->cpus = a->cpus;
     c->kv_type = a->kv_type;
     c->pin_first_layers = a->pin_first;
     c->no_pin = a->no_pin;

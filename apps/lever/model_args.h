@@ -7,7 +7,7 @@
 #include "options.h"
 
 typedef struct model_args {
-    const char *model, *draft_model, *policy, *io, *isa, *kv_type;
+    const char *model, *draft_model, *policy, *io, *isa, *kv_type, *cpus;
     uint64_t    mem;
     uint32_t    ctx, threads, rows;
     bool        pin_first, no_pin;
@@ -39,6 +39,8 @@ typedef struct model_args {
           offsetof(base, field.mem) },                                                                       \
         { "-c --ctx-size", OPTION_U32, "N", ctx_help, offsetof(base, field.ctx) },                           \
         { "-t --threads", OPTION_U32, "N", "threads; default: every core", offsetof(base, field.threads) },  \
+        { "--cpus", OPTION_TEXT, "LIST", "bind the threads to these cores: 0-3,6 or fast (the strong ones)",  \
+          offsetof(base, field.cpus) },                                                                      \
         { "-b --batch-size", OPTION_U32, "N", "most rows of one sweep over the model; default: by memory",   \
           offsetof(base, field.rows) },                                                                      \
         { "--io", OPTION_TEXT, "NAME", "flash reads: auto, uring, pool (threads)",                           \

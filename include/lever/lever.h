@@ -41,7 +41,10 @@ typedef struct lever_config {
     const char *draft_path;    /* draft GGUF with the target's tokenizer; NULL = no speculation */
     uint64_t mem_bytes; /* hard limit for the whole process; 0 = a safe share (3/4) of what is available */
     uint32_t    n_ctx;         /* positions of context; 0 = the model's own, at most 4096 */
-    uint32_t    n_threads;     /* 0 = every core this process may use */
+    uint32_t    n_threads;     /* 0 = every core this process may use, or those of cpus */
+    const char *cpus;          /* cores to bind the threads to, in turn: "0-3,6", or "fast" for the strong ones of
+                                * unequal cores; NULL = as the system likes. The calling thread is the first; it
+                                * is released by lever_engine_close */
     const char *policy; /* "none", "chain:K", "tree:K1,K2,..."; NULL = chain:8 with a draft, else none */
     const char *io_backend;    /* "auto", "uring", "pool", "sim"; NULL = auto */
     const char *kv_type;       /* of the KV caches: "f16", "q8_0" (half the memory), "auto"; NULL = auto */

@@ -60,6 +60,10 @@ static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
     o->cpu.max_ctx = o->plan.n_ctx;
     LEVER_TRY(lv_cpu_open(&e->cpu, &o->cpu, err));
     LEVER_TRY(open_io(e, &o->config, err));
+    if (o->cpu.cpus.n) { /* only now: the threads of the reads may go anywhere */
+        lv_affinity_save(&e->affinity);
+        lv_thread_bind(o->cpu.cpus.cpus[0]);
+    }
     return load_models(e, o, err);
 }
 
@@ -109,6 +113,7 @@ void lever_engine_close(lever_engine **engine)
     lv_cpu_close(&e->cpu);
     lv_vocab_close(&e->vocab);
     lv_policy_close(&e->policy);
+    lv_affinity_restore(&e->affinity);
     lv_free(e);
 }
 

@@ -37,6 +37,7 @@ struct lever_engine {
     uint32_t   kv_type, draft_kv_type; /* enum lv_type of the KV caches */
     uint64_t   target_file_bytes;
     bool       has_session;
+    lv_affinity affinity; /* of the thread that opened the engine, when it was bound to a core */
 };
 
 /* Metadata of both models, the policy, and the settings with every default filled in: what planning

@@ -63,7 +63,8 @@ static int resolve_config(lv_engine_setup *o, const lever_config *c, lever_error
     if (c->n_threads > MAX_THREADS)
         return lv_fail(err, LEVER_EINVAL, 0, "%u threads asked for; at most %d are supported", c->n_threads,
                        MAX_THREADS);
-    o->cpu.n_threads = c->n_threads ? c->n_threads : lv_cpu_count();
+    if (c->cpus) LEVER_TRY(lv_cpu_list_parse(&o->cpu.cpus, c->cpus, err));
+    o->cpu.n_threads = c->n_threads ? c->n_threads : c->cpus ? o->cpu.cpus.n : lv_cpu_count();
     o->cpu.cpu_flags = lv_cpu_detect();
     LEVER_TRY(resolve_kv_type(o, err));
     if (!c->isa) return LEVER_OK;

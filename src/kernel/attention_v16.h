@@ -34,7 +34,8 @@ INLINE float key_element(const keys *k, size_t j, size_t i)
 }
 
 /* Scores of nh <= HEADS queries with `count` <= KEYS keys, whose chains of fma run side by side. */
-INLINE void score(size_t nh, size_t count, float *scores, size_t ld, const float *q, const keys *k, size_t dim)
+INLINE void score(size_t nh, size_t count, float *scores, size_t ld, const float *q, const keys *k,
+                  size_t dim)
 {
     const size_t whole = dim & ~(size_t)15;
     v16 acc[HEADS][KEYS], key[KEYS];
@@ -54,7 +55,8 @@ INLINE void score(size_t nh, size_t count, float *scores, size_t ld, const float
             acc[h][j] = dot_tail(acc[h][j], q + h * dim + whole, tail, dim - whole);
     }
     for (size_t h = 0; h < nh; h++) {
-        if (count == 4) v_tree4(scores + h * ld, acc[h]);
+        if (count == 4)
+            v_tree4(scores + h * ld, acc[h]);
         else
             for (size_t j = 0; j < count; j++) scores[h * ld + j] = v_tree(acc[h][j]);
     }
@@ -181,7 +183,8 @@ INLINE void weigh_whole(bool q8, size_t nq, size_t nv, float *out, const float *
             }
 }
 
-INLINE void values(bool q8, float *out, const float *e, size_t ld, size_t n_q, const value_rows *r, size_t dim)
+INLINE void values(bool q8, float *out, const float *e, size_t ld, size_t n_q, const value_rows *r,
+                   size_t dim)
 {
     size_t t = 0;
     for (; t + MANY <= n_q; t += MANY)

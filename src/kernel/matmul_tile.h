@@ -493,7 +493,8 @@ INLINE void add_sub_block(bool pairs, uint32_t type, vi *restrict isum, const su
 }
 
 INLINE void tile_256(bool pairs, uint32_t type, vf *restrict acc, vi *restrict isum, super_block *s,
-                     const uint8_t *p, size_t stride, const void *act, size_t n_rows, size_t first, size_t n, size_t k)
+                     const uint8_t *p, size_t stride, const void *act, size_t n_rows, size_t first, size_t n,
+                     size_t k)
 {
     const size_t bytes = lv_type_block_bytes(type);
     for (size_t i = 0; i < n * VG; i++) acc[i] = v_setf(0.0f);
@@ -540,10 +541,14 @@ INLINE void tile_some(uint32_t type, tile_scratch *s, const uint8_t *p, size_t s
                       size_t n_rows, size_t first, size_t n, size_t k)
 {
     const bool small = lv_type_block_len(type) == 32;
-    if (PAIRS && n > 1 && small) tile_32(true, type, s->acc, p, stride, act, n_rows, first, n, k);
-    else if (PAIRS && n > 1) tile_256(true, type, s->acc, s->isum, s->super, p, stride, act, n_rows, first, n, k);
-    else if (small) tile_32(false, type, s->acc, p, stride, act, n_rows, first, n, k);
-    else tile_256(false, type, s->acc, s->isum, s->super, p, stride, act, n_rows, first, n, k);
+    if (PAIRS && n > 1 && small)
+        tile_32(true, type, s->acc, p, stride, act, n_rows, first, n, k);
+    else if (PAIRS && n > 1)
+        tile_256(true, type, s->acc, s->isum, s->super, p, stride, act, n_rows, first, n, k);
+    else if (small)
+        tile_32(false, type, s->acc, p, stride, act, n_rows, first, n, k);
+    else
+        tile_256(false, type, s->acc, s->isum, s->super, p, stride, act, n_rows, first, n, k);
 }
 
 /* stride 0: every lane is the same weight row, and only one output is stored. */
@@ -576,8 +581,9 @@ INLINE void multiply(uint32_t type, float *y, size_t ldy, const uint8_t *w, size
 
 #define PRODUCTS(X)                                                                                          \
     X(q4_0, Q4_0)                                                                                            \
-    X(q4_1, Q4_1) X(q5_0, Q5_0) X(q5_1, Q5_1) X(q8_0, Q8_0) X(iq4_nl, IQ4_NL) X(mxfp4, MXFP4) X(q2_k, Q2_K)  \
-        X(q3_k, Q3_K) X(q4_k, Q4_K) X(q5_k, Q5_K) X(q6_k, Q6_K) X(iq4_xs, IQ4_XS)
+    X(q4_1, Q4_1)                                                                                            \
+    X(q5_0, Q5_0) X(q5_1, Q5_1) X(q8_0, Q8_0) X(iq4_nl, IQ4_NL) X(mxfp4, MXFP4) X(q2_k, Q2_K) X(q3_k, Q3_K)  \
+        X(q4_k, Q4_K) X(q5_k, Q5_K) X(q6_k, Q6_K) X(iq4_xs, IQ4_XS)
 
 #define X(name, id)                                                                                          \
     static void NAME(matmul_##name)(float *y, size_t ldy, const void *w, size_t n_out, const void *act,      \

@@ -40,7 +40,9 @@ static int build_span(lv_model *m, const lv_kv *kv, uint32_t t, uint32_t scratch
                        LV_PATH_PER_ROW);
     int32_t *path = m->paths + *n_paths;
     *n_paths += n;
-    m->spans[t] = (lv_cpu_attn_row){ .slot = kv->n_committed + scratch, .n_prefix = n_prefix, .path = path, .n_path = n };
+    m->spans[t] = (lv_cpu_attn_row){
+        .slot = kv->n_committed + scratch, .n_prefix = n_prefix, .path = path, .n_path = n
+    };
     for (at = (int32_t)scratch; n > 0; at = kv->parent[at]) path[--n] = (int32_t)kv->n_committed + at;
     return LEVER_OK;
 }
@@ -207,8 +209,7 @@ static int reread_head(lv_sweep *s, float *logits, lever_error *err)
     lv_cpu_pack(s->cpu, (enum lv_act_kind)lv_type_act_kind(w->type), s->x, s->n_rows, (size_t)w->cols);
     for (uint64_t r = 0; r < w->rows; r += step) {
         const size_t rows = w->rows - r < step ? (size_t)(w->rows - r) : step;
-        if (lv_sweep_cancelled(s))
-            return lv_fail(err, LEVER_ECANCEL, 0, "canceled within '%s'", w->name);
+        if (lv_sweep_cancelled(s)) return lv_fail(err, LEVER_ECANCEL, 0, "canceled within '%s'", w->name);
         LEVER_TRY(lv_file_read(&m->file, m->staging, rows * row_bytes, w->offset + r * row_bytes, err));
         m->read_bytes += rows * row_bytes;
         lv_cpu_matmul(s->cpu, logits + r, (size_t)w->rows, w->type, m->staging, rows, s->n_rows,

@@ -9,8 +9,8 @@
 #include "quant/quant.h"
 
 /* K, V, parent and depth share one mapping, in this order; K and V each start 64-byte aligned. */
-static int layout(const lv_hparams *h, uint32_t type, uint32_t n_ctx, uint32_t max_scratch, size_t *half_bytes,
-                  size_t *total)
+static int layout(const lv_hparams *h, uint32_t type, uint32_t n_ctx, uint32_t max_scratch,
+                  size_t *half_bytes, size_t *total)
 {
     const size_t n_slots = (size_t)n_ctx + max_scratch;
     size_t n;

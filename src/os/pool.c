@@ -39,6 +39,7 @@ struct lv_pool {
 typedef struct worker_arg {
     lv_pool *pool;
     unsigned thread;
+    int cpu; /* -1: any */
 } worker_arg;
 
 static inline void cpu_relax(void)
@@ -93,6 +94,7 @@ static void *worker(void *a)
 {
     const worker_arg w = *(worker_arg *)a;
     lv_free(a);
+    if (w.cpu >= 0) lv_thread_bind((unsigned)w.cpu); /* refused: it works all the same */
     for (uint64_t seen = 0;;) {
         wait_for_work(w.pool, seen);
         if (atomic_load(&w.pool->stop)) return NULL;
@@ -116,7 +118,7 @@ static void announce(lv_pool *p)
     pthread_mutex_unlock(&p->mutex);
 }
 
-int lv_pool_open(lv_pool **out, unsigned n_threads, lever_error *err)
+int lv_pool_open(lv_pool **out, unsigned n_threads, const lv_cpu_list *cpus, lever_error *err)
 {
     *out = NULL;
     if (n_threads < 1) return lv_fail(err, LEVER_EINVAL, 0, "a pool needs at least one thread");
@@ -129,7 +131,7 @@ int lv_pool_open(lv_pool **out, unsigned n_threads, lever_error *err)
     for (unsigned i = 1; i < n_threads; i++) {
         worker_arg *a = lv_alloc(sizeof *a, 16);
         if (!a) goto fail;
-        *a = (worker_arg){ p, i };
+        *a = (worker_arg){ p, i, cpus && cpus->n ? (int)cpus->cpus[i % cpus->n] : -1 };
         if (pthread_create(&p->threads[i - 1], NULL, worker, a) != 0) {
             lv_free(a);
             goto fail;

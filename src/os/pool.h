@@ -6,13 +6,14 @@
 
 #include <stddef.h>
 
-#include "base/error.h"
+#include "os/affinity.h"
 
 typedef struct lv_pool lv_pool;
 
-/* n_threads >= 1 counts the caller: 1 starts no thread. LEVER_OK, LEVER_EINVAL, LEVER_ENOMEM (also when a
+/* n_threads >= 1 counts the caller: 1 starts no thread. cpus, if not NULL: thread i is bound to cpus[i % n];
+ * the caller, thread 0, binds itself. LEVER_OK, LEVER_EINVAL, LEVER_ENOMEM (also when a
  * thread can not be started). Returned: close with lv_pool_close. */
-int    lv_pool_open(lv_pool **out, unsigned n_threads, lever_error *err);
+int    lv_pool_open(lv_pool **out, unsigned n_threads, const lv_cpu_list *cpus, lever_error *err);
 void   lv_pool_close(lv_pool **pool); /* accepts NULL and *pool == NULL */
 unsigned lv_pool_n_threads(const lv_pool *pool);
 

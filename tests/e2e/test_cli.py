@@ -194,6 +194,9 @@ class Cli(unittest.TestCase):
             (["--draft", "zigzag"], "zigzag"),
             (["--io", "carrier-pigeon"], "carrier-pigeon"),
             (["--isa", "mmx"], "mmx"),
+            (["--kv", "q3_k"], "known: auto, f16, q8_0"),
+            (["--cpus", "0-"], "list of cores"),
+            (["--cpus", "1000"], "not one this process may use"),
             (["--top-p", "7"], "top"),
             (["--repeat-penalty", "0"], "penalty"),
         ):

@@ -213,6 +213,55 @@ static void every_thread_count_and_isa_gives_the_same_text(void)
     }
 }
 
+/* Each type of cache gives a text of its own, which is the same in all these ways too. */
+static void a_cache_of_type(const char *type)
+{
+    static outcome kept[2];
+    static const char *const policies[] = { "chain:4", "tree:4,2,1", "tree:8" };
+    lever_config c = base_config();
+    c.kv_type = type;
+    lever_error err = { 0 };
+    lever_engine *probe;
+    const int rc = lever_engine_open(&probe, &c, &err);
+    lever_engine_close(&probe);
+    if (rc == LEVER_EUNSUP) {
+        printf("     %s\n", err.msg);
+        return;
+    }
+    memcpy(kept, want, sizeof kept);
+    c.policy = "none";
+    for (int i = 0; i < 2; i++) generate(&c, temperatures[i], &want[i]);
+    for (size_t i = 0; i < 3; i++) {
+        c.policy = policies[i];
+        c.n_threads = 1 + (uint32_t)i;
+        c.mem_bytes = i == 1;
+        lever_plan plan;
+        if (i == 1) { /* the smallest memory */
+            CHECK_OK(lever_plan_memory(&c, &plan, &err), &err);
+            c.mem_bytes = plan.needed_bytes;
+        }
+        c.isa = i == 2 ? "ref" : NULL;
+        c.max_rows = i == 2 ? 9 : 0;
+        expect_same(&c, policies[i]);
+    }
+    memcpy(want, kept, sizeof kept);
+}
+
+static void every_cache_type_gives_the_same_text_with_and_without_speculation(void)
+{
+    a_cache_of_type("f16");
+    a_cache_of_type("q8_0");
+}
+
+static void threads_bound_to_cores_give_the_same_text(void)
+{
+    lever_config c = base_config();
+    const unsigned before = lv_cpu_count();
+    c.cpus = "fast";
+    expect_same(&c, "bound to the fast cores");
+    CHECK_EQ(lv_cpu_count(), before); /* the caller is released */
+}
+
 static void text_can_be_continued_and_reset(void)
 {
     lever_config c = base_config();
@@ -355,6 +404,8 @@ int main(int argc, char **argv)
     RUN(streamed_equals_resident_at_three_budgets);
     RUN(every_backend_and_batch_width_gives_the_same_text);
     RUN(every_thread_count_and_isa_gives_the_same_text);
+    RUN(every_cache_type_gives_the_same_text_with_and_without_speculation);
+    RUN(threads_bound_to_cores_give_the_same_text);
     RUN(text_can_be_continued_and_reset);
     RUN(stopping_and_cancelling_lose_nothing);
     RUN(context_end_is_a_clean_stop);

@@ -70,14 +70,18 @@ static void check_values(const kc_tables *k, bool q8, size_t n_q, size_t n, size
         const uint16_t d = lv_f32_to_f16(i % 9 ? kc_randf(0, 0.1f) : 6e-8f);
         memcpy(v + i * sizeof(lv_block_q8_0), &d, 2);
     }
-    float *e = floats((n_q - 1) * ld + n, 0, 1), *want = floats(n_q * dim, -1, 1), *got = kc_buf(n_q * dim * 4);
+    float *e = floats((n_q - 1) * ld + n, 0, 1), *want = floats(n_q * dim, -1, 1),
+          *got = kc_buf(n_q * dim * 4);
     memcpy(got, want, n_q * dim * 4);
     int32_t *slots = kc_buf(n * sizeof *slots);
     for (size_t p = 0; p < n; p++) slots[p] = (int32_t)((p * 7 + 139) % SLOTS);
-    snprintf(what, sizeof what, "%s values of %zu queries, %zu positions of %zu", q8 ? "q8_0" : "f16", n_q, n, dim);
+    snprintf(what, sizeof what, "%s values of %zu queries, %zu positions of %zu", q8 ? "q8_0" : "f16", n_q, n,
+             dim);
     for (int listed = 0; listed < 2; listed++) {
-        (q8 ? k->ref.attn_values_q8_0 : k->ref.attn_values_f16)(want, e, ld, n_q, v, listed ? slots : NULL, n, dim);
-        (q8 ? k->test.attn_values_q8_0 : k->test.attn_values_f16)(got, e, ld, n_q, v, listed ? slots : NULL, n, dim);
+        (q8 ? k->ref.attn_values_q8_0 : k->ref.attn_values_f16)(want, e, ld, n_q, v, listed ? slots : NULL, n,
+                                                                dim);
+        (q8 ? k->test.attn_values_q8_0 : k->test.attn_values_f16)(got, e, ld, n_q, v, listed ? slots : NULL,
+                                                                  n, dim);
         kc_same(want, got, n_q * dim, what);
     }
     kc_release();
@@ -119,7 +123,8 @@ static void check_special(const kc_tables *k, size_t n_q, size_t n, size_t dim)
         float *out = floats(n_q * dim, 0, 0), *out2 = floats(n_q * dim, 0, 0);
         for (size_t i = 0; i < 3; i++) kv[kc_rand() % (n * dim)] = odd[round];
         if (round > 3) q[0] = round == 4 ? NAN : -INFINITY;
-        snprintf(what, sizeof what, "odd f16 values, %zu queries, n=%zu dim=%zu round %zu", n_q, n, dim, round);
+        snprintf(what, sizeof what, "odd f16 values, %zu queries, n=%zu dim=%zu round %zu", n_q, n, dim,
+                 round);
         k->ref.attn_scores(want, n, q, n_q, kv, n, dim);
         k->test.attn_scores(got, n, q, n_q, kv, n, dim);
         kc_same(want, got, n_q * n, what);
@@ -156,7 +161,8 @@ static void bench(const kc_tables *k)
 void kc_check_attention(const kc_tables *k)
 {
     static const size_t dims[] = { 4, 8, 16, 20, 32, 64, 80, 96, 128, 256, 288 },
-                        queries[] = { 1, 2, 3, 4, 5, 8, 13, 31, 32, 64 }, counts[] = { 1, 2, 3, 4, 7, 16, 33 };
+                        queries[] = { 1, 2, 3, 4, 5, 8, 13, 31, 32, 64 },
+                        counts[] = { 1, 2, 3, 4, 7, 16, 33 };
     for (size_t d = 0; d < sizeof dims / sizeof *dims; d++)
         for (size_t i = 0; i < sizeof queries / sizeof *queries; i++)
             for (size_t j = 0; j < sizeof counts / sizeof *counts; j++) {

@@ -35,7 +35,7 @@ static void every_item_is_done_exactly_once(void)
     for (unsigned threads = 1; threads <= 5; threads++) {
         lv_pool *pool;
         lever_error err = { 0 };
-        CHECK_OK(lv_pool_open(&pool, threads, &err), &err);
+        CHECK_OK(lv_pool_open(&pool, threads, NULL, &err), &err);
         CHECK_EQ(lv_pool_n_threads(pool), threads);
         for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
             for (size_t grain = 1; grain <= 300; grain = grain * 3 + 1) {
@@ -67,7 +67,7 @@ static void many_short_loops_in_a_row_lose_nothing(void)
     lever_error err = { 0 };
     static long sum[8];
     memset(sum, 0, sizeof sum);
-    CHECK_OK(lv_pool_open(&pool, 3, &err), &err);
+    CHECK_OK(lv_pool_open(&pool, 3, NULL, &err), &err);
     for (int i = 0; i < 20000; i++) lv_pool_run(pool, 8, 1, add_one, sum);
     for (int i = 0; i < 8; i++) CHECK_EQ(sum[i], 20000);
     lv_pool_close(&pool);
@@ -81,7 +81,7 @@ static void opening_survives_every_failed_allocation(void)
             lv_pool *pool;
             lever_error err = { 0 };
             lv_alloc_fault(n, mode);
-            const int rc = lv_pool_open(&pool, 4, &err);
+            const int rc = lv_pool_open(&pool, 4, NULL, &err);
             const bool fired = lv_alloc_fault_fired();
             lv_alloc_fault(-1, false);
             if (!fired) {
@@ -100,7 +100,7 @@ static void no_threads_is_an_error(void)
 {
     lv_pool *pool;
     lever_error err = { 0 };
-    CHECK_EQ(lv_pool_open(&pool, 0, &err), LEVER_EINVAL);
+    CHECK_EQ(lv_pool_open(&pool, 0, NULL, &err), LEVER_EINVAL);
     lv_pool_close(&pool);
     lv_pool_close(NULL);
 }

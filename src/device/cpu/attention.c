@@ -1,15 +1,15 @@
-/* KV cache writes and attention. All queries that read one KV head, of every head and row of a block, meet its
- * keys in one product and the values they share in another; what a row of a tree has for itself, the path
+/* KV cache writes and attention. All queries that read one KV head, of every head and row of a block, meet
+ * its keys in one product and the values they share in another; what a row of a tree has for itself, the path
  * behind the common prefix, follows row by row. SPDX-License-Identifier: MIT */
 #include <string.h>
 
 #include "device/cpu/cpu_impl.h"
 
 enum {
-    QUERIES_MOST = 64,           /* what one tile of keys serves */
+    QUERIES_MOST = 64,            /* what one tile of keys serves */
     SCORE_BYTES_MOST = 256 << 10, /* scores of a block stay in a core's second-level cache */
     QUERIES_LEAST = 4,
-    KEYS_LEAST = 32              /* fewer keys are as slow: a product works on whole tiles */
+    KEYS_LEAST = 32 /* fewer keys are as slow: a product works on whole tiles */
 };
 
 lv_attn_scratch lv_cpu_attn_scratch(const lv_kernels *k, const lv_cpu_config *c)
@@ -37,8 +37,10 @@ typedef struct kv_job {
 
 static void put(const lv_cpu *cpu, const lv_cpu_kv *kv, uint8_t *to, const float *x, size_t n)
 {
-    if (kv->type == LV_TYPE_F16) cpu->k.f32_to_f16((uint16_t *)(void *)to, x, n);
-    else lv_type_traits_get(kv->type)->quantize(to, x, n);
+    if (kv->type == LV_TYPE_F16)
+        cpu->k.f32_to_f16((uint16_t *)(void *)to, x, n);
+    else
+        lv_type_traits_get(kv->type)->quantize(to, x, n);
 }
 
 static void write_rows(void *arg, size_t begin, size_t end, unsigned thread)
@@ -169,8 +171,8 @@ static block next_block(const attention_job *j, size_t t, size_t end)
     return b;
 }
 
-/* Unit i: a block of rows, a part of the heads of a KV head; the units of a KV head follow each other, so that
- * its keys and values stay in the cache. */
+/* Unit i: a block of rows, a part of the heads of a KV head; the units of a KV head follow each other, so
+ * that its keys and values stay in the cache. */
 static void attention_units(void *arg, size_t begin, size_t end, unsigned thread)
 {
     const attention_job *j = arg;
@@ -192,7 +194,10 @@ static void attention_units(void *arg, size_t begin, size_t end, unsigned thread
     }
 }
 
-static size_t div_up(size_t a, size_t b) { return (a + b - 1) / b; }
+static size_t div_up(size_t a, size_t b)
+{
+    return (a + b - 1) / b;
+}
 
 void lv_cpu_attention(lv_cpu *cpu, float *out, const float *q, const lv_cpu_attn_row *rows, size_t n_rows,
                       size_t n_heads, size_t n_kv_heads, size_t head_dim, float scale)

@@ -42,7 +42,7 @@ int lv_cpu_open(lv_cpu **out, const lv_cpu_config *c, lever_error *err)
         if (act_bytes(&cpu->k, c, i) && !(cpu->act[i] = lv_alloc(act_bytes(&cpu->k, c, i), 64))) goto fail;
     if (!(cpu->scratch = lv_alloc_array(c->n_threads, cpu->scratch_bytes, 64))) goto fail;
     if (!(cpu->attn = lv_alloc_array(c->n_threads, cpu->attn_scratch.bytes, 64))) goto fail;
-    const int rc = lv_pool_open(&cpu->pool, c->n_threads, err);
+    const int rc = lv_pool_open(&cpu->pool, c->n_threads, c->cpus.n ? &c->cpus : NULL, err);
     if (rc < 0) {
         lv_cpu_close(&cpu);
         return rc;

@@ -19,6 +19,7 @@ typedef struct lv_cpu_config {
     unsigned act_kinds;  /* packings that will be used: bits 1 << enum lv_act_kind; 0 = any */
     size_t   max_ctx;    /* positions one row may attend to */
     size_t   max_head_dim;
+    lv_cpu_list cpus;    /* cores of the threads; n = 0: any */
 } lv_cpu_config;
 
 /* Bytes an lv_cpu of this configuration allocates (for the memory plan). */
@@ -76,7 +77,8 @@ typedef struct lv_cpu_attn_row {
 /* Store k, v [n_rows][n_kv_heads][head_dim] at each row's slot. */
 void lv_cpu_write_kv(lv_cpu *cpu, const lv_cpu_attn_row *rows, const float *k, const float *v, size_t n_rows,
                      size_t n_kv_heads, size_t head_dim);
-/* out, q [n_rows][n_heads][head_dim]; the slots a row reads are written. Query head h reads KV head h / (n_heads / n_kv_heads). */
+/* out, q [n_rows][n_heads][head_dim]; the slots a row reads are written. Query head h reads KV head
+ * h / (n_heads / n_kv_heads). */
 void lv_cpu_attention(lv_cpu *cpu, float *out, const float *q, const lv_cpu_attn_row *rows,
                       size_t n_rows, size_t n_heads, size_t n_kv_heads, size_t head_dim, float scale);
 

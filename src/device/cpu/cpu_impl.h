@@ -13,12 +13,12 @@ typedef struct lv_attn_scratch {
 
 struct lv_cpu {
     lv_kernels k;
-    lv_pool   *pool;
+    lv_pool *pool;
     lv_cpu_config c;
-    uint8_t   *act[LV_ACT_COUNT];
-    uint8_t   *scratch;      /* [n_threads][scratch_bytes] of matrix products */
-    size_t     scratch_bytes;
-    uint8_t   *attn;         /* [n_threads][attn_scratch.bytes] */
+    uint8_t *act[LV_ACT_COUNT];
+    uint8_t *scratch; /* [n_threads][scratch_bytes] of matrix products */
+    size_t scratch_bytes;
+    uint8_t *attn; /* [n_threads][attn_scratch.bytes] */
     lv_attn_scratch attn_scratch;
 };
 
