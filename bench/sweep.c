@@ -181,7 +181,8 @@ static int time_sweeps(rig *r, const settings *o, lever_error *err)
     printf("{\"isa\": \"%s\", \"threads\": %u, \"rows\": {", lv_cpu_kernels(r->cpu)->isa, o->n_threads);
     for (int i = 0; i < o->n_counts; i++) {
         printf("%s\"%" PRIu32 "\": [", i ? ", " : "", o->counts[i]);
-        for (int round = 0; round < o->n_rounds; round++) printf("%s%.6f", round ? ", " : "", seconds[i][round]);
+        for (int round = 0; round < o->n_rounds; round++)
+            printf("%s%.6f", round ? ", " : "", seconds[i][round]);
         printf("]");
     }
     puts("}}");
@@ -209,7 +210,8 @@ int main(int argc, char **argv)
     lever_error err = { 0 };
     if (argc == 3 && !strcmp(argv[1], "--floors")) return print_floors((unsigned)atoi(argv[2]));
     if (!read_settings(&o, argc, argv)) {
-        fputs("usage: lever_sweep MODEL.gguf THREADS ROUNDS CONTEXT KV ROWS... | lever_sweep --floors THREADS\n",
+        fputs("usage: lever_sweep MODEL.gguf THREADS ROUNDS CONTEXT KV ROWS... | lever_sweep --floors "
+              "THREADS\n",
               stderr);
         return 2;
     }

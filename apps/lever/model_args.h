@@ -39,7 +39,7 @@ typedef struct model_args {
           offsetof(base, field.mem) },                                                                       \
         { "-c --ctx-size", OPTION_U32, "N", ctx_help, offsetof(base, field.ctx) },                           \
         { "-t --threads", OPTION_U32, "N", "threads; default: every core", offsetof(base, field.threads) },  \
-        { "--cpus", OPTION_TEXT, "LIST", "bind the threads to these cores: 0-3,6 or fast (the strong ones)",  \
+        { "--cpus", OPTION_TEXT, "LIST", "bind the threads to these cores: 0-3,6 or fast (the strong ones)", \
           offsetof(base, field.cpus) },                                                                      \
         { "-b --batch-size", OPTION_U32, "N", "most rows of one sweep over the model; default: by memory",   \
           offsetof(base, field.rows) },                                                                      \

@@ -1,6 +1,6 @@
 /* Files of prompts: our own form and those of the benchmarks people measure with.
  *
- *   ours        {"id": "story-01", "kind": "story", "prompt": "text to continue"}  or  "turns": ["message", ...]
+ *   ours        {"id": "story-01", "kind": "story", "prompt": "text to continue"}, or "turns": ["message"]
  *   HumanEval   task_id, prompt, entry_point: the prompt is continued
  *   MBPP        text (or prompt), code, test_list: one message with the task and its tests
  *   GSM8K       question, answer: one message
@@ -27,8 +27,9 @@ typedef struct prompt_set {
     size_t  n;
 } prompt_set;
 
-/* Append the prompts of a file to *set, at most `limit` of it (0: all). LEVER_OK; LEVER_EIO; LEVER_EFORMAT: the
- * message names file and line; LEVER_ELIMIT: a file or prompt beyond any sense; LEVER_ENOMEM. *set stays valid. */
+/* Append the prompts of a file to *set, at most `limit` of it (0: all). LEVER_OK; LEVER_EIO; LEVER_EFORMAT:
+ * the message names file and line; LEVER_ELIMIT: a file or prompt beyond any sense; LEVER_ENOMEM. *set stays
+ * valid. */
 int  prompts_load(prompt_set *set, const char *path, size_t limit, lever_error *err);
 void prompts_free(prompt_set *set);
 

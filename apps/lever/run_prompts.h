@@ -12,8 +12,9 @@ typedef struct run_prompts_args {
     bool        raw;       /* messages are continued as plain text */
 } run_prompts_args;
 
-/* Answers go to stdout (with json: one object per line), a table by kind to stderr. A prompt that does not fit the
- * context is reported and skipped. Returns an exit code: EXIT_LIMIT if one was skipped, EXIT_CANCEL, ... */
+/* Answers go to stdout (with json: one object per line), a table by kind to stderr. A prompt that does not
+ * fit the context is reported and skipped. Returns an exit code: EXIT_LIMIT if one was skipped, EXIT_CANCEL,
+ * ... */
 int run_prompts(lever_session *session, const run_prompts_args *args);
 
 #endif

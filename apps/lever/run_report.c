@@ -131,8 +131,8 @@ bool run_report_json_line(const run_report *r, const char *id, const char *kind,
     json_t *root = json_pack("{s:s, s:s, s:i, s:o, s:o}", "id", id, "kind", kind, "turn", (int)turn, "text",
                              text ? text : json_null(), "stats", stats_json(&r->stats));
     add_error(root, err);
-    const bool ok =
-        root && json_dumpf(root, stdout, JSON_REAL_PRECISION(6)) == 0 && putchar('\n') != EOF && fflush(stdout) == 0;
+    const bool ok = root && json_dumpf(root, stdout, JSON_REAL_PRECISION(6)) == 0 && putchar('\n') != EOF &&
+                    fflush(stdout) == 0;
     json_decref(root);
     return ok;
 }

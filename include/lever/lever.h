@@ -42,9 +42,9 @@ typedef struct lever_config {
     uint64_t mem_bytes; /* hard limit for the whole process; 0 = a safe share (3/4) of what is available */
     uint32_t    n_ctx;         /* positions of context; 0 = the model's own, at most 4096 */
     uint32_t    n_threads;     /* 0 = every core this process may use, or those of cpus */
-    const char *cpus;          /* cores to bind the threads to, in turn: "0-3,6", or "fast" for the strong ones of
-                                * unequal cores; NULL = as the system likes. The calling thread is the first; it
-                                * is released by lever_engine_close */
+    const char *cpus;   /* cores to bind the threads to, in turn: "0-3,6", or "fast" for the strong ones of
+                         * unequal cores; NULL = as the system likes. The calling thread is the first; it
+                         * is released by lever_engine_close */
     const char *policy; /* "none", "chain:K", "tree:K1,K2,..."; NULL = chain:8 with a draft, else none */
     const char *io_backend;    /* "auto", "uring", "pool", "sim"; NULL = auto */
     const char *kv_type;       /* of the KV caches: "f16", "q8_0" (half the memory), "auto"; NULL = auto */
@@ -271,9 +271,9 @@ typedef struct lever_plan {
  * LEVER_OK with fits = false. */
 LEVER_API int lever_plan_memory(const lever_config *c, lever_plan *plan, lever_error *err);
 
-/* Write a copy of `in` with its matrices in type "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1",
- * "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS" or "MXFP4". A matrix whose rows are not whole
- * blocks of that type (256 weights for K and XS, 32 for the others) keeps its own.
+/* Write a copy of `in` with its matrices in type "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0",
+ * "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS" or "MXFP4". A matrix whose rows are not
+ * whole blocks of that type (256 weights for K and XS, 32 for the others) keeps its own.
  * LEVER_EINVAL (unknown type, out is in), LEVER_EIO (reading, writing, full disk: no file is left at out),
  * LEVER_EFORMAT, LEVER_EUNSUP, LEVER_ENOMEM. */
 LEVER_API int lever_quantize(const char *in, const char *out, const char *type,
@@ -288,13 +288,13 @@ typedef struct lever_grow_result {
     char     why[160];         /* why not exact */
 } lever_grow_result;
 
-/* Write a model with the tensor shapes of a large one that computes the function of the small model `in`: what it
- * costs is real, what it says is the small model's (docs/evaluation.md).
- * shape: "qwen3-8b" or another preset, then or instead ",embd=4096,layers=32,heads=32,kv-heads=8,head-dim=128,
- * ff=14336,vocab=128256,tied=0" in any selection; what is not given stays as in `in`. type: as lever_quantize;
- * seed: of the added weights. result and progress may be NULL.
- * LEVER_EINVAL (shape unknown or smaller than `in`, type unknown, out is in), LEVER_EIO, LEVER_EFORMAT, LEVER_EUNSUP,
- * LEVER_ENOMEM; no file is left at out. */
+/* Write a model with the tensor shapes of a large one that computes the function of the small model `in`:
+ * what it costs is real, what it says is the small model's (docs/evaluation.md).
+ * shape: "qwen3-8b" or another preset, then or instead ",embd=4096,layers=32,heads=32,kv-heads=8,
+ * head-dim=128,ff=14336,vocab=128256,tied=0" in any selection; what is not given stays as in `in`.
+ * type: as lever_quantize; seed: of the added weights. result and progress may be NULL.
+ * LEVER_EINVAL (shape unknown or smaller than `in`, type unknown, out is in), LEVER_EIO, LEVER_EFORMAT,
+ * LEVER_EUNSUP, LEVER_ENOMEM; no file is left at out. */
 LEVER_API int lever_grow(const char *in, const char *out, const char *shape, const char *type, uint64_t seed,
                          lever_grow_result *result,
                          void (*progress)(void *user, uint64_t done, uint64_t total), void *user,

@@ -94,7 +94,8 @@ static int open_buffers(eval_run *r, lever_error *err)
     const uint32_t n_ctx = e->plan.n_ctx, max_rows = e->plan.max_rows;
     LEVER_TRY(lv_kv_init(&r->kv, lv_model_hparams(e->target), e->kv_type, n_ctx, max_rows, err));
     if (e->draft)
-        LEVER_TRY(lv_kv_init(&r->draft_kv, lv_model_hparams(e->draft), e->draft_kv_type, n_ctx, max_rows, err));
+        LEVER_TRY(
+            lv_kv_init(&r->draft_kv, lv_model_hparams(e->draft), e->draft_kv_type, n_ctx, max_rows, err));
     r->rows = lv_alloc_array(max_rows, sizeof *r->rows, 64);
     r->chain = lv_alloc_array(max_rows, sizeof *r->chain, 64);
     r->project = lv_alloc_array(max_rows, sizeof *r->project, 64);

@@ -160,7 +160,8 @@ static int writable_type(const char *name, lever_error *err)
     const int id = lv_type_from_name(name);
     if (id >= 0 && lv_type_traits_get((uint32_t)id)->quantize) return id;
     list_writable(names, sizeof names);
-    return lv_fail(err, LEVER_EINVAL, 0, "weight type '%s' can not be written; choose one of: %s", name, names);
+    return lv_fail(err, LEVER_EINVAL, 0, "weight type '%s' can not be written; choose one of: %s", name,
+                   names);
 }
 
 int lever_quantize(const char *in, const char *out, const char *type,
@@ -171,8 +172,8 @@ int lever_quantize(const char *in, const char *out, const char *type,
 }
 
 int lever_grow(const char *in, const char *out, const char *shape, const char *type, uint64_t seed,
-               lever_grow_result *result, void (*progress)(void *user, uint64_t done, uint64_t total), void *user,
-               lever_error *err)
+               lever_grow_result *result, void (*progress)(void *user, uint64_t done, uint64_t total),
+               void *user, lever_error *err)
 {
     lv_grow_shape s;
     lv_grow_result r;
@@ -181,10 +182,16 @@ int lever_grow(const char *in, const char *out, const char *shape, const char *t
     LEVER_TRY(lv_grow_shape_parse(&s, shape, err));
     LEVER_TRY(lv_grow(in, out, &s, (uint32_t)id, seed, &r, progress, user, err));
     if (!result) return LEVER_OK;
-    *result = (lever_grow_result){ .n_tensors = r.n_tensors, .bytes = r.bytes, .n_embd = r.shape.n_embd,
-                                   .n_layers = r.shape.n_layers, .n_heads = r.shape.n_heads,
-                                   .n_kv_heads = r.shape.n_kv_heads, .head_dim = r.shape.head_dim,
-                                   .n_ff = r.shape.n_ff, .n_vocab = r.shape.n_vocab, .tied = r.shape.tied != 0,
+    *result = (lever_grow_result){ .n_tensors = r.n_tensors,
+                                   .bytes = r.bytes,
+                                   .n_embd = r.shape.n_embd,
+                                   .n_layers = r.shape.n_layers,
+                                   .n_heads = r.shape.n_heads,
+                                   .n_kv_heads = r.shape.n_kv_heads,
+                                   .head_dim = r.shape.head_dim,
+                                   .n_ff = r.shape.n_ff,
+                                   .n_vocab = r.shape.n_vocab,
+                                   .tied = r.shape.tied != 0,
                                    .exact = r.exact };
     memcpy(result->why, r.why, sizeof result->why);
     return LEVER_OK;

@@ -30,7 +30,8 @@ static int open_sampler(lever_session *s, const lever_sampling *in, lever_error 
                                   .repeat_last_n = in->repeat_last_n, .seed = in->seed };
     LEVER_TRY(lv_sampler_params_check(&p, err));
     lv_sampler *sampler;
-    LEVER_TRY(lv_sampler_open(&sampler, &p, lv_cpu_kernels(s->engine->cpu), lv_vocab_n_used(s->engine->vocab), err));
+    LEVER_TRY(lv_sampler_open(&sampler, &p, lv_cpu_kernels(s->engine->cpu), lv_vocab_n_used(s->engine->vocab),
+                              err));
     lv_sampler_close(&s->sampler);
     s->sampler = sampler;
     s->params = p;
@@ -41,7 +42,8 @@ static int open_draft_run(lever_session *s, lever_error *err)
 {
     lever_engine *e = s->engine;
     lv_draft_run *d = &s->draft;
-    LEVER_TRY(lv_kv_init(&s->draft_kv, lv_model_hparams(e->draft), e->draft_kv_type, s->n_ctx, e->plan.max_rows, err));
+    LEVER_TRY(lv_kv_init(&s->draft_kv, lv_model_hparams(e->draft), e->draft_kv_type, s->n_ctx,
+                         e->plan.max_rows, err));
     d->session = s;
     d->logit_rows = e->max_nodes < LV_DRAFT_LOGIT_ROWS ? e->max_nodes : LV_DRAFT_LOGIT_ROWS;
     d->row_of = lv_alloc_array(e->max_nodes, sizeof *d->row_of, 64);

@@ -11,8 +11,8 @@
 #include "os/memory.h"
 
 enum {
-    /* Code, libraries, stdio and allocator slack of the lever program. The peak resident set of a run with a tiny
-     * model, less its planned lines, is 2.5 MiB with stacks (glibc 2.36, x86-64); the rest is margin. */
+    /* Code, libraries, stdio and allocator slack of the lever program. The peak resident set of a run with a
+     * tiny model, less its planned lines, is 2.5 MiB with stacks (glibc 2.36, x86-64); the rest is margin. */
     BASE_BYTES = 3 << 20,
     STACK_BYTES = 64 << 10,  /* touched part of a worker's stack with its thread descriptor */
     IO_BYTES = 256 << 10,    /* request tables of the I/O backend */
@@ -40,8 +40,8 @@ static int choose_kv_type(const lv_engine_setup *o, const lv_model *m, const cha
     *type = LV_TYPE_F16;
     if (o->kv_any) return LEVER_OK;
     return lv_fail(err, LEVER_EUNSUP, 0,
-                   "'%s': a q8_0 KV cache needs heads of a multiple of 32, this model's have %u; use f16", path,
-                   h->head_dim);
+                   "'%s': a q8_0 KV cache needs heads of a multiple of 32, this model's have %u; use f16",
+                   path, h->head_dim);
 }
 
 static void widen_cpu(lv_engine_setup *o, const lv_model *m)
@@ -113,8 +113,8 @@ static int open_draft(lv_engine_setup *o, lever_error *err)
     lv_model_drop_metadata(o->draft);
     int rc = lv_vocab_compare(o->vocab, vocab, err);
     if (rc >= 0 && (int64_t)lv_model_hparams(o->draft)->n_vocab < lv_vocab_n_used(o->vocab))
-        rc = lv_fail(err, LEVER_EINVAL, 0, "the draft predicts %u of %d tokens", lv_model_hparams(o->draft)->n_vocab,
-                     lv_vocab_n_used(o->vocab));
+        rc = lv_fail(err, LEVER_EINVAL, 0, "the draft predicts %u of %d tokens",
+                     lv_model_hparams(o->draft)->n_vocab, lv_vocab_n_used(o->vocab));
     lv_vocab_close(&vocab);
     if (rc < 0)
         return lv_fail_prefix(err, rc, "draft '%s' does not fit target '%s'", o->config.draft_path,

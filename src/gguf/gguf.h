@@ -100,8 +100,8 @@ int  lv_gguf_writer_finish(lv_gguf_writer *w, lever_error *err);
 
 /* The value of general.file_type for a file whose matrices are all of `type`; -1: there is none. */
 int  lv_gguf_file_type(uint32_t type);
-/* A copy of `in` may be written to `out`: neither out nor "<out>.part" is the same file. LEVER_OK, LEVER_EINVAL,
- * LEVER_ENOMEM. */
+/* A copy of `in` may be written to `out`: neither out nor "<out>.part" is the same file. LEVER_OK,
+ * LEVER_EINVAL, LEVER_ENOMEM. */
 int  lv_gguf_check_paths(const char *in, const char *out, lever_error *err);
 
 #endif

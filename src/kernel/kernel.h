@@ -15,10 +15,11 @@
 #include "quant/quant.h"
 
 /* Activations of a row batch are packed once per matrix input. Which packing a weight type
- * multiplies with is fixed: F32, F16, BF16 -> LV_ACT_F32; types of blocks of 32 -> LV_ACT_Q8; of 256 -> LV_ACT_Q8K.
+ * multiplies with is fixed: F32, F16, BF16 -> LV_ACT_F32; types of blocks of 32 -> LV_ACT_Q8; of 256 ->
+ * LV_ACT_Q8K.
  *
- * LV_ACT_Q8 (LV_ACT_Q8K), per row and block of 32 (256): amax = max |x| (compared as unsigned bits, so NaN > inf);
- *   amax < 2^-100: d = 0, q = 0. amax inf or NaN: d = NaN (0x7fc00000), q = 0.
+ * LV_ACT_Q8 (LV_ACT_Q8K), per row and block of 32 (256): amax = max |x|, compared as unsigned bits, so that
+ *   NaN > inf. amax < 2^-100: d = 0, q = 0. amax inf or NaN: d = NaN (0x7fc00000), q = 0.
  *   Else d = amax / 127, id = 127 / amax, q = round-to-nearest-even(x * id) clamped to [-127, 127].
  * The byte layout of a packed batch is private to an ISA: pack and multiply with one table. */
 enum lv_act_kind { LV_ACT_F32, LV_ACT_Q8, LV_ACT_Q8K, LV_ACT_COUNT };

@@ -64,9 +64,9 @@ static inline uint64_t lv_noise_bits(uint64_t seed, uint64_t pos, uint32_t id)
 
 /* Standard Gumbel noise -ln E, E = -ln(1 - u) exponential, u uniform in (0, 1] in steps of 2^-48 rounded to
  * 24 significant bits. The winner of a vocabulary has E near 0, so u must be fine there: among 150 000 tokens
- * the smallest u is about 2^-17 and still has 24 bits; the best two are equal in about one draw of 10^7. Noise
- * lies in [-2.86, 33.97]; near its lower end, which never wins, it is coarse (1 - u has steps of 2^-24).
- * u < 2^-6: the series of -ln(1 - u), because 1 - u would lose the bits of u. */
+ * the smallest u is about 2^-17 and still has 24 bits; the best two are equal in about one draw of 10^7.
+ * Noise lies in [-2.86, 33.97]; near its lower end, which never wins, it is coarse (1 - u has steps of
+ * 2^-24). u < 2^-6: the series of -ln(1 - u), because 1 - u would lose the bits of u. */
 static inline float lv_gumbel(uint64_t seed, uint64_t pos, uint32_t id)
 {
     const uint64_t bits = lv_noise_bits(seed, pos, id);

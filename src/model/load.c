@@ -8,8 +8,8 @@
 #include "model/state.h"
 
 enum {
-    PIECE_BYTES = 8 << 20,    /* per read: large enough for full flash speed and smooth progress */
-    IN_PLACE_BYTES = 1 << 20, /* matrices from this size on are read past the page cache, straight into place */
+    PIECE_BYTES = 8 << 20, /* per read: large enough for full flash speed and smooth progress */
+    IN_PLACE_BYTES = 1 << 20, /* matrices from this size on go past the page cache, straight into place */
     IN_PLACE_ALIGN = 4096,
 };
 

@@ -34,8 +34,8 @@ int64_t lv_vocab_encode(const lv_vocab *v, const char *text, size_t len, unsigne
 size_t  lv_vocab_encode_bytes(const lv_vocab *v, size_t len);
 
 int32_t lv_vocab_n_tokens(const lv_vocab *v);
-/* Tokens before the padding: every id from here on is marked unused, and is never sampled. Files of one family are
- * padded to different sizes. */
+/* Tokens before the padding: every id from here on is marked unused, and is never sampled. Files of one
+ * family are padded to different sizes. */
 int32_t lv_vocab_n_used(const lv_vocab *v);
 int32_t lv_vocab_bos(const lv_vocab *v); /* -1: none */
 int32_t lv_vocab_eos(const lv_vocab *v); /* -1: none */
@@ -47,7 +47,8 @@ bool    lv_vocab_is_special(const lv_vocab *v, int32_t id); /* control token: pr
  * bytes are borrowed from v. ids out of range give length 0. */
 lv_str  lv_vocab_piece(const lv_vocab *v, int32_t id, bool special);
 size_t  lv_vocab_memory_bytes(const lv_vocab *v);
-/* Same tokens with the same ids, padding aside (draft and target must agree)? LEVER_OK or LEVER_EINVAL: why not. */
+/* Same tokens with the same ids, padding aside (draft and target must agree)? LEVER_OK or LEVER_EINVAL: why
+ * not. */
 int     lv_vocab_compare(const lv_vocab *a, const lv_vocab *b, lever_error *err);
 
 /* Streaming detokenizer: never hands out half a UTF-8 character. Plain data, zero to begin. */

@@ -1,5 +1,5 @@
-/* Whole engines under failing allocations: every one is a clean error that leaves nothing behind; and generating
- * allocates nothing per token. SPDX-License-Identifier: MIT */
+/* Whole engines under failing allocations: every one is a clean error that leaves nothing behind; and
+ * generating allocates nothing per token. SPDX-License-Identifier: MIT */
 #include "support/check.h"
 
 #include <dirent.h>
@@ -31,7 +31,8 @@ static lever_config config(bool streamed)
     c.no_pin = streamed;
     c.mem_bytes = 64 << 20;
     c.policy = "tree:2,1";
-    c.io_backend = "pool"; /* "auto" turns to it when io_uring can not be set up, so a failure there is none */
+    c.io_backend =
+        "pool"; /* "auto" turns to it when io_uring can not be set up, so a failure there is none */
     return c;
 }
 

@@ -1,6 +1,6 @@
 /* Tokenizers under hostile bytes. First byte 'M': the rest is GGUF metadata, from which a vocabulary and
- * hyper-parameters are read. Else the rest is a text for the demo pair's vocabulary (run in the source folder):
- * what is encoded must decode to the same bytes, except that invalid UTF-8 comes back as U+FFFD.
+ * hyper-parameters are read. Else the rest is a text for the demo pair's vocabulary (run in the source
+ * folder): what is encoded must decode to the same bytes, except that invalid UTF-8 comes back as U+FFFD.
  * SPDX-License-Identifier: MIT */
 #include <stdint.h>
 #include <stdio.h>

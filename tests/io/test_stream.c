@@ -169,7 +169,8 @@ static void reads_are_in_flight_whenever_there_is_room(void)
         lv_stream_release(s);
         n_idle += io->n_flight < DEPTH && !lv_stream_is_full(s);
         lv_stream_get_stats(s, &st);
-        if (i % N == N - 1) CHECK(io->n_flight > 0 || st.n_reads > (uint64_t)i + 1); /* the next sweep has begun */
+        if (i % N == N - 1)
+            CHECK(io->n_flight > 0 || st.n_reads > (uint64_t)i + 1); /* the next sweep has begun */
     }
     CHECK_EQ(n_idle, 0);
     close_stream(&s);

@@ -277,7 +277,8 @@ static void attend_one(float *out, const float *q, const lv_cpu_attn_row *row, s
     lv_kernels ref;
     lv_kernels_init(&ref, 0);
     float x[DIM];
-    const uint8_t *k = row->kv.k + kv_head * row->kv.head_stride, *v = row->kv.v + kv_head * row->kv.head_stride;
+    const uint8_t *k = row->kv.k + kv_head * row->kv.head_stride,
+                  *v = row->kv.v + kv_head * row->kv.head_stride;
     for (size_t d = 0; d < DIM; d++) x[d] = q[d] * scale;
     if (row->kv.type == LV_TYPE_F16) {
         ref.attn_scores(scores, SLOTS, x, 1, (const uint16_t *)(const void *)k, SLOTS, DIM);
@@ -294,8 +295,8 @@ static void attend_one(float *out, const float *q, const lv_cpu_attn_row *row, s
     }
     const float inv = ref.attn_weights(by_position, n);
     memset(out, 0, DIM * sizeof *out);
-    (row->kv.type == LV_TYPE_F16 ? ref.attn_values_f16 : ref.attn_values_q8_0)(out, by_position, SLOTS, 1, v, slots,
-                                                                              n, DIM);
+    (row->kv.type == LV_TYPE_F16 ? ref.attn_values_f16 : ref.attn_values_q8_0)(out, by_position, SLOTS, 1, v,
+                                                                               slots, n, DIM);
     for (size_t d = 0; d < DIM; d++) out[d] *= inv;
 }
 
@@ -347,7 +348,8 @@ static void rows_are_written_where_they_belong(void)
         memcpy(before.v, kv.v, KV_HEADS * kv.head_stride);
         float *k = values(ROWS * N), *v = values(ROWS * N);
         lv_cpu_attn_row rows[ROWS];
-        for (size_t t = 0; t < ROWS; t++) rows[t] = (lv_cpu_attn_row){ .kv = kv, .slot = (t * 13 + 7) % SLOTS };
+        for (size_t t = 0; t < ROWS; t++)
+            rows[t] = (lv_cpu_attn_row){ .kv = kv, .slot = (t * 13 + 7) % SLOTS };
         lv_cpu_write_kv(cpu, rows, k, v, ROWS, KV_HEADS, DIM);
         for (size_t t = 0; t < ROWS; t++)
             for (size_t h = 0; h < KV_HEADS; h++) {

@@ -29,7 +29,8 @@ static bool marked(const lv_kv *kv, uint32_t slot, uint32_t id)
         for (uint32_t h = 0; h < kv->n_kv_heads; h++)
             for (size_t i = 0; i < kv->row_bytes; i++) {
                 const size_t at = lv_kv_offset(kv, l, h) + slot * kv->row_bytes + i;
-                if (kv->k[at] != mark_of(id, l, h, i) || kv->v[at] != mark_of(id + 100, l, h, i)) return false;
+                if (kv->k[at] != mark_of(id, l, h, i) || kv->v[at] != mark_of(id + 100, l, h, i))
+                    return false;
             }
     return true;
 }

@@ -346,7 +346,8 @@ static void messages_are_written_in_the_models_form(void)
 {
     CHECK(!lv_chat_format_find(text("{{ messages }}")) && !lv_chat_format_find(text("")));
     const lv_chat_format *chatml = lv_chat_format_find(text("{% for m %}<|im_start|>{{ m.role }}"));
-    const lv_chat_format *llama = lv_chat_format_find(text("'<|start_header_id|>' + role + '<|end_header_id|>'"));
+    const lv_chat_format *llama =
+        lv_chat_format_find(text("'<|start_header_id|>' + role + '<|end_header_id|>'"));
     CHECK(chatml && llama && chatml != llama);
     start_bpe();
     const int im_start = add("<|im_start|>", 3, 0), im_end = add("<|im_end|>", 3, 0);
