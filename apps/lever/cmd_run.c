@@ -12,11 +12,12 @@
 #include "model_args.h"
 #include "run_prompts.h"
 #include "run_report.h"
+#include "trace_file.h"
 
 typedef struct run_args {
     model_args     model;
     lever_sampling sampling;
-    const char    *prompt, *file, *prompts;
+    const char    *prompt, *file, *prompts, *trace;
     uint32_t       n_predict, limit, check;
     bool           json, ignore_eos, no_prompt, special, raw, quiet, help;
 } run_args;
@@ -62,6 +63,10 @@ static const option options[] = {
       offsetof(run_args, check) },
     { "--json", OPTION_FLAG, NULL, "one JSON object on stdout: text, tokens, statistics",
       offsetof(run_args, json) },
+    { "--trace", OPTION_TEXT, "FILE",
+      "write what ran when (reads, layers, drafting) as a Chrome trace,\n"
+      "for chrome://tracing or ui.perfetto.dev",
+      offsetof(run_args, trace) },
     { "-q --quiet", OPTION_FLAG, NULL, "no closing block", offsetof(run_args, quiet) },
     { "-h --help", OPTION_FLAG, NULL, "this page", offsetof(run_args, help) },
 };
@@ -81,6 +86,7 @@ typedef struct run {
     lever_engine *engine;
     lever_session *session;
     run_report    report;
+    trace_file    trace;
     int           write_errno;
 } run;
 
@@ -231,6 +237,12 @@ static int open_all(run *r, progress *load, lever_error *err)
     lever_config c;
     const int rc = model_args_config(&r->args->model, &c);
     if (rc) return snprintf(err->msg, sizeof err->msg, "%s", ""), LEVER_EINVAL;
+    if (r->args->trace) {
+        const int trace_rc = trace_open(&r->trace, r->args->trace, err);
+        if (trace_rc < 0) return trace_rc;
+        c.on_trace = trace_event;
+        c.trace_user = &r->trace;
+    }
     c.progress = on_load;
     c.progress_user = load;
     const int open_rc = lever_engine_open(&r->engine, &c, err);
@@ -282,9 +294,10 @@ int cmd_run(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN); /* a closed reader is a write error, not a silent death */
     int rc = open_all(&r, &load, &err);
     if (rc >= 0 && a.prompts) {
-        const int code = answer_all(&r);
+        int code = answer_all(&r);
         lever_session_close(&r.session);
         lever_engine_close(&r.engine);
+        if (trace_close(&r.trace, &err) < 0 && code == EXIT_OK) code = app_fail(LEVER_EIO, &err);
         return code;
     }
     if (rc >= 0) {
@@ -306,5 +319,6 @@ int cmd_run(int argc, char **argv)
     run_report_fini(&r.report);
     lever_session_close(&r.session);
     lever_engine_close(&r.engine);
+    if (trace_close(&r.trace, &err) < 0 && code == EXIT_OK) code = app_fail(LEVER_EIO, &err);
     return code;
 }

@@ -87,6 +87,9 @@ void run_report_text(const run_report *r)
                 format_bytes(b, sizeof b, ratio((double)s->bytes_read, s->n_cycles)), r->info.io_backend);
     else if (s->n_cycles)
         fprintf(stderr, "  flash        nothing read: the whole model is resident\n");
+    if (s->bytes_read)
+        fprintf(stderr, "  stalls       compute waited %.2f s for flash, flash %.2f s for room in the ring\n",
+                seconds(s->flash_wait_ns), seconds(s->flash_idle_ns));
     if (s->decode_ns)
         fprintf(
             stderr,
@@ -103,7 +106,7 @@ void run_report_text(const run_report *r)
 static json_t *stats_json(const lever_stats *s)
 {
     return json_pack(
-        "{s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, "
+        "{s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, "
         "s:s}",
         "tokens_per_second", tokens_per_second(s), "tokens_per_sweep", ratio(s->n_decode_tokens, s->n_cycles),
         "prompt_tokens", (int)s->n_prompt_tokens, "new_tokens", (int)s->n_new_tokens, "prefill_sweeps",
@@ -111,7 +114,7 @@ static json_t *stats_json(const lever_stats *s)
         "rows", (json_int_t)s->n_rows, "drafted", (int)s->n_drafted, "accepted", (int)s->n_accepted,
         "prefill_s", seconds(s->prefill_ns), "decode_s", seconds(s->decode_ns), "draft_s",
         seconds(s->draft_ns), "verify_s", seconds(s->verify_ns), "project_s", seconds(s->project_ns),
-        "flash_wait_s", seconds(s->flash_wait_ns), "flash_bytes", (json_int_t)s->bytes_read, "peak_rss_bytes",
+        "flash_wait_s", seconds(s->flash_wait_ns), "flash_idle_s", seconds(s->flash_idle_ns), "flash_bytes", (json_int_t)s->bytes_read, "peak_rss_bytes",
         (json_int_t)s->peak_rss_bytes, "mem_limit_bytes", (json_int_t)s->mem_limit_bytes, "stop",
         s->stop >= 0 ? stop_names[s->stop] : "error");
 }

@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #include "lever/error.h"
+#include "lever/trace.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -55,6 +56,8 @@ typedef struct lever_config {
     long sim_fail_at; /* tests, io_backend "sim": this read (from 0) fails, and all later ones; -1 = none */
     void      (*progress)(void *user, const char *what, uint64_t done, uint64_t total); /* nullable */
     void       *progress_user;
+    lever_on_trace on_trace;   /* nullable */
+    void       *trace_user;
 } lever_config;
 
 LEVER_API void lever_config_init(lever_config *c);
@@ -164,6 +167,7 @@ typedef struct lever_stats {
     uint64_t prefill_ns, decode_ns;
     uint64_t draft_ns, verify_ns, project_ns; /* [decode] parts of decode_ns */
     uint64_t flash_wait_ns;         /* [decode] part of verify_ns: compute waited for flash */
+    uint64_t flash_idle_ns;         /* [decode] nothing was being read, because the ring was full */
     uint64_t bytes_read;            /* [decode] read from flash for the target */
     uint64_t peak_rss_bytes, mem_limit_bytes;
     int      stop;                          /* enum lever_stop */

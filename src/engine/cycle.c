@@ -17,12 +17,24 @@ static void put_pending_rows(lever_session *s, uint32_t n)
         s->rows[i] = (lv_row){ .token = s->tokens[s->kv.n_committed + i], .parent = (int32_t)i - 1 };
 }
 
+static void trace(const lever_session *s, const char *name, uint64_t begin_ns, uint64_t end_ns, uint32_t rows)
+{
+    lv_trace_emit(&s->engine->trace, &(lever_trace_event){ .track = "cycle",
+                                                           .name = name,
+                                                           .begin_ns = begin_ns,
+                                                           .end_ns = end_ns,
+                                                           .index = (int64_t)s->n_cycles,
+                                                           .rows = rows });
+}
+
 int lv_session_prefill(lever_session *s, uint32_t n, lever_error *err)
 {
     lv_kv *kv;
+    const uint64_t t0 = lv_clock_ns();
     put_pending_rows(s, n);
     lv_batch b = target_batch(s, &kv, n);
     LEVER_TRY(lv_model_forward(s->engine->target, &b, err));
+    trace(s, "prefill", t0, lv_clock_ns(), n);
     for (uint32_t i = 0; i < n; i++) s->accepted[i] = (int32_t)i;
     lv_kv_commit(&s->kv, s->accepted, n);
     return LEVER_OK;
@@ -135,9 +147,17 @@ int lv_session_cycle(lever_session *s, lv_cycle *c, lever_error *err)
     LEVER_TRY(grow_tree(s, c, err));
     const uint64_t t1 = lv_clock_ns();
     LEVER_TRY(verify(s, n_pending, err));
+    const uint64_t t2 = lv_clock_ns();
     c->draft_ns = t1 - t0;
-    c->verify_ns = lv_clock_ns() - t1;
+    c->verify_ns = t2 - t1;
     c->n_rows = s->tree.n;
     c->n_drafted = s->tree.n - 1;
-    return accept_path(s, c, n_pending, err);
+    const int rc = accept_path(s, c, n_pending, err);
+    const uint64_t t3 = lv_clock_ns();
+    if (s->engine->draft) trace(s, "draft", t0, t1, s->tree.n - 1);
+    trace(s, "verify", t1, t2, n_pending + s->tree.n - 1);
+    trace(s, "accept", t2, t3, c->n_new);
+    trace(s, "cycle", t0, t3, c->n_new);
+    s->n_cycles++;
+    return rc;
 }

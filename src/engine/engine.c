@@ -37,11 +37,14 @@ static int load_models(lever_engine *e, const lv_engine_setup *o, lever_error *e
     load_progress p = { .config = &o->config, .what = "loading the target" };
     lv_model_load_config load = { .cpu = e->cpu, .io = e->io, .max_rows = o->plan.max_rows,
                                   .extent_bytes = o->plan.extent_bytes, .ring_bytes = o->plan.ring_bytes,
-                                  .progress = on_load, .user = &p };
+                                  .progress = on_load, .user = &p,
+                                  .trace = { o->config.on_trace, o->config.trace_user }, .track = "target" };
+    e->trace = load.trace;
     LEVER_TRY(lv_model_load(e->target, &load, err));
     if (!e->draft) return LEVER_OK;
     p.what = "loading the draft";
     load.ring_bytes = 0;
+    load.track = "draft";
     load.io = NULL;
     return lv_model_load(e->draft, &load, err);
 }

@@ -37,6 +37,7 @@ struct lever_engine {
     uint32_t   kv_type, draft_kv_type; /* enum lv_type of the KV caches */
     uint64_t   target_file_bytes;
     bool       has_session;
+    lv_trace   trace;
     lv_affinity affinity; /* of the thread that opened the engine, when it was bound to a core */
 };
 
@@ -106,6 +107,7 @@ struct lever_session {
     size_t        text_cap;
     lv_detok      detok;
     atomic_bool   cancel;
+    uint64_t      n_cycles;   /* of this session, for traces */
 };
 
 /* engine/eval.c: what the plan asks. Tokens scored of a window; bytes of an evaluation's rows beside models,

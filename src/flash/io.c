@@ -40,8 +40,9 @@ int lv_io_submit(lv_io *io, lv_io_read *const *reads, uint32_t n)
 {
     if (n > io->depth - io->n_flight) n = io->depth - io->n_flight;
     if (n == 0) return 0;
+    const uint64_t now = lv_clock_ns();
     for (uint32_t i = 0; i < n; i++)
-        reads[i]->progress_bytes = 0, reads[i]->result = 0, reads[i]->os_errno = 0;
+        reads[i]->progress_bytes = 0, reads[i]->result = 0, reads[i]->os_errno = 0, reads[i]->submit_ns = now;
     const int rc = io->ops->submit(io, reads, n);
     if (rc > 0) io->n_flight += (uint32_t)rc;
     return rc;

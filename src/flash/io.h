@@ -22,6 +22,7 @@ typedef struct lv_io_read {
     uint32_t len;            /* > 0 */
     int32_t  result;         /* out: bytes read (len, or fewer only at the end of the file) or LEVER_EIO */
     int32_t  os_errno;       /* out: errno behind LEVER_EIO, else 0 */
+    uint64_t submit_ns;      /* out: lv_clock_ns() when it was submitted */
     uint64_t done_ns;        /* out: lv_clock_ns() at completion as seen by the backend */
     void    *user;           /* the caller's */
     uint32_t progress_bytes; /* private to the backend */

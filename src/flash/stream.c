@@ -30,6 +30,8 @@ struct lv_stream {
     uint32_t taken;                /* extents handed out of the current sweep */
     uint32_t n_flight;
     uint64_t idle_since_ns;        /* 0: something is in flight */
+    lv_trace trace;
+    const char *track;
     lv_stream_stats stats;
 };
 
@@ -131,6 +133,12 @@ static int reap(lv_stream *s, uint32_t wait_for, lever_error *err)
         place *p = done[i]->user;
         p->ready = true;
         s->n_flight--;
+        lv_trace_emit(&s->trace, &(lever_trace_event){ .track = "flash",
+                                                       .name = "read",
+                                                       .begin_ns = p->read.submit_ns,
+                                                       .end_ns = p->read.done_ns,
+                                                       .index = (int64_t)s->stats.n_reads,
+                                                       .bytes = p->read.result });
         s->stats.n_reads++;
         if (p->read.result > 0) s->stats.bytes_read += (uint64_t)p->read.result;
     }
@@ -150,6 +158,8 @@ int lv_stream_open(lv_stream **out, const lv_stream_config *c, lever_error *err)
     s->io = c->io;
     s->n_extents = c->n_extents;
     s->ring = c->ring;
+    s->trace = c->trace;
+    s->track = c->track;
     s->ring_bytes = c->ring_bytes;
     size_t smallest = SIZE_MAX;
     if (!(s->extents = lv_alloc_array(c->n_extents, sizeof *s->extents, 16))) goto fail;
@@ -201,7 +211,14 @@ static int wait_ready(lv_stream *s, place *p, lever_error *err)
     const uint64_t t0 = lv_clock_ns();
     int rc = LEVER_OK;
     while (rc >= 0 && !p->ready) rc = reap(s, 1, err);
-    s->stats.wait_ns += lv_clock_ns() - t0;
+    const uint64_t t1 = lv_clock_ns();
+    s->stats.wait_ns += t1 - t0;
+    lv_trace_emit(&s->trace, &(lever_trace_event){ .track = s->track,
+                                                   .name = "wait for flash",
+                                                   .begin_ns = t0,
+                                                   .end_ns = t1,
+                                                   .index = -1,
+                                                   .bytes = p->read.len });
     return rc;
 }
 

@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 
+#include "base/trace.h"
 #include "flash/io.h"
 
 typedef struct lv_stream lv_stream;
@@ -31,6 +32,8 @@ typedef struct lv_stream_config {
     uint32_t         n_extents;
     void            *ring;    /* borrowed, 4 KiB-aligned or better */
     size_t           ring_bytes;
+    lv_trace         trace;   /* reads, and the waits for them */
+    const char      *track;   /* of the waits */
 } lv_stream_config;
 
 typedef struct lv_stream_stats {

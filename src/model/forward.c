@@ -156,6 +156,16 @@ static void begin(lv_model *m, size_t n_rows, lever_error *err)
     memset(s->packed, 0, sizeof s->packed); /* the device is shared with other models */
 }
 
+static void trace(const lv_model *m, const char *name, int64_t index, uint64_t begin_ns)
+{
+    lv_trace_emit(&m->trace, &(lever_trace_event){ .track = m->track,
+                                                   .name = name,
+                                                   .begin_ns = begin_ns,
+                                                   .end_ns = lv_clock_ns(),
+                                                   .index = index,
+                                                   .rows = (int64_t)m->sweep.n_rows });
+}
+
 static int run_layers(lv_model *m, lv_batch *b, lever_error *err)
 {
     lv_sweep *s = &m->sweep;
@@ -166,7 +176,11 @@ static int run_layers(lv_model *m, lv_batch *b, lever_error *err)
     s->user = b->user;
     build_angles(m, b);
     LEVER_TRY(embed(m, b, err));
-    for (s->layer = 0; s->layer < m->h.n_layers; s->layer++) LEVER_TRY(m->arch->layer(s));
+    for (s->layer = 0; s->layer < m->h.n_layers; s->layer++) {
+        const uint64_t t0 = m->trace.fn ? lv_clock_ns() : 0;
+        LEVER_TRY(m->arch->layer(s));
+        if (m->trace.fn) trace(m, "layer", s->layer, t0);
+    }
     const float *norm = m->vectors[m->h.n_layers * m->vecs_per_layer].data;
     lv_cpu_rmsnorm(s->cpu, m->hidden, s->x, norm, s->n_rows, m->h.n_embd, m->h.norm_eps);
     return LEVER_OK;
@@ -248,5 +262,6 @@ int lv_model_project(lv_model *m, const uint32_t *rows, uint32_t n, float *logit
     begin(m, n, err);
     const int rc = m->head_streamed ? project_streamed(s, logits, err) : lv_block_head(s, logits, s->x);
     m->stats.project_ns += lv_clock_ns() - start;
+    if (m->trace.fn) trace(m, "projection", -1, start);
     return rc;
 }

@@ -153,7 +153,8 @@ static int open_stream(lv_model *m, const lv_model_load_config *c, lever_error *
     if (rc == LEVER_OK) {
         m->ring_bytes = c->ring_bytes;
         const lv_stream_config sc = {
-            .io = c->io, .extents = e, .n_extents = (uint32_t)n, .ring = m->ring, .ring_bytes = c->ring_bytes
+            .io = c->io, .extents = e, .n_extents = (uint32_t)n, .ring = m->ring, .ring_bytes = c->ring_bytes,
+            .trace = c->trace, .track = c->track
         };
         rc = lv_stream_open(&m->stream, &sc, err);
     }
@@ -254,6 +255,8 @@ int lv_model_load(lv_model *m, const lv_model_load_config *c, lever_error *err)
         return lv_fail(err, LEVER_EINVAL, 0, "load for batches of %" PRIu32 " rows", c->max_rows);
     m->max_rows = c->max_rows;
     m->cpu = c->cpu;
+    m->trace = c->trace;
+    m->track = c->track;
     progress p = { .c = c };
     for (size_t i = 0; i < m->n_vectors; i++) p.total += m->vectors[i].bytes;
     for (size_t i = 0; i < m->n_weights; i++) p.total += m->weights[i].resident ? m->weights[i].bytes : 0;

@@ -100,4 +100,5 @@ void lv_model_get_stats(const lv_model *m, lv_model_stats *out)
     lv_stream_get_stats(m->stream, &s);
     out->bytes_read += s.bytes_read;
     out->wait_ns = s.wait_ns;
+    out->idle_ns = s.idle_ns;
 }

@@ -83,6 +83,8 @@ typedef struct lv_model_load_config {
     size_t     ring_bytes;   /* 0 when nothing streams */
     void     (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes); /* nullable */
     void      *user;
+    lv_trace   trace;        /* layers and projections go to this track, reads to "flash" */
+    const char *track;
 } lv_model_load_config;
 
 /* Read resident weights past the page cache, allocate buffers, open the stream.
@@ -108,6 +110,7 @@ typedef struct lv_model_stats {
     uint64_t n_sweeps, n_rows;
     uint64_t bytes_read;    /* from flash during sweeps and projections, embedding rows included */
     uint64_t wait_ns, sweep_ns, project_ns;
+    uint64_t idle_ns;       /* nothing was being read, because the ring was full */
 } lv_model_stats;
 void lv_model_get_stats(const lv_model *m, lv_model_stats *out);
 

@@ -70,6 +70,8 @@ struct lv_model {
     size_t    staging_bytes;
 
     lv_model_stats stats;
+    lv_trace  trace;
+    const char *track;
     uint64_t  read_bytes;  /* embedding rows and re-read head rows */
 };
 

@@ -111,6 +111,57 @@ class Cli(CliTest):
         self.assertEqual(r["check"]["equal"], 8)
         self.assertEqual(err, "")
 
+    def test_trace_shows_reads_layers_and_cycles(self):
+        path = WORK / "trace.json"
+        out, _ = self.run_ok(
+            "-m",
+            self.model,
+            "-md",
+            self.draft,
+            "--draft",
+            "chain:3",
+            "--no-pin",
+            "-c",
+            64,
+            "-p",
+            "abc abc",
+            "-n",
+            12,
+            "--ignore-eos",
+            "--temp",
+            0,
+            "--json",
+            "--trace",
+            path,
+        )
+        stats = json.loads(out)["stats"]
+        events = json.loads(path.read_text())
+        tracks = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
+        done = [e for e in events if e["ph"] == "X"]
+        cycles = [e for e in done if e["name"] == "cycle"]
+        self.assertEqual(len(cycles), stats["cycles"] + stats["prefill_sweeps"])
+        for e in done:  # what target and draft do lies within a cycle
+            self.assertGreaterEqual(e["dur"], 0)
+            inside = any(
+                c["ts"] - 1 <= e["ts"] and e["ts"] + e["dur"] <= c["ts"] + c["dur"] + 1 for c in cycles
+            )
+            self.assertTrue(inside, e)
+        layers = [e for e in done if e["name"] == "layer" and tracks[e["tid"]] == "target"]
+        self.assertEqual(len(layers), 4 * len(cycles))
+        begins = {e["id"]: e for e in events if e["ph"] == "b"}
+        ends = {e["id"]: e for e in events if e["ph"] == "e"}
+        self.assertEqual(begins.keys(), ends.keys())
+        self.assertTrue(all(begins[i]["ts"] <= ends[i]["ts"] for i in begins))
+        self.assertGreaterEqual(sum(e["args"]["bytes"] for e in begins.values()), stats["flash_bytes"] * 0.9)
+        code, _, err = lever(
+            "run", "-m", self.model, "-p", "x", "-n", 1, "--trace", WORK / "no" / "trace.json"
+        )
+        self.assertEqual(code, IO)
+        self.assertIn("trace", err)
+        code, _, err = lever("run", "-m", self.model, "-p", "x", "-n", 1, "--trace", "/dev/full")
+        self.assertEqual(code, IO)
+        self.assertIn("No space left", err)
+
     def test_same_seed_same_text_other_seed_other_text(self):
         common = [
             "-m",
