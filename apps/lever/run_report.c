@@ -106,7 +106,8 @@ void run_report_text(const run_report *r)
 static json_t *stats_json(const lever_stats *s)
 {
     return json_pack(
-        "{s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, "
+        "{s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, "
+        "s:I, "
         "s:s}",
         "tokens_per_second", tokens_per_second(s), "tokens_per_sweep", ratio(s->n_decode_tokens, s->n_cycles),
         "prompt_tokens", (int)s->n_prompt_tokens, "new_tokens", (int)s->n_new_tokens, "prefill_sweeps",
@@ -114,9 +115,9 @@ static json_t *stats_json(const lever_stats *s)
         "rows", (json_int_t)s->n_rows, "drafted", (int)s->n_drafted, "accepted", (int)s->n_accepted,
         "prefill_s", seconds(s->prefill_ns), "decode_s", seconds(s->decode_ns), "draft_s",
         seconds(s->draft_ns), "verify_s", seconds(s->verify_ns), "project_s", seconds(s->project_ns),
-        "flash_wait_s", seconds(s->flash_wait_ns), "flash_idle_s", seconds(s->flash_idle_ns), "flash_bytes", (json_int_t)s->bytes_read, "peak_rss_bytes",
-        (json_int_t)s->peak_rss_bytes, "mem_limit_bytes", (json_int_t)s->mem_limit_bytes, "stop",
-        s->stop >= 0 ? stop_names[s->stop] : "error");
+        "flash_wait_s", seconds(s->flash_wait_ns), "flash_idle_s", seconds(s->flash_idle_ns), "flash_bytes",
+        (json_int_t)s->bytes_read, "peak_rss_bytes", (json_int_t)s->peak_rss_bytes, "mem_limit_bytes",
+        (json_int_t)s->mem_limit_bytes, "stop", s->stop >= 0 ? stop_names[s->stop] : "error");
 }
 
 static void add_error(json_t *root, const lever_error *err)
