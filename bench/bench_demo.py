@@ -81,7 +81,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("lever")
     p.add_argument("--rounds", type=int, default=10)
-    p.add_argument("--mem", default="9MiB")
+    p.add_argument("--mem", default="18MiB")
     p.add_argument("--csv", default=str(ROOT / "bench/results/demo.csv"))
     a = p.parse_args()
     speed, per_sweep, flash, text = {q: [] for q in POLICIES}, {}, {}, {}

@@ -49,7 +49,7 @@ typedef struct model_args {
           "use at most these instructions: ref, avx2, avx512vnni,\n"                                         \
           "neon, dotprod, i8mm (the text is the same with all)",                                             \
           offsetof(base, field.isa) },                                                                       \
-        { "--kv", OPTION_TEXT, "TYPE", "KV cache: f16, or q8_0, which takes half the memory; default: auto", \
+        { "--kv", OPTION_TEXT, "TYPE", "KV cache: f16 or q8_0 (half the memory); default: q8_0 if it can be", \
           offsetof(base, field.kv_type) },                                                                   \
         { "--pin-first", OPTION_FLAG, NULL, "keep whole first layers in memory instead of an even share",    \
           offsetof(base, field.pin_first) },                                                                 \

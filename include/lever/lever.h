@@ -48,7 +48,8 @@ typedef struct lever_config {
                          * is released by lever_engine_close */
     const char *policy; /* "none", "chain:K", "tree:K1,K2,..."; NULL = chain:8 with a draft, else none */
     const char *io_backend;    /* "auto", "uring", "pool", "sim"; NULL = auto */
-    const char *kv_type;       /* of the KV caches: "f16", "q8_0" (half the memory), "auto"; NULL = auto */
+    const char *kv_type; /* of the KV caches: "f16", "q8_0" (half the memory); "auto" = NULL = q8_0 where a head
+                          * has a multiple of 32 elements, else f16. Each gives a text of its own */
     const char *isa; /* NULL = best; "ref", "avx2", "avx512vnni", "neon", ... forces at most this one */
     bool        pin_first_layers; /* resident weights: whole first layers instead of spread evenly */
     bool        no_pin;        /* keep no layer resident: everything streams (baselines, tests) */

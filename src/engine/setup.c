@@ -25,8 +25,8 @@ static int resolve_kv_type(lv_engine_setup *o, lever_error *err)
 {
     const char *name = o->config.kv_type;
     o->kv_any = !name || !strcmp(name, "auto");
-    o->kv_type = !o->kv_any && !strcmp(name, "q8_0") ? LV_TYPE_Q8_0 : LV_TYPE_F16;
-    if (o->kv_any || o->kv_type == LV_TYPE_Q8_0 || !strcmp(name, "f16")) return LEVER_OK;
+    o->kv_type = o->kv_any || !strcmp(name, "q8_0") ? LV_TYPE_Q8_0 : LV_TYPE_F16;
+    if (o->kv_type == LV_TYPE_Q8_0 || !strcmp(name, "f16")) return LEVER_OK;
     return lv_fail(err, LEVER_EINVAL, 0, "unknown KV cache type '%s'; known: auto, f16, q8_0", name);
 }
 
