@@ -102,7 +102,7 @@ def weights(build, model):
     count = 0
     for t in tensors:
         n = 1
-        for d in t["dims"]:
+        for d in t["shape"]:
             n *= d
         count += n
     return sum(t["bytes"] for t in tensors), count

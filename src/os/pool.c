@@ -21,8 +21,15 @@ enum { SPIN_NS = 50000, SPIN_CHECKS = 64, SPINS_BEFORE_YIELD = 2000 };
 #define GATE_CLOSED     (UINT64_C(1) << 31)
 #define GATE_INSIDE     (GATE_CLOSED - 1)
 
+/* Chunks a thread has left, first in the low half, end in the high half. It takes its own from the front, so
+ * that what it reads runs on in memory; one that has none left takes from the end of another's. */
+typedef struct range {
+    _Alignas(64) atomic_uint_fast64_t chunks;
+} range;
+
 struct lv_pool {
     pthread_t *threads;     /* [n_threads - 1] */
+    range     *ranges;      /* [n_threads] */
     unsigned   n_threads, n_started;
     pthread_mutex_t mutex;
     pthread_cond_t  wake;
@@ -30,7 +37,6 @@ struct lv_pool {
                                   (release) with the owner's wait (acquire) */
     atomic_uint n_asleep;
     atomic_bool stop;
-    atomic_size_t next;
     size_t n, grain;
     lv_pool_fn fn;
     void *arg;
@@ -51,12 +57,37 @@ static inline void cpu_relax(void)
 #endif
 }
 
+/* A chunk of a range, its first or its last. False: none is left. */
+static bool take(range *r, bool last, size_t *chunk)
+{
+    uint64_t was = atomic_load_explicit(&r->chunks, memory_order_relaxed), now;
+    do {
+        const uint64_t first = was & UINT32_MAX, end = was >> 32;
+        if (first >= end) return false;
+        *chunk = (size_t)(last ? end - 1 : first);
+        now = last ? first | (end - 1) << 32 : (first + 1) | end << 32;
+    } while (!atomic_compare_exchange_weak_explicit(&r->chunks, &was, now, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return true;
+}
+
 static void work(lv_pool *p, unsigned thread)
 {
-    for (;;) {
-        const size_t begin = atomic_fetch_add_explicit(&p->next, p->grain, memory_order_relaxed);
-        if (begin >= p->n) return;
-        p->fn(p->arg, begin, p->grain < p->n - begin ? begin + p->grain : p->n, thread);
+    for (unsigned i = 0; i < p->n_threads; i++) {
+        range *r = &p->ranges[(thread + i) % p->n_threads];
+        for (size_t chunk; take(r, i > 0, &chunk);) {
+            const size_t begin = chunk * p->grain;
+            p->fn(p->arg, begin, p->grain < p->n - begin ? begin + p->grain : p->n, thread);
+        }
+    }
+}
+
+static void deal(lv_pool *p)
+{
+    const uint64_t chunks = (p->n + p->grain - 1) / p->grain;
+    for (uint64_t i = 0; i < p->n_threads; i++) {
+        const uint64_t first = chunks * i / p->n_threads, end = chunks * (i + 1) / p->n_threads;
+        atomic_store_explicit(&p->ranges[i].chunks, first | end << 32, memory_order_relaxed);
     }
 }
 
@@ -127,6 +158,7 @@ int lv_pool_open(lv_pool **out, unsigned n_threads, const lv_cpu_list *cpus, lev
     p->n_threads = n_threads;
     pthread_mutex_init(&p->mutex, NULL);
     pthread_cond_init(&p->wake, NULL);
+    if (!(p->ranges = lv_alloc_array(n_threads, sizeof *p->ranges, 64))) goto fail;
     if (n_threads > 1 && !(p->threads = lv_alloc_array(n_threads - 1, sizeof *p->threads, 16))) goto fail;
     for (unsigned i = 1; i < n_threads; i++) {
         worker_arg *a = lv_alloc(sizeof *a, 16);
@@ -156,6 +188,7 @@ void lv_pool_close(lv_pool **pool)
     pthread_mutex_destroy(&p->mutex);
     pthread_cond_destroy(&p->wake);
     lv_free(p->threads);
+    lv_free(p->ranges);
     lv_free(p);
 }
 
@@ -168,8 +201,9 @@ void lv_pool_run(lv_pool *p, size_t n, size_t grain, lv_pool_fn fn, void *arg)
         fn(arg, 0, n, 0);
         return;
     }
+    while ((n - 1) / grain >= UINT32_MAX / 2) grain *= 2; /* chunks are counted in 32 bits */
     p->n = n, p->grain = grain, p->fn = fn, p->arg = arg;
-    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    deal(p);
     announce(p);
     work(p, 0);
     atomic_fetch_or(&p->gate, GATE_CLOSED);

@@ -1,5 +1,6 @@
-/* Worker pool: one parallel loop at a time, chunks claimed by an atomic counter so that slow cores
- * take fewer. The calling thread works too. Threads spin briefly, then sleep.
+/* Worker pool: one parallel loop at a time. Each thread has a share of consecutive chunks and takes what is
+ * left of others' when it is done, so slow cores do less and memory is read in order. The calling thread
+ * works too. Threads spin briefly, then sleep.
  * Threading: one owner thread calls lv_pool_run. SPDX-License-Identifier: MIT */
 #ifndef LEVER_OS_POOL_H
 #define LEVER_OS_POOL_H

@@ -124,10 +124,10 @@ void lv_cpu_matmul(lv_cpu *cpu, float *y, size_t ldy, uint32_t type, const void 
 {
     matmul_job j = { cpu,    y, ldy, lv_type_row_bytes(type, k),       n_out,
                      n_rows, k, w,   cpu->act[lv_type_act_kind(type)], cpu->k.matmul[type] };
-    /* Work is cut at whole tiles of the kernels; the last unit takes what is left. Some eight chunks a
-     * thread, so that a slow core leaves its share to a fast one. */
+    /* Work is cut at whole tiles of the kernels; the last unit takes what is left. Some 16 chunks a thread,
+     * so that a slow core leaves its share to a fast one. */
     const size_t units = n_out < ROW_UNIT ? 1 : n_out / ROW_UNIT;
-    lv_cpu_run_if(cpu, units, units / (8 * cpu->c.n_threads) + 1, n_out * n_rows * k, matmul_rows, &j);
+    lv_cpu_run_if(cpu, units, units / (16 * cpu->c.n_threads) + 1, n_out * n_rows * k, matmul_rows, &j);
 }
 
 typedef struct rows_job {
