@@ -1,5 +1,5 @@
 # The front doors. CMake and its presets do the work; see CONTRIBUTING.md for single steps.
-.PHONY: help setup setup-build setup-test build demo test bench-demo bench-grown bench-kernels clean
+.PHONY: help setup setup-build setup-test build demo test bench-demo bench-grown bench-kernels bench-quality clean
 
 help:
 	@echo 'make build   set up and build: the program is build/release/lever'
@@ -8,6 +8,7 @@ help:
 	@echo 'make bench-demo  speculation against plain decoding on the demo pair'
 	@echo 'make bench-grown  the demo pair in the shapes of 8B and 0.6B models (5 GB in the cache folder)'
 	@echo 'make bench-kernels  sweeps of an 8B shape by rows, beside llama-bench where it is on the PATH (17 GB)'
+	@echo 'make bench-quality  perplexity of every weight type, beside llama-perplexity where it is on the PATH'
 	@echo 'make setup   install the packages that building and testing need (Debian, Ubuntu)'
 	@echo 'make clean   remove build/'
 
@@ -39,6 +40,9 @@ bench-grown: build
 
 bench-kernels: build
 	python3 -B bench/bench_kernels.py build/release
+
+bench-quality: build
+	python3 -B bench/bench_quality.py build/release/lever
 
 clean:
 	rm -rf build

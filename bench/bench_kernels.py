@@ -34,11 +34,14 @@ def sweeps(build, model, threads, rounds, context, kv, rows):
     """Seconds of each sweep, by number of rows."""
     args = [build / "bench/lever_sweep", model, threads, rounds, context, kv, *rows]
     out = json.loads(subprocess.run([str(a) for a in args], stdout=subprocess.PIPE, check=True).stdout)
-    return {int(n): s for n, s in out["rows"].items()}
+    return {int(n): s for n, s in out["rows"].items()} | {"read": out["read_bytes_per_s"]}
 
 
 def ours(build, model, threads):
-    return {n: n / min(s) for n, s in sweeps(build, model, threads, 2, 0, "f16", ROWS).items()}
+    """Rows per second by number of rows, bytes per second of the read tests, and 1-row sweeps beside them."""
+    out = sweeps(build, model, threads, 2, 0, "f16", ROWS)
+    reads = out.pop("read")
+    return {n: n / min(s) for n, s in out.items()}, list(zip(reads, out[1]))
 
 
 def attention(a, model):
@@ -109,20 +112,23 @@ def weights(build, model):
 
 
 def measure(a, kind, llama):
-    """Rows per second by number of rows, of both programs, one entry per round."""
+    """Rows per second by number of rows, of both programs, one entry per round; read tests and 1-row sweeps."""
     model = grown(a.build / "lever", ROOT / "models/lever-demo-target.Q8_0.gguf", a.shape, kind, a.cache)
-    mine, other = {n: [] for n in ROWS}, {n: [] for n in ROWS}
+    mine, other, pairs = {n: [] for n in ROWS}, {n: [] for n in ROWS}, []
     for i in range(a.rounds):
-        for n, v in ours(a.build, model, a.threads).items():
+        speeds, beside = ours(a.build, model, a.threads)
+        pairs += beside
+        for n, v in speeds.items():
             mine[n].append(v)
         for n, v in theirs(llama, model, a.threads).items() if llama else ():
             other[n].append(v)
         if sys.stderr.isatty():
             print(f"\r{kind}: round {i + 1} of {a.rounds}", end="", file=sys.stderr, flush=True)
-    return model, mine, other
+    return model, mine, other, pairs
 
 
-def report(a, kind, model, mine, other, floor):
+def report(a, kind, measured, floor):
+    model, mine, other, pairs = measured
     n_bytes, n_weights = weights(a.build, model)
     print(f"\n{kind}: {n_bytes / 2**30:.2f} GiB, {n_weights / 1e9:.2f} G weights per sweep")
     print(
@@ -145,7 +151,9 @@ def report(a, kind, model, mine, other, floor):
         )
         if ratio:
             bars.append((f"kernels_{kind}_{n}_rows_to_llamacpp", ratio, GOAL[n]))
-    share = n_bytes * statistics.median(mine[1]) / floor["read_bytes_per_s"]
+    share = statistics.median(n_bytes / seconds / read for read, seconds in pairs)
+    reads = [read / 1e9 for read, _ in pairs]
+    print(f"memory reads beside: {statistics.median(reads):.1f} GB/s ({min(reads):.1f} to {max(reads):.1f})")
     bars.append((f"kernels_{kind}_1_row_of_read_speed", share, 0.9))
     return table, bars
 
@@ -166,20 +174,20 @@ def main():
         print("no llama-bench on the PATH: our own numbers only", file=sys.stderr)
     floor = floors(a.build, a.threads)
     print(
-        f"{machine()}, {a.threads} threads; memory reads {floor['read_bytes_per_s'] / 1e9:.1f} GB/s, byte products "
-        f"{floor['byte_ops_per_s'] / 1e9:.0f} GOP/s at most; {a.shape}, {a.rounds} rounds in turns"
+        f"{machine()}, {a.threads} threads; byte products {floor['byte_ops_per_s'] / 1e9:.0f} GOP/s at most; "
+        f"{a.shape}, {a.rounds} rounds in turns"
     )
     rows, bars = [], []
     kinds = a.types.split(",")
     for kind in kinds:
-        model, mine, other = measure(a, kind, a.llama_bench)
+        measured = measure(a, kind, a.llama_bench)
         floor_after = floors(a.build, a.threads)
         best = {k: max(floor[k], floor_after[k]) for k in floor}
-        t, b = report(a, kind, model, mine, other, best)
+        t, b = report(a, kind, measured, best)
         rows += t
         bars += b
         if kind == kinds[0]:
-            t, b = attention(a, model)
+            t, b = attention(a, measured[0])
             rows += t
             bars += b
     new = not os.path.exists(a.csv)

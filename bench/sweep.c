@@ -1,10 +1,11 @@
-/* How long one sweep over a resident model takes, by number of rows and context; and this machine's two
- * floors, the peak of its byte products and the speed at which it reads memory. One JSON object on stdout.
+/* How long one sweep over a resident model takes, by number of rows and context, and how fast the machine
+ * reads memory in the same moments (neighbours on the same processor halve it at times); and the peak of its
+ * byte products. One JSON object on stdout.
  *
  * usage: lever_sweep MODEL.gguf THREADS ROUNDS CONTEXT KV ROWS...
  *            CONTEXT: positions already in the cache; KV: its type, f16 or q8_0; ROWS: numbers of rows, each
  *            timed once a round
- *        lever_sweep --floors THREADS
+ *        lever_sweep --floors THREADS     the peak of byte products
  * A sweep is what verification costs: the rows through all layers, and the output head for one row.
  * SPDX-License-Identifier: MIT */
 #include <inttypes.h>
@@ -84,21 +85,9 @@ static int print_floors(unsigned n_threads)
     lv_pool *pool;
     lever_error err;
     if (lv_pool_open(&pool, n_threads, NULL, &err) < 0) return fprintf(stderr, "%s\n", err.msg), 1;
-    uint64_t *data = lv_map(READ_BYTES);
-    if (!data) return fputs("out of memory\n", stderr), 1;
-    memset(data, 1, READ_BYTES);
-    floors f = { .data = data };
-    double best = 0;
-    for (int round = 0; round < 10; round++) {
-        const uint64_t t0 = lv_clock_ns();
-        lv_pool_run(pool, READ_BYTES / 64, READ_BYTES / 64 / (16 * n_threads), read_part, &f);
-        const double s = (double)(lv_clock_ns() - t0) * 1e-9;
-        if (READ_BYTES / s > best) best = READ_BYTES / s;
-    }
-    printf("{\"read_bytes_per_s\": %.4g, \"byte_ops_per_s\": %.4g}\n", best, byte_products(pool, n_threads));
-    lv_unmap(data, READ_BYTES);
+    printf("{\"byte_ops_per_s\": %.4g}\n", byte_products(pool, n_threads));
     lv_pool_close(&pool);
-    return f.sum[0] == 1; /* never: keeps the sum alive */
+    return 0;
 }
 
 /* ---- sweeps ---- */
@@ -108,6 +97,8 @@ typedef struct rig {
     lv_cpu *cpu;
     lv_kv kv;
     float *logits;
+    uint64_t *read_data; /* [READ_BYTES] */
+    uint64_t sum;        /* of what was read, so that the reads are not left out */
 } rig;
 
 typedef struct settings {
@@ -135,7 +126,10 @@ static int open_rig(rig *r, const settings *o, lever_error *err)
     const lv_model_load_config lc = { .cpu = r->cpu, .max_rows = max_rows, .extent_bytes = 4 << 20 };
     LEVER_TRY(lv_model_load(r->m, &lc, err));
     r->logits = malloc(lv_model_hparams(r->m)->n_vocab * sizeof *r->logits);
-    return r->logits ? LEVER_OK : lv_fail(err, LEVER_ENOMEM, 0, "logits");
+    r->read_data = lv_map(READ_BYTES);
+    if (!r->logits || !r->read_data) return lv_fail(err, LEVER_ENOMEM, 0, "buffers");
+    memset(r->read_data, 1, READ_BYTES);
+    return LEVER_OK;
 }
 
 static int sweep(rig *r, uint32_t n, double *seconds, lever_error *err)
@@ -156,6 +150,17 @@ static int sweep(rig *r, uint32_t n, double *seconds, lever_error *err)
     return rc;
 }
 
+/* Bytes per second of reading memory in order, every thread its part. */
+static double read_speed(rig *r)
+{
+    floors f = { .data = r->read_data };
+    const uint64_t t0 = lv_clock_ns();
+    lv_cpu_run(r->cpu, READ_BYTES / 64, READ_BYTES / 64 / 64, read_part, &f);
+    const double seconds = (double)(lv_clock_ns() - t0) * 1e-9;
+    for (int i = 0; i < 64; i++) r->sum += f.sum[i];
+    return READ_BYTES / seconds;
+}
+
 static int fill_context(rig *r, const settings *o, lever_error *err)
 {
     static int32_t chain[1 << 16];
@@ -171,13 +176,15 @@ static int fill_context(rig *r, const settings *o, lever_error *err)
 
 static int time_sweeps(rig *r, const settings *o, lever_error *err)
 {
-    static double seconds[MAX_COUNTS][MAX_ROUNDS];
+    static double seconds[MAX_COUNTS][MAX_ROUNDS], reads[MAX_ROUNDS];
     LEVER_TRY(open_rig(r, o, err));
     LEVER_TRY(fill_context(r, o, err));
     double warm;
     LEVER_TRY(sweep(r, 1, &warm, err));
-    for (int round = 0; round < o->n_rounds; round++)
+    for (int round = 0; round < o->n_rounds; round++) {
+        reads[round] = read_speed(r);
         for (int i = 0; i < o->n_counts; i++) LEVER_TRY(sweep(r, o->counts[i], &seconds[i][round], err));
+    }
     printf("{\"isa\": \"%s\", \"threads\": %u, \"rows\": {", lv_cpu_kernels(r->cpu)->isa, o->n_threads);
     for (int i = 0; i < o->n_counts; i++) {
         printf("%s\"%" PRIu32 "\": [", i ? ", " : "", o->counts[i]);
@@ -185,7 +192,9 @@ static int time_sweeps(rig *r, const settings *o, lever_error *err)
             printf("%s%.6f", round ? ", " : "", seconds[i][round]);
         printf("]");
     }
-    puts("}}");
+    printf("}, \"read_bytes_per_s\": [");
+    for (int round = 0; round < o->n_rounds; round++) printf("%s%.4g", round ? ", " : "", reads[round]);
+    printf("], \"sum\": %" PRIu64 "}\n", r->sum);
     return LEVER_OK;
 }
 
@@ -221,5 +230,6 @@ int main(int argc, char **argv)
     lv_cpu_close(&r.cpu);
     lv_kv_fini(&r.kv);
     free(r.logits);
+    lv_unmap(r.read_data, READ_BYTES);
     return rc < 0;
 }
