@@ -23,7 +23,10 @@ static float extreme(const float *x)
     return best;
 }
 
-static float reciprocal(float d) { return fabsf(d) >= 0x1p-126f ? 1.0f / d : 0.0f; }
+static float reciprocal(float d)
+{
+    return fabsf(d) >= 0x1p-126f ? 1.0f / d : 0.0f;
+}
 
 void lv_dequantize_q8_0(float *dst, const void *src, size_t n)
 {
@@ -36,17 +39,31 @@ void lv_dequantize_q8_0(float *dst, const void *src, size_t n)
     }
 }
 
+/* Halves away from zero, as roundf, but in a form that compilers turn into vectors: keys and values of a
+ * cache come through here with every row. |x| < 2^31. */
+static inline int rounded(float x)
+{
+    const int whole = (int)x;
+    const float rest = x - (float)whole;
+    return whole + (rest >= 0.5f) - (rest <= -0.5f);
+}
+
 void lv_quantize_q8_0(void *dst, const float *src, size_t n)
 {
     uint8_t *at = dst;
     for (size_t i = 0; i < n; i += LEN, at += sizeof(lv_block_q8_0)) {
         const float *x = src + i;
-        const float d = fabsf(extreme(x)) / 127.0f;
+        uint32_t most = 0; /* bits of the largest magnitude: NaN above infinity above the rest */
+        for (int j = 0; j < LEN; j++) {
+            const uint32_t bits = lv_f32_bits(x[j]) & 0x7fffffffu;
+            most = bits > most ? bits : most;
+        }
+        const float d = lv_f32_from_bits(most) / 127.0f;
         lv_block_q8_0 b = { .d = LV_F16_NAN };
-        if (isfinite(d)) {
+        if (most < 0x7f800000u) {
             const float id = reciprocal(d);
             b.d = lv_f32_to_f16(d);
-            for (int j = 0; j < LEN; j++) b.qs[j] = (int8_t)roundf(x[j] * id);
+            for (int j = 0; j < LEN; j++) b.qs[j] = (int8_t)rounded(x[j] * id);
         }
         memcpy(at, &b, sizeof b);
     }

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import unittest
 
-from cli import LEVER, WORK, ROOT, OK, USAGE, IO, LIMIT, CANCEL, lever, CliTest
+from cli import LEVER, WORK, ROOT, SANITIZED, OK, USAGE, IO, LIMIT, CANCEL, lever, CliTest
 
 
 class Eval(CliTest):
@@ -55,6 +55,54 @@ class Eval(CliTest):
         )
         self.assertNotIn("draft", alone)
         self.assertEqual(alone["perplexity"], want["perplexity"])
+
+    @unittest.skipIf(SANITIZED, "minutes under a sanitizer")
+    def test_quantised_copies_lose_no_more_than_their_format_is_known_for(self):
+        """Perplexity of text the demo target wrote itself, against that of its Q8_0 file."""
+        target, text = ROOT / "models/lever-demo-target.Q8_0.gguf", WORK / "own.txt"
+        written = b""
+        for seed, prompt in enumerate(("Once upon a time", "def ", "The")):
+            out, _ = self.run_ok(
+                "-m",
+                target,
+                "-p",
+                prompt,
+                "-n",
+                500,
+                "--ignore-eos",
+                "--temp",
+                1,
+                "--top-k",
+                0,
+                "--top-p",
+                1,
+                "--min-p",
+                0,
+                "--seed",
+                seed,
+                "-q",
+            )
+            written += out
+        text.write_bytes(written)
+        common = ("--text", text, "-c", 256)
+        base = self.eval_json("-m", target, *common)["perplexity"]
+        self.assertTrue(3 < base < 60, base)
+        losses = {
+            "Q6_K": 0.01,
+            "Q5_K": 0.02,
+            "Q4_K": 0.03,
+            "IQ4_XS": 0.04,
+            "Q4_0": 0.04,
+            "Q3_K": 0.13,
+            "Q2_K": 0.5,
+        }
+        for kind, most in losses.items():
+            path = WORK / f"loss-{kind}.gguf"
+            code, _, err = lever("quantize", target, path, kind)
+            self.assertEqual(code, OK, err)
+            loss = self.eval_json("-m", path, *common)["perplexity"] / base - 1
+            path.unlink()
+            self.assertTrue(-0.02 < loss < most, (kind, loss))
 
     def test_eval_explains_what_it_can_not_do(self):
         text, short = self.story("story.txt", 12), WORK / "short.txt"

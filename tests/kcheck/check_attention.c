@@ -162,7 +162,7 @@ void kc_check_attention(const kc_tables *k)
 {
     static const size_t dims[] = { 4, 8, 16, 20, 32, 64, 80, 96, 128, 256, 288 },
                         queries[] = { 1, 2, 3, 4, 5, 8, 13, 31, 32, 64 },
-                        counts[] = { 1, 2, 3, 4, 7, 16, 33 };
+                        counts[] = { 1, 2, 3, 4, 7, 16, 33, 130 };
     for (size_t d = 0; d < sizeof dims / sizeof *dims; d++)
         for (size_t i = 0; i < sizeof queries / sizeof *queries; i++)
             for (size_t j = 0; j < sizeof counts / sizeof *counts; j++) {

@@ -1,0 +1,158 @@
+/* Q4_K times one batch row. There is nothing to share a tile among, so weight rows are read one after the
+ * other, in the order of memory: 16 blocks at a time, whose scales are unpacked side by side and whose sums
+ * are added up in one transposition. The chain of fma over the blocks of a row is the definition's
+ * (kernel/kernel.h). SPDX-License-Identifier: MIT */
+
+enum { Q4_K_BYTES = 144, SPAN = 16 }; /* blocks of a span: one per lane */
+
+/* r[l] = sum of the lanes of v[l]. */
+INLINE __m512i sums16(const __m512i v[16])
+{
+    __m512i u[4];
+    for (int i = 0; i < 4; i++) {
+        const __m512i *a = v + 4 * i;
+        const __m512i x =
+            _mm512_add_epi32(_mm512_unpacklo_epi32(a[0], a[1]), _mm512_unpackhi_epi32(a[0], a[1]));
+        const __m512i y =
+            _mm512_add_epi32(_mm512_unpacklo_epi32(a[2], a[3]), _mm512_unpackhi_epi32(a[2], a[3]));
+        u[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(x, y), _mm512_unpackhi_epi64(x, y));
+    }
+    const __m512i a =
+        _mm512_add_epi32(_mm512_shuffle_i32x4(u[0], u[1], 0x44), _mm512_shuffle_i32x4(u[0], u[1], 0xee));
+    const __m512i b =
+        _mm512_add_epi32(_mm512_shuffle_i32x4(u[2], u[3], 0x44), _mm512_shuffle_i32x4(u[2], u[3], 0xee));
+    return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
+}
+
+/* The same of vectors of 8 lanes. */
+INLINE __m512i halves16(const __m256i v[16])
+{
+    __m512i u[2];
+    for (int i = 0; i < 2; i++) { /* vectors j and j + 4 side by side */
+        __m512i a[4];
+        for (int j = 0; j < 4; j++)
+            a[j] = _mm512_inserti64x4(_mm512_castsi256_si512(v[8 * i + j]), v[8 * i + 4 + j], 1);
+        const __m512i x =
+            _mm512_add_epi32(_mm512_unpacklo_epi32(a[0], a[1]), _mm512_unpackhi_epi32(a[0], a[1]));
+        const __m512i y =
+            _mm512_add_epi32(_mm512_unpacklo_epi32(a[2], a[3]), _mm512_unpackhi_epi32(a[2], a[3]));
+        u[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(x, y), _mm512_unpackhi_epi64(x, y));
+    }
+    return _mm512_add_epi32(_mm512_shuffle_i32x4(u[0], u[1], 0x88), _mm512_shuffle_i32x4(u[0], u[1], 0xdd));
+}
+
+/* Scales and minima of 16 blocks as bytes: those of block b are the 8 at at[b]. */
+typedef struct span_scales {
+    _Alignas(64) uint64_t scale[SPAN], min[SPAN];
+    vf d, dmin;
+} span_scales;
+
+/* Two dwords of each lane next to each other. */
+INLINE void put_pairs(uint64_t *to, __m512i first, __m512i second)
+{
+    const __m512i lo = _mm512_unpacklo_epi32(first, second), hi = _mm512_unpackhi_epi32(first, second);
+    const __m512i even = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11),
+                  odd = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    _mm512_store_si512(to, _mm512_permutex2var_epi64(lo, even, hi));
+    _mm512_store_si512(to + 8, _mm512_permutex2var_epi64(lo, odd, hi));
+}
+
+INLINE void load_span_scales(span_scales *s, const uint8_t *p)
+{
+    const vi six = v_set(0x3f3f3f3f), four = v_set(0x0f0f0f0f), two = v_set(0x30303030);
+    vi t[4];
+    v_chunk(t, p, Q4_K_BYTES);
+    s->d = v_f16(t[0]);
+    s->dmin = v_f16(v_shr(t[0], 16));
+    put_pairs(s->scale, v_and(t[1], six), v_or(v_and(t[3], four), v_and(v_shr(t[1], 2), two)));
+    put_pairs(s->min, v_and(t[2], six), v_or(v_and(v_shr(t[3], 4), four), v_and(v_shr(t[2], 2), two)));
+}
+
+/* Activations in the order in which the nibbles of a block come: of every four runs of 32 the second and
+ * third change places. */
+INLINE void order_runs(int8_t *to, const int8_t *x, size_t k)
+{
+    for (size_t i = 0; i < k; i += 128) {
+        const __m512i a = _mm512_loadu_si512(x + i), b = _mm512_loadu_si512(x + i + 64);
+        _mm512_store_si512(to + i, _mm512_shuffle_i64x2(a, b, 0x44));
+        _mm512_store_si512(to + i + 64, _mm512_shuffle_i64x2(a, b, 0xee));
+    }
+}
+
+/* Sum over the block of scale * code * x, spread over lanes; x in order. */
+INLINE __m512i dot_block(const uint8_t *q, const int8_t *x, uint64_t scale)
+{
+    const __m512i nibble = _mm512_set1_epi8(15);
+    const __m512i sc = _mm512_castsi128_si512(_mm_cvtepu8_epi16(_mm_cvtsi64_si128((long long)scale)));
+    __m512i sum = _mm512_setzero_si512();
+    for (int half = 0; half < 2; half++) { /* runs 0 and 2 in the low nibbles, 1 and 3 in the high ones */
+        const __m512i raw = _mm512_loadu_si512(q + 64 * half);
+        for (int high = 0; high < 2; high++) {
+            const __m512i code = _mm512_and_si512(high ? _mm512_srli_epi16(raw, 4) : raw, nibble);
+            const short a = (short)(4 * half + high), b = (short)(a + 2);
+            const __m512i which = _mm512_inserti64x4(_mm512_set1_epi16(a), _mm256_set1_epi16(b), 1);
+            const __m512i products =
+                _mm512_maddubs_epi16(code, _mm512_load_si512(x + 128 * half + 64 * high));
+            sum = _mm512_dpwssd_epi32(sum, products, _mm512_permutexvar_epi16(which, sc));
+        }
+    }
+    return sum;
+}
+
+/* Sum over the block of min * x, spread over lanes; xs: sums of 16 activations each. */
+INLINE __m256i dot_minima(const int16_t *xs, uint64_t min)
+{
+    const __m256i sums = _mm256_madd_epi16(_mm256_loadu_si256((const void *)xs), _mm256_set1_epi16(1));
+    const __m256i m = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)min));
+    return _mm256_mullo_epi32(sums, m);
+}
+
+/* acc goes on over n <= 16 blocks; p [16] blocks are readable. */
+INLINE float multiply_span(float acc, const uint8_t *p, size_t n, const int8_t *x, const float *d,
+                           const int16_t *xs)
+{
+    span_scales s;
+    __m512i sums[SPAN];
+    __m256i minima[SPAN];
+    _Alignas(64) float part[4][SPAN];
+    load_span_scales(&s, p);
+    for (size_t b = n; b < SPAN; b++) {
+        sums[b] = _mm512_setzero_si512();
+        minima[b] = _mm256_setzero_si256();
+    }
+    for (size_t b = 0; b < n; b++) {
+        sums[b] = dot_block(p + b * Q4_K_BYTES + 16, x + 256 * b, s.scale[b]);
+        minima[b] = dot_minima(xs + 16 * b, s.min[b]);
+    }
+    const vf dx = _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), d);
+    _mm512_store_ps(part[0], v_mulf(s.d, dx));
+    _mm512_store_ps(part[1], v_cvt(sums16(sums)));
+    _mm512_store_ps(part[2], v_negf(v_mulf(s.dmin, dx)));
+    _mm512_store_ps(part[3], v_cvt(halves16(minima)));
+    for (size_t b = 0; b < n; b++) {
+        acc = __builtin_fmaf(part[0][b], part[1][b], acc);
+        acc = __builtin_fmaf(part[2][b], part[3][b], acc);
+    }
+    return acc;
+}
+
+/* ordered [k]: scratch, 64-byte aligned. */
+static void multiply_row_q4_k(float *y, const uint8_t *w, size_t n_out, const void *act, size_t k,
+                              int8_t *ordered)
+{
+    const size_t n_blocks = k / 256, n_whole = n_blocks / SPAN * SPAN, n_rest = n_blocks - n_whole;
+    const group g = group_at(act, 1, k, 256, 0);
+    const int16_t *xs = (const int16_t *)(const void *)g.sum;
+    uint8_t rest[SPAN * Q4_K_BYTES] = { 0 };
+    order_runs(ordered, g.q, k);
+    for (size_t r = 0; r < n_out; r++, w += n_blocks * Q4_K_BYTES) {
+        float acc = 0.0f;
+        for (size_t b = 0; b < n_whole; b += SPAN)
+            acc = multiply_span(acc, w + b * Q4_K_BYTES, SPAN, ordered + 256 * b, g.d + b, xs + 16 * b);
+        if (n_rest) {
+            memcpy(rest, w + n_whole * Q4_K_BYTES, n_rest * Q4_K_BYTES);
+            acc = multiply_span(acc, rest, n_rest, ordered + 256 * n_whole, g.d + n_whole, xs + 16 * n_whole);
+        }
+        y[r] = acc;
+    }
+}
