@@ -86,6 +86,17 @@ char *lv_strdup_n(const char *s, size_t len)
     return copy;
 }
 
+void *lv_map_small(size_t bytes)
+{
+    if (bytes == 0 || bytes > SIZE_MAX - PAGE || fault_due()) return NULL;
+    const size_t len = lv_round_up(bytes, PAGE);
+    void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return NULL;
+    madvise(p, len, MADV_NOHUGEPAGE);
+    atomic_fetch_add(&live, 1);
+    return p;
+}
+
 void *lv_map(size_t bytes)
 {
     if (bytes == 0 || bytes > SIZE_MAX - 2 * HUGE || fault_due()) return NULL;

@@ -31,6 +31,8 @@ char *lv_strdup_n(const char *s, size_t len);                    /* copied, NUL 
  * MADV_HUGEPAGE when bytes >= 2 MiB and the system allows it. Zeroed; pages become resident on first
  * touch. Returned: release with lv_unmap(p, bytes) of the same size. NULL when out of memory. */
 void *lv_map(size_t bytes);
+/* The same in pages of 4 KiB, for comparison. */
+void *lv_map_small(size_t bytes);
 void  lv_unmap(void *p, size_t bytes);
 
 /* Tests only: the n-th call from now (0 = next) of lv_alloc/lv_map fails; once, or from then on.

@@ -5,5 +5,7 @@
 #include <stdint.h>
 
 uint64_t lv_clock_ns(void);
+/* Processor time of all threads of this process. */
+uint64_t lv_clock_cpu_ns(void);
 
 #endif

@@ -22,7 +22,8 @@
 /* Below 64 KiB reads are slow on every flash; the shorter ones only serve limits where nothing else fits. */
 #define EXTENT_LEAST (16 * KIB)
 #define EXTENT_MOST  (4 * MIB)
-enum { READS_IN_FLIGHT = 16, ROWS_SHARE_DEFAULT = 8, RING_SHARE = 16, RING_ROUNDS = 16 };
+#define HUGE_PAGE    (2 * MIB)
+enum { READS_IN_FLIGHT = 6, ROWS_SHARE_DEFAULT = 8, RING_SHARE = 16, RING_ROUNDS = 16 };
 
 static const uint32_t row_steps[] = { 8, 16, 32, 64, 128, 256, 512 };
 enum { N_STEPS = sizeof row_steps / sizeof *row_steps };
@@ -98,7 +99,25 @@ static uint64_t choose_extent(const work *w, uint64_t bytes)
     return least;
 }
 
-static uint64_t ring_least(const work *w) { return min_u64(RING_LEAST, w->all / RING_SHARE); }
+/* A device reads into huge pages two to three times as fast as into small ones, so a ring has whole ones,
+ * unless the model is so small that one would be a quarter of it. */
+static uint64_t ring_least(const work *w)
+{
+    const uint64_t share = min_u64(RING_LEAST, w->all / RING_SHARE);
+    return w->all / 4 >= HUGE_PAGE ? max_u64(share, HUGE_PAGE) : share;
+}
+
+static uint64_t whole_pages(uint64_t ring)
+{
+    return ring & ~(uint64_t)(ring >= HUGE_PAGE ? HUGE_PAGE - 1 : 4095);
+}
+
+/* The stream, ring and bookkeeping, whose ring has at least `ring` bytes in whole pages. */
+static uint64_t stream_of(const work *w, uint64_t ring)
+{
+    if (ring >= HUGE_PAGE) ring = lv_round_up(ring, HUGE_PAGE);
+    return sat_add(ring, extents_bytes(w, choose_extent(w, ring)));
+}
 
 /* What the stream should have when resident bytes stay in memory; falls as resident grows. */
 static uint64_t stream_target(const work *w, uint64_t resident)
@@ -106,7 +125,7 @@ static uint64_t stream_target(const work *w, uint64_t resident)
     const uint64_t left = sat_sub(w->all, resident);
     const uint64_t two_layers = left / w->n_layers * 2;
     const uint64_t want = min_u64(max_u64(two_layers, ring_least(w)), RING_MOST);
-    return max_u64(min_u64(want, 2 * left), w->stream_min);
+    return max_u64(stream_of(w, min_u64(want, 2 * left)), w->stream_min);
 }
 
 /* ---- weights ---- */
@@ -199,7 +218,7 @@ static void finish(const work *w, lv_plan *p, uint64_t stream)
     if (stream) {
         p->extent_bytes = choose_extent(w, stream);
         const uint64_t list = extents_bytes(w, p->extent_bytes);
-        p->ring_bytes = (stream - list) & ~UINT64_C(4095);
+        p->ring_bytes = whole_pages(stream - list);
         add_line(p, list, "list of streamed extents");
         add_line(p, p->ring_bytes, "ring of the weight stream");
     }
@@ -223,7 +242,7 @@ static void plan_streamed(const work *w, lv_plan *p)
     uint64_t budget = w->stream_min;
     if (p->n_ctx == w->in->n_ctx_wanted) budget = choose_rows_streamed(w, p);
     /* The head comes before a long ring: only a resident one is projected on demand. */
-    const uint64_t short_ring = max_u64(ring_least(w), w->stream_min);
+    const uint64_t short_ring = max_u64(stream_of(w, ring_least(w)), w->stream_min);
     const bool head_first = !w->in->no_pin && budget >= sat_add(w->in->head_bytes, short_ring);
     const uint64_t ring_most = head_first ? budget - w->in->head_bytes : budget;
     uint64_t stream = min_u64(stream_target(w, 0), ring_most), resident = 0;

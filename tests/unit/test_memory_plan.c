@@ -174,7 +174,8 @@ static void memory_goes_in_the_budget_order(void)
     check_plan(&t, &p);
     CHECK(p.pinned_bytes > 600 * MIB);
     CHECK_EQ(p.max_rows, 512);
-    CHECK(p.extent_bytes >= MIB && p.ring_bytes >= 16 * p.extent_bytes);
+    CHECK(p.extent_bytes >= MIB && p.ring_bytes >= 6 * p.extent_bytes);
+    CHECK_EQ(p.ring_bytes % (2 * MIB), 0) /* whole huge pages */;
     CHECK(p.ring_bytes < 90 * MIB); /* what stays need not pass through the ring */
 }
 

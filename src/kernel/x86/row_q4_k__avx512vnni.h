@@ -4,6 +4,7 @@
  * (kernel/kernel.h). SPDX-License-Identifier: MIT */
 
 enum { Q4_K_BYTES = 144, SPAN = 16 }; /* blocks of a span: one per lane */
+enum { AHEAD = 4096 };
 
 /* r[l] = sum of the lanes of v[l]. */
 INLINE __m512i sums16(const __m512i v[16])
@@ -121,6 +122,7 @@ INLINE float multiply_span(float acc, const uint8_t *p, size_t n, const int8_t *
         minima[b] = _mm256_setzero_si256();
     }
     for (size_t b = 0; b < n; b++) {
+        for (size_t i = 0; i < Q4_K_BYTES; i += 64) __builtin_prefetch(p + b * Q4_K_BYTES + AHEAD + i, 0, 3);
         sums[b] = dot_block(p + b * Q4_K_BYTES + 16, x + 256 * b, s.scale[b]);
         minima[b] = dot_minima(xs + 16 * b, s.min[b]);
     }

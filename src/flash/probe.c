@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+#include "flash/probe.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "os/clock.h"
+
+enum { DEPTH_MOST = 16, BLOCK_MOST = 4 << 20, FILE_LEAST = 64 << 20, POINT_NS = 200000000 };
+
+static const uint32_t blocks[] = { 128 << 10, 512 << 10, 1 << 20, 2 << 20, 4 << 20 },
+                      depths[] = { 1, 2, 4, 8, 16 };
+enum { N_BLOCKS = sizeof blocks / sizeof *blocks, N_DEPTHS = sizeof depths / sizeof *depths, N_OTHERS = 4 };
+
+typedef struct probe_run {
+    const lv_probe_config *c;
+    lv_probe *out;
+    lv_file file;
+    uint8_t *huge, *small; /* [DEPTH_MOST][BLOCK_MOST] */
+    uint64_t at;           /* where the next read begins */
+    bool has_uring;
+} probe_run;
+
+static void next_read(probe_run *r, lv_io_read *read, uint32_t block)
+{
+    if (r->at + block > r->file.size_bytes) r->at = 0;
+    read->off = r->at;
+    r->at += block;
+}
+
+/* Keeps `depth` reads in flight for the time of a point; *bytes: what was read. */
+static int read_for(probe_run *r, lv_io *io, const lv_probe_point *p, uint64_t ns, uint64_t *bytes,
+                    lever_error *err)
+{
+    lv_io_read reads[DEPTH_MOST], *one, *done[DEPTH_MOST];
+    const uint64_t end = lv_clock_ns() + ns;
+    uint32_t n_flight = 0;
+    *bytes = 0;
+    for (uint32_t i = 0; i < p->depth; i++, n_flight++) {
+        uint8_t *dst = (p->huge_pages ? r->huge : r->small) + (size_t)i * BLOCK_MOST;
+        reads[i] = (lv_io_read){ .file = &r->file, .dst = dst, .len = p->block_bytes };
+        next_read(r, &reads[i], p->block_bytes);
+        one = &reads[i];
+        if (lv_io_submit(io, &one, 1) != 1)
+            return lv_fail(err, LEVER_EIO, 0, "'%s': reads can not be queued", r->c->path);
+    }
+    while (n_flight) {
+        const int n = lv_io_reap(io, done, DEPTH_MOST, 1);
+        if (n < 0) return lv_fail(err, LEVER_EIO, 0, "'%s': the read queue failed", r->c->path);
+        for (int i = 0; i < n; i++) {
+            if (done[i]->result < 0)
+                return lv_fail(err, LEVER_EIO, done[i]->os_errno,
+                               "'%s': read of %" PRIu32 " bytes at %" PRIu64, r->c->path, done[i]->len,
+                               done[i]->off);
+            *bytes += (uint64_t)done[i]->result;
+            n_flight--;
+            if (lv_clock_ns() >= end) continue;
+            next_read(r, done[i], p->block_bytes);
+            if (lv_io_submit(io, &done[i], 1) == 1) n_flight++;
+        }
+    }
+    return LEVER_OK;
+}
+
+static int measure(probe_run *r, lv_probe_point p, lever_error *err)
+{
+    lv_io_config ioc;
+    lv_io_config_init(&ioc);
+    ioc.depth = p.depth;
+    lv_io *io;
+    LEVER_TRY(lv_io_open(&io, p.backend, &ioc, err));
+    const uint64_t ns = r->c->point_ns ? r->c->point_ns : POINT_NS;
+    const uint64_t t0 = lv_clock_ns(), cpu0 = lv_clock_cpu_ns();
+    uint64_t bytes = 0;
+    const int rc = read_for(r, io, &p, ns, &bytes, err);
+    const double passed = (double)(lv_clock_ns() - t0), cpu = (double)(lv_clock_cpu_ns() - cpu0);
+    lv_io_close(&io);
+    LEVER_TRY(rc);
+    p.bytes_per_s = (double)bytes * 1e9 / passed;
+    p.cpu_share = cpu / passed;
+    r->out->points[r->out->n_points++] = p;
+    r->out->best = lv_probe_choose(r->out->points, r->out->n_points);
+    if (r->c->progress) r->c->progress(r->c->user, r->out->n_points, N_BLOCKS * N_DEPTHS + N_OTHERS);
+    return LEVER_OK;
+}
+
+uint32_t lv_probe_choose(const lv_probe_point *points, uint32_t n)
+{
+    double most = 0;
+    for (uint32_t i = 0; i < n; i++) most = points[i].bytes_per_s > most ? points[i].bytes_per_s : most;
+    uint32_t best = UINT32_MAX;
+    for (uint32_t i = 0; i < n; i++) {
+        if (points[i].bytes_per_s < 0.97 * most) continue;
+        const uint64_t bytes = (uint64_t)points[i].block_bytes * points[i].depth;
+        if (best == UINT32_MAX || bytes < (uint64_t)points[best].block_bytes * points[best].depth) best = i;
+    }
+    return best;
+}
+
+/* The grid; then at its best point smaller pages and the other backend. */
+static int measure_all(probe_run *r, lever_error *err)
+{
+    const char *backend = r->has_uring ? "uring" : "pool";
+    for (int b = 0; b < N_BLOCKS; b++)
+        for (int d = 0; d < N_DEPTHS; d++)
+            LEVER_TRY(measure(r, (lv_probe_point){ backend, blocks[b], depths[d], true, 0, 0 }, err));
+    const lv_probe_point best = r->out->points[r->out->best];
+    LEVER_TRY(measure(r, (lv_probe_point){ backend, best.block_bytes, best.depth, false, 0, 0 }, err));
+    for (uint32_t d = 2; d <= 8 && r->has_uring; d *= 2)
+        LEVER_TRY(measure(r, (lv_probe_point){ "pool", best.block_bytes, d, true, 0, 0 }, err));
+    return LEVER_OK;
+}
+
+static int open_run(probe_run *r, lever_error *err)
+{
+    lv_io *io;
+    lv_io_config ioc;
+    lv_io_config_init(&ioc);
+    LEVER_TRY(lv_file_open(&r->file, r->c->path, err));
+    if (r->file.size_bytes < FILE_LEAST)
+        return lv_fail(err, LEVER_EINVAL, 0,
+                       "'%s': %" PRIu64 " bytes are too few to measure with; at least %d MiB", r->c->path,
+                       r->file.size_bytes, FILE_LEAST >> 20);
+    r->out->direct = r->file.fd_direct >= 0;
+    r->huge = lv_map((size_t)DEPTH_MOST * BLOCK_MOST);
+    r->small = lv_map_small((size_t)DEPTH_MOST * BLOCK_MOST);
+    if (!r->huge || !r->small) return lv_fail(err, LEVER_ENOMEM, 0, "buffers of the flash probe");
+    memset(r->huge, 1, (size_t)DEPTH_MOST * BLOCK_MOST); /* pages that exist */
+    memset(r->small, 1, (size_t)DEPTH_MOST * BLOCK_MOST);
+    r->has_uring = lv_io_open(&io, "uring", &ioc, NULL) >= 0;
+    lv_io_close(&io);
+    return LEVER_OK;
+}
+
+int lv_probe_run(lv_probe *out, const lv_probe_config *c, lever_error *err)
+{
+    probe_run r = { .c = c, .out = out };
+    *out = (lv_probe){ 0 };
+    int rc = open_run(&r, err);
+    if (rc >= 0) rc = measure_all(&r, err);
+    lv_unmap(r.huge, (size_t)DEPTH_MOST * BLOCK_MOST);
+    lv_unmap(r.small, (size_t)DEPTH_MOST * BLOCK_MOST);
+    lv_file_close(&r.file);
+    return rc;
+}
