@@ -167,8 +167,9 @@ INLINE void dot_step(bool pairs, uint32_t type, vi s[2], const vi w[8], const in
 }
 
 /* The rows of a tile are read side by side, too many streams for the processor to foresee. So with each block
- * as many lines as it has are called: of the next tile, which lies behind this one, to the second-level cache;
- * and of this tile, whose rows take turns, to the first. Calls beyond the end of the weights do nothing. */
+ * as many lines as it has are called: of the next tile, which lies behind this one, to the second-level
+ * cache; and of this tile, whose rows take turns, to the first. Calls beyond the end of the weights do
+ * nothing. */
 INLINE void call_ahead(const uint8_t *tile, size_t stride, size_t block, size_t bytes)
 {
     enum { LINE = 64, AHEAD = 192 };

@@ -107,9 +107,10 @@ static uint64_t ring_least(const work *w)
     return w->all / 4 >= HUGE_PAGE ? max_u64(share, HUGE_PAGE) : share;
 }
 
-static uint64_t whole_pages(uint64_t ring)
+static uint64_t whole_pages(uint64_t ring, uint64_t least)
 {
-    return ring & ~(uint64_t)(ring >= HUGE_PAGE ? HUGE_PAGE - 1 : 4095);
+    const uint64_t huge = ring & ~(uint64_t)(HUGE_PAGE - 1);
+    return huge && huge >= least ? huge : ring & ~(uint64_t)4095;
 }
 
 /* The stream, ring and bookkeeping, whose ring has at least `ring` bytes in whole pages. */
@@ -218,7 +219,7 @@ static void finish(const work *w, lv_plan *p, uint64_t stream)
     if (stream) {
         p->extent_bytes = choose_extent(w, stream);
         const uint64_t list = extents_bytes(w, p->extent_bytes);
-        p->ring_bytes = whole_pages(stream - list);
+        p->ring_bytes = whole_pages(stream - list, ring_min(w, p->extent_bytes));
         add_line(p, list, "list of streamed extents");
         add_line(p, p->ring_bytes, "ring of the weight stream");
     }

@@ -1,5 +1,5 @@
-/* The tile's words on AVX-512 with VNNI: 16 lanes, two vectors of weight rows. The byte product wants unsigned
- * weights, so signed codes are moved up by 128. SPDX-License-Identifier: MIT */
+/* The tile's words on AVX-512 with VNNI: 16 lanes, two vectors of weight rows. The byte product wants
+ * unsigned weights, so signed codes are moved up by 128. SPDX-License-Identifier: MIT */
 #include <immintrin.h>
 #include <stdbool.h>
 #include <stdint.h>
