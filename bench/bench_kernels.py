@@ -31,17 +31,17 @@ GOAL = {1: 1.0, 2: 1.0, 4: 1.0, 8: 1.0, 16: 1.1, 32: 1.1, 64: 1.35}
 
 
 def sweeps(build, model, threads, rounds, context, kv, rows):
-    """Seconds of each sweep, by number of rows."""
+    """What lever_sweep prints."""
     args = [build / "bench/lever_sweep", model, threads, rounds, context, kv, *rows]
     out = json.loads(subprocess.run([str(a) for a in args], stdout=subprocess.PIPE, check=True).stdout)
-    return {int(n): s for n, s in out["rows"].items()} | {"read": out["read_bytes_per_s"]}
+    return out
 
 
 def ours(build, model, threads):
     """Rows per second by number of rows, bytes per second of the read tests, and 1-row sweeps beside them."""
     out = sweeps(build, model, threads, 2, 0, "f16", ROWS)
-    reads = out.pop("read")
-    return {n: n / min(s) for n, s in out.items()}, list(zip(reads, out[1]))
+    speeds = {int(n): int(n) / min(s) for n, s in out["rows"].items()}
+    return speeds, list(zip(out["read_bytes_per_s"], out["rows"]["1"]))
 
 
 def attention(a, model):
@@ -51,19 +51,19 @@ def attention(a, model):
     print(f"\nwith {CONTEXT} positions in the cache:")
     print(f"{'cache':>6} {'rows':>5} {'empty, s':>9} {'full, s':>9} {'share':>6}")
     for kv in ("f16", "q8_0"):
-        empty = sweeps(a.build, model, a.threads, a.rounds, 0, kv, rows)
-        full = sweeps(a.build, model, a.threads, a.rounds, CONTEXT, kv, rows)
+        out = sweeps(a.build, model, a.threads, a.rounds, CONTEXT, kv, rows)
         for n in rows:
-            less, more = statistics.median(empty[n]), statistics.median(full[n])
-            share = 1 - less / more
+            empty, full = out["empty"][str(n)], out["rows"][str(n)]
+            less, more = statistics.median(empty), statistics.median(full)
+            share = statistics.median(1 - x / y for x, y in zip(empty, full))
             print(f"{kv:>6} {n:5d} {less:9.3f} {more:9.3f} {share:6.2f}")
             table.append(
                 [
                     f"context {CONTEXT} {kv}",
                     n,
                     f"{n / more:.3f}",
-                    f"{n / max(full[n]):.3f}",
-                    f"{n / min(full[n]):.3f}",
+                    f"{n / max(full):.3f}",
+                    f"{n / min(full):.3f}",
                     "",
                 ]
             )

@@ -3,7 +3,7 @@
  * byte products. One JSON object on stdout.
  *
  * usage: lever_sweep MODEL.gguf THREADS ROUNDS CONTEXT KV ROWS...
- *            CONTEXT: positions already in the cache; KV: its type, f16 or q8_0; ROWS: numbers of rows, each
+ *            CONTEXT: positions already in the cache, 0 = none; else sweeps over an empty one go beside; KV: its type, f16 or q8_0; ROWS: numbers of rows, each
  *            timed once a round
  *        lever_sweep --floors THREADS     the peak of byte products
  * A sweep is what verification costs: the rows through all layers, and the output head for one row.
@@ -95,7 +95,7 @@ static int print_floors(unsigned n_threads)
 typedef struct rig {
     lv_model *m;
     lv_cpu *cpu;
-    lv_kv kv;
+    lv_kv kv, empty; /* with the context; without */
     float *logits;
     uint64_t *read_data; /* [READ_BYTES] */
     uint64_t sum;        /* of what was read, so that the reads are not left out */
@@ -120,6 +120,7 @@ static int open_rig(rig *r, const settings *o, lever_error *err)
                                .max_head_dim = lv_model_hparams(r->m)->head_dim };
     LEVER_TRY(lv_cpu_open(&r->cpu, &cc, err));
     LEVER_TRY(lv_kv_init(&r->kv, lv_model_hparams(r->m), o->kv_type, n_ctx, max_rows, err));
+    LEVER_TRY(lv_kv_init(&r->empty, lv_model_hparams(r->m), o->kv_type, max_rows, max_rows, err));
     size_t n;
     lv_model_weight *w = lv_model_weights(r->m, &n);
     for (size_t i = 0; i < n; i++) w[i].resident = true;
@@ -132,13 +133,12 @@ static int open_rig(rig *r, const settings *o, lever_error *err)
     return LEVER_OK;
 }
 
-static int sweep(rig *r, uint32_t n, double *seconds, lever_error *err)
+static int sweep(rig *r, lv_kv *kv, uint32_t n, double *seconds, lever_error *err)
 {
     lv_row *rows = calloc(n, sizeof *rows);
     if (!rows) return lv_fail(err, LEVER_ENOMEM, 0, "rows");
     for (uint32_t i = 0; i < n; i++)
         rows[i] = (lv_row){ .token = (int32_t)(i % 97 + 3), .parent = (int32_t)i - 1 };
-    lv_kv *kv = &r->kv;
     lv_kv_truncate(kv, kv->n_committed); /* the rows of the sweep before */
     lv_batch b = { .rows = rows, .n_rows = n, .kv = &kv, .n_kv = 1 };
     const uint32_t last = n - 1;
@@ -168,29 +168,41 @@ static int fill_context(rig *r, const settings *o, lever_error *err)
     for (uint32_t i = 0; i < o->max_rows; i++) chain[i] = (int32_t)i;
     while (r->kv.n_committed < o->n_context) {
         const uint32_t left = o->n_context - r->kv.n_committed, n = left < o->max_rows ? left : o->max_rows;
-        LEVER_TRY(sweep(r, n, &unused, err));
+        LEVER_TRY(sweep(r, &r->kv, n, &unused, err));
         lv_kv_commit(&r->kv, chain, n);
     }
     return LEVER_OK;
 }
 
-static int time_sweeps(rig *r, const settings *o, lever_error *err)
+static void print_seconds(const settings *o, double seconds[][MAX_ROUNDS])
 {
-    static double seconds[MAX_COUNTS][MAX_ROUNDS], reads[MAX_ROUNDS];
-    LEVER_TRY(open_rig(r, o, err));
-    LEVER_TRY(fill_context(r, o, err));
-    double warm;
-    LEVER_TRY(sweep(r, 1, &warm, err));
-    for (int round = 0; round < o->n_rounds; round++) {
-        reads[round] = read_speed(r);
-        for (int i = 0; i < o->n_counts; i++) LEVER_TRY(sweep(r, o->counts[i], &seconds[i][round], err));
-    }
-    printf("{\"isa\": \"%s\", \"threads\": %u, \"rows\": {", lv_cpu_kernels(r->cpu)->isa, o->n_threads);
     for (int i = 0; i < o->n_counts; i++) {
         printf("%s\"%" PRIu32 "\": [", i ? ", " : "", o->counts[i]);
         for (int round = 0; round < o->n_rounds; round++)
             printf("%s%.6f", round ? ", " : "", seconds[i][round]);
         printf("]");
+    }
+}
+
+static int time_sweeps(rig *r, const settings *o, lever_error *err)
+{
+    static double seconds[MAX_COUNTS][MAX_ROUNDS], empty[MAX_COUNTS][MAX_ROUNDS], reads[MAX_ROUNDS];
+    LEVER_TRY(open_rig(r, o, err));
+    LEVER_TRY(fill_context(r, o, err));
+    double warm;
+    LEVER_TRY(sweep(r, &r->kv, 1, &warm, err));
+    for (int round = 0; round < o->n_rounds; round++) {
+        reads[round] = read_speed(r);
+        for (int i = 0; i < o->n_counts; i++) {
+            LEVER_TRY(sweep(r, &r->kv, o->counts[i], &seconds[i][round], err));
+            if (o->n_context) LEVER_TRY(sweep(r, &r->empty, o->counts[i], &empty[i][round], err));
+        }
+    }
+    printf("{\"isa\": \"%s\", \"threads\": %u, \"rows\": {", lv_cpu_kernels(r->cpu)->isa, o->n_threads);
+    print_seconds(o, seconds);
+    if (o->n_context) {
+        printf("}, \"empty\": {");
+        print_seconds(o, empty);
     }
     printf("}, \"read_bytes_per_s\": [");
     for (int round = 0; round < o->n_rounds; round++) printf("%s%.4g", round ? ", " : "", reads[round]);
@@ -229,6 +241,7 @@ int main(int argc, char **argv)
     lv_model_close(&r.m);
     lv_cpu_close(&r.cpu);
     lv_kv_fini(&r.kv);
+    lv_kv_fini(&r.empty);
     free(r.logits);
     lv_unmap(r.read_data, READ_BYTES);
     return rc < 0;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "model_args.h"
 
+#include "profile_file.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -27,6 +29,7 @@ int model_args_config(model_args *a, lever_config *c)
     c->n_threads = a->threads;
     c->max_rows = a->rows;
     c->io_backend = a->io;
+    profile_apply(a->model, c);
     c->isa = a->isa;
     c->cpus = a->cpus;
     c->kv_type = a->kv_type;

@@ -48,6 +48,8 @@ typedef struct lever_config {
                          * is released by lever_engine_close */
     const char *policy; /* "none", "chain:K", "tree:K1,K2,..."; NULL = chain:8 with a draft, else none */
     const char *io_backend;    /* "auto", "uring", "pool", "sim"; NULL = auto */
+    uint32_t    flash_block_bytes; /* longest streamed read, 64 KiB .. 64 MiB; 0 = 4 MiB */
+    uint32_t    flash_depth;   /* streamed reads in flight at most, <= 256; 0 = 32 */
     const char *kv_type; /* of the KV caches: "f16", "q8_0" (half the memory); "auto" = NULL = q8_0 where a head
                           * has a multiple of 32 elements, else f16. Each gives a text of its own */
     const char *isa; /* NULL = best; "ref", "avx2", "avx512vnni", "neon", ... forces at most this one */
@@ -233,6 +235,33 @@ typedef struct lever_eval_params {   /* zeroed: all of the text, no calls */
  * LEVER_EUNSUP, LEVER_ENOMEM. After a failure *result has what was counted before it. */
 LEVER_API int lever_eval(const lever_config *c, const char *text, size_t len,
                          const lever_eval_params *params, lever_eval_result *result, lever_error *err);
+
+/* ----------------------------------------------------------------- profile */
+
+/* How fast a file is read, past the page cache, with `depth` reads of block_bytes in flight. */
+typedef struct lever_flash_point {
+    const char *backend;     /* "uring", "pool" */
+    uint32_t block_bytes, depth;
+    bool     huge_pages;     /* of the buffers */
+    double   bytes_per_s;
+    double   cpu_share;      /* processor time per time that passed; 1 = one core */
+} lever_flash_point;
+
+enum { LEVER_FLASH_POINTS = 48 };
+
+typedef struct lever_flash_profile {
+    lever_flash_point points[LEVER_FLASH_POINTS];
+    uint32_t n_points;
+    uint32_t best;           /* within 3 % of the fastest, with the least memory in flight: what to put into
+                              * io_backend, flash_block_bytes and flash_depth */
+    bool     direct;         /* false: the file system knows no direct reads, so memory was measured */
+} lever_flash_profile;
+
+/* Read `path` (at least 64 MiB) in different ways, for `seconds` in all (0: six). progress may be NULL.
+ * LEVER_OK, LEVER_EIO, LEVER_EINVAL (file too small), LEVER_ENOMEM. */
+LEVER_API int lever_profile_flash(lever_flash_profile *out, const char *path, double seconds,
+                                  void (*progress)(void *user, uint32_t done, uint32_t total), void *user,
+                                  lever_error *err);
 
 /* ------------------------------------------------------- inspect, quantize */
 

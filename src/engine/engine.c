@@ -27,6 +27,7 @@ static int open_io(lever_engine *e, const lever_config *c, lever_error *err)
 {
     lv_io_config io;
     lv_io_config_init(&io);
+    if (c->flash_depth) io.depth = c->flash_depth;
     io.sim_fail_at = c->sim_fail_at;
     io.sim_fail_stays = true;
     return lv_io_open(&e->io, c->io_backend, &io, err);

@@ -63,6 +63,11 @@ static int resolve_config(lv_engine_setup *o, const lever_config *c, lever_error
     if (c->n_threads > MAX_THREADS)
         return lv_fail(err, LEVER_EINVAL, 0, "%u threads asked for; at most %d are supported", c->n_threads,
                        MAX_THREADS);
+    if ((c->flash_block_bytes && (c->flash_block_bytes < 64 << 10 || c->flash_block_bytes > 64 << 20)) ||
+        c->flash_depth > 256)
+        return lv_fail(err, LEVER_EINVAL, 0,
+                       "%u streamed reads of %u bytes: at most 256 of 64 KiB to 64 MiB are supported",
+                       c->flash_depth, c->flash_block_bytes);
     if (c->cpus) LEVER_TRY(lv_cpu_list_parse(&o->cpu.cpus, c->cpus, err));
     o->cpu.n_threads = c->n_threads ? c->n_threads : c->cpus ? o->cpu.cpus.n : lv_cpu_count();
     o->cpu.cpu_flags = lv_cpu_detect();
@@ -202,6 +207,8 @@ static int run_plan(lv_engine_setup *o, lv_residency_item *items, size_t n_items
     in->n_ctx_min = c->n_ctx || in->n_ctx_wanted < CONTEXT_LEAST ? in->n_ctx_wanted : CONTEXT_LEAST;
     in->tree_rows = o->max_nodes;
     in->max_rows = c->max_rows;
+    in->extent_most_bytes = c->flash_block_bytes;
+    in->reads_in_flight = c->flash_depth && c->flash_depth < 6 ? c->flash_depth : 0;
     in->rows_share = o->eval ? 2 : 0; /* nothing but prefill: fewer sweeps beat a larger resident part */
     in->residency = c->pin_first_layers ? LV_RESIDENCY_FIRST_LAYERS : LV_RESIDENCY_SPREAD;
     in->no_pin = c->no_pin;

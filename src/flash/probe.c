@@ -11,7 +11,8 @@ enum { DEPTH_MOST = 16, BLOCK_MOST = 4 << 20, FILE_LEAST = 64 << 20, POINT_NS = 
 
 static const uint32_t blocks[] = { 128 << 10, 512 << 10, 1 << 20, 2 << 20, 4 << 20 },
                       depths[] = { 1, 2, 4, 8, 16 };
-enum { N_BLOCKS = sizeof blocks / sizeof *blocks, N_DEPTHS = sizeof depths / sizeof *depths, N_OTHERS = 4 };
+enum { N_BLOCKS = sizeof blocks / sizeof *blocks, N_DEPTHS = sizeof depths / sizeof *depths };
+_Static_assert((int)LV_PROBE_POINTS_USUAL == N_BLOCKS * N_DEPTHS + 4, "the grid, small pages, three of the pool");
 
 typedef struct probe_run {
     const lv_probe_config *c;
@@ -81,7 +82,7 @@ static int measure(probe_run *r, lv_probe_point p, lever_error *err)
     p.cpu_share = cpu / passed;
     r->out->points[r->out->n_points++] = p;
     r->out->best = lv_probe_choose(r->out->points, r->out->n_points);
-    if (r->c->progress) r->c->progress(r->c->user, r->out->n_points, N_BLOCKS * N_DEPTHS + N_OTHERS);
+    if (r->c->progress) r->c->progress(r->c->user, r->out->n_points, LV_PROBE_POINTS_USUAL);
     return LEVER_OK;
 }
 

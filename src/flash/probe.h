@@ -13,7 +13,7 @@ typedef struct lv_probe_point {
     double   cpu_share;      /* processor time of this process per time that passed; 1 = one core */
 } lv_probe_point;
 
-enum { LV_PROBE_POINTS = 48 };
+enum { LV_PROBE_POINTS = 48, LV_PROBE_POINTS_USUAL = 29 };
 
 typedef struct lv_probe {
     lv_probe_point points[LV_PROBE_POINTS];

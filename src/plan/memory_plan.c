@@ -33,7 +33,7 @@ typedef struct work {
     uint64_t limit, fixed, all;    /* all: bytes of every matrix, head included */
     uint64_t largest;              /* matrix: no extent is longer */
     uint64_t stream_min;           /* smallest ring with its bookkeeping */
-    uint32_t n_layers, rows_share;
+    uint32_t n_layers, rows_share, extent_most, reads_in_flight;
     uint32_t rows[N_STEPS + 1], n_rows; /* allowed chunks, ascending */
 } work;
 
@@ -90,9 +90,9 @@ static uint64_t extents_bytes(const work *w, uint64_t extent_bytes)
 static uint64_t choose_extent(const work *w, uint64_t bytes)
 {
     uint64_t least = EXTENT_LEAST, least_cost = UINT64_MAX;
-    for (uint64_t e = EXTENT_MOST; e >= EXTENT_LEAST; e /= 2) {
+    for (uint64_t e = w->extent_most; e >= EXTENT_LEAST; e /= 2) {
         const uint64_t ring = sat_sub(bytes, extents_bytes(w, e));
-        if (ring >= ring_min(w, e) && ring / READS_IN_FLIGHT >= extent_ring_bytes(w, e)) return e;
+        if (ring >= ring_min(w, e) && ring / w->reads_in_flight >= extent_ring_bytes(w, e)) return e;
         const uint64_t cost = sat_add(ring_min(w, e), extents_bytes(w, e));
         if (cost < least_cost) least = e, least_cost = cost;
     }
@@ -297,7 +297,9 @@ static int prepare(work *w, const lv_plan_input *in, lever_error *err)
 {
     *w = (work){ .in = in, .limit = in->limit_bytes ? in->limit_bytes : UINT64_MAX, .all = in->head_bytes,
                  .largest = in->head_bytes, .n_layers = 1,
-                 .rows_share = in->rows_share ? in->rows_share : ROWS_SHARE_DEFAULT };
+                 .rows_share = in->rows_share ? in->rows_share : ROWS_SHARE_DEFAULT,
+                 .extent_most = in->extent_most_bytes ? in->extent_most_bytes : EXTENT_MOST,
+                 .reads_in_flight = in->reads_in_flight ? in->reads_in_flight : READS_IN_FLIGHT };
     for (size_t i = 0; i < in->n_fixed; i++) w->fixed = sat_add(w->fixed, in->fixed[i].bytes);
     for (size_t i = 0; i < in->n_items; i++) {
         w->all = sat_add(w->all, in->items[i].bytes);

@@ -27,7 +27,7 @@ def lever(*args, stdin=None, env=None, **kw):
         stdout=kw.pop("stdout", subprocess.PIPE),
         stderr=subprocess.PIPE,
         timeout=120,
-        env={**os.environ, **(env or {})},
+        env={**os.environ, "XDG_CACHE_HOME": str(WORK / "cache"), **(env or {})},
         **kw,
     )
     return p.returncode, p.stdout, p.stderr.decode(errors="replace")

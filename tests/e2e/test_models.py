@@ -117,6 +117,36 @@ class Models(CliTest):
             self.assertFalse(big.exists())
             self.assertTrue(err.startswith("lever: "))
 
+    def test_profile_is_kept_and_used(self):
+        big, cache = WORK / "zeros.bin", WORK / "profile-cache"
+        with open(big, "wb") as f:
+            f.truncate(64 << 20)
+        env = {"XDG_CACHE_HOME": str(cache)}
+        code, out, err = lever("profile", "-m", big, "--time", 0.1, "--json", env=env)
+        self.assertEqual(code, OK, err)
+        p = json.loads(out)
+        self.assertTrue(0 <= p["best"] < len(p["points"]))
+        big.unlink()
+        if not p["direct"]:  # nothing was measured that is worth keeping
+            return
+        kept = cache / "lever/profile.json"
+        best = p["points"][p["best"]]
+        (entry,) = json.loads(kept.read_text())["flash"].values()
+        self.assertEqual((entry["block_bytes"], entry["depth"]), (best["block_bytes"], best["depth"]))
+        want, _ = self.run_ok("-m", self.model, "-p", "abc", "-n", 8, "--temp", 0, "--no-pin", "-q")
+        got, err = self.run_ok("-m", self.model, "-p", "abc", "-n", 8, "--temp", 0, "--no-pin", "-q", env=env)
+        self.assertEqual((got, err), (want, ""))
+        for damage in ("{", "[]", '{"version": 9, "flash": {}}', '{"version": 1, "flash": 3}'):
+            kept.write_text(damage)
+            got, err = self.run_ok("-m", self.model, "-p", "abc", "-n", 8, "--temp", 0, "--no-pin", "-q", env=env)
+            self.assertEqual(got, want)
+            self.assertIn("damaged", err)
+        code, out, err = lever("profile", "-m", WORK / "absent", env=env)
+        self.assertEqual((code, out), (IO, b""))
+        self.assertIn("absent", err)
+        code, out, err = lever("profile", "--dir", WORK / "absent", env=env)
+        self.assertEqual(code, IO, err)
+
     def test_quantize_on_a_full_disk_leaves_no_file(self):
         small = WORK / "tiny_fs"
         small.mkdir(exist_ok=True)
