@@ -27,13 +27,14 @@ static const option options[] = {
     { "--dir", OPTION_TEXT, "DIR", "or write 1 GiB here for the time of the measurement; default: .",
       offsetof(profile_args, folder) },
     { "--time", OPTION_FLOAT, "S", "seconds in all; default 6", offsetof(profile_args, seconds) },
-    { "--json", OPTION_FLAG, NULL, "every measured point as one JSON object on stdout", offsetof(profile_args, json) },
+    { "--json", OPTION_FLAG, NULL, "every measured point as one JSON object on stdout",
+      offsetof(profile_args, json) },
     { "-h --help", OPTION_FLAG, NULL, "this page", offsetof(profile_args, help) },
 };
 
 static int fail(lever_error *err, const char *folder)
 {
-    snprintf(err->msg, sizeof err->msg, "a file to measure with can not be written in '%s': %s", folder,
+    snprintf(err->msg, sizeof err->msg, "a file to measure with can not be written in '%.300s': %s", folder,
              strerror(errno));
     return err->code = LEVER_EIO;
 }
@@ -82,8 +83,8 @@ static void print_table(const lever_flash_profile *p)
         printf("%s, %u KiB, %u in flight%s: %.2f GB/s\n", q->backend, q->block_bytes >> 10, q->depth,
                q->huge_pages ? "" : ", pages of 4 KiB", q->bytes_per_s * 1e-9);
     }
-    printf("\nbest: %u reads of %u KiB, %.2f GB/s with %.0f%% of one core\n", best->depth, best->block_bytes >> 10,
-           best->bytes_per_s * 1e-9, best->cpu_share * 100);
+    printf("\nbest: %u reads of %u KiB, %.2f GB/s with %.0f%% of one core\n", best->depth,
+           best->block_bytes >> 10, best->bytes_per_s * 1e-9, best->cpu_share * 100);
     if (!p->direct) puts("no direct reads on this file system: these numbers are of memory, not of flash");
 }
 
@@ -92,12 +93,13 @@ static void print_json(const lever_flash_profile *p)
     json_t *points = json_array();
     for (uint32_t i = 0; i < p->n_points; i++) {
         const lever_flash_point *q = &p->points[i];
-        json_array_append_new(points, json_pack("{s:s, s:i, s:i, s:b, s:f, s:f}", "backend", q->backend, "block_bytes",
-                                                (int)q->block_bytes, "depth", (int)q->depth, "huge_pages",
-                                                (int)q->huge_pages, "bytes_per_s", q->bytes_per_s, "cpu_share",
-                                                q->cpu_share));
+        json_array_append_new(points, json_pack("{s:s, s:i, s:i, s:b, s:f, s:f}", "backend", q->backend,
+                                                "block_bytes", (int)q->block_bytes, "depth", (int)q->depth,
+                                                "huge_pages", (int)q->huge_pages, "bytes_per_s",
+                                                q->bytes_per_s, "cpu_share", q->cpu_share));
     }
-    json_t *root = json_pack("{s:b, s:i, s:o}", "direct", (int)p->direct, "best", (int)p->best, "points", points);
+    json_t *root =
+        json_pack("{s:b, s:i, s:o}", "direct", (int)p->direct, "best", (int)p->best, "points", points);
     json_dumpf(root, stdout, JSON_INDENT(1));
     putchar('\n');
     json_decref(root);
@@ -133,14 +135,17 @@ int cmd_profile(int argc, char **argv)
     if (options_parse(options, n_options, &a, argc, argv, 2, none, 0, &n)) return EXIT_USAGE;
     if (a.help) {
         puts("usage: lever profile [-m FILE | --dir DIR] [--json]\n\n"
-             "Measures how this machine reads files, in about six seconds, and keeps the result for later runs\n"
+             "Measures how this machine reads files, in about six seconds, and keeps the result for later "
+             "runs\n"
              "on models of the same device.");
         options_help(options, n_options);
         return EXIT_OK;
     }
     const int rc = measure(&a, &p, &err);
-    if (p.n_points && a.json) print_json(&p);
-    else if (p.n_points) print_table(&p);
+    if (p.n_points && a.json)
+        print_json(&p);
+    else if (p.n_points)
+        print_table(&p);
     if (rc < 0) return app_fail(rc, &err);
     if (p.direct && profile_path(path, sizeof path) && !a.json) printf("kept in %s\n", path);
     return fflush(stdout) == 0 && !ferror(stdout) ? EXIT_OK : EXIT_IO;

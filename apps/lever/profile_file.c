@@ -11,7 +11,7 @@
 #include <sys/sysmacros.h>
 #include <time.h>
 
-enum { VERSION = 1, PATH_CAP = 4096 };
+enum { VERSION = 1, PATH_CAP = 1024 };
 
 static bool cache_folder(char *buf, size_t cap)
 {
@@ -64,19 +64,19 @@ static json_t *entry(const lever_flash_profile *p)
     json_t *points = json_array();
     for (uint32_t i = 0; i < p->n_points; i++) {
         const lever_flash_point *q = &p->points[i];
-        json_array_append_new(points, json_pack("{s:s, s:i, s:i, s:b, s:f, s:f}", "backend", q->backend, "block_bytes",
-                                                (int)q->block_bytes, "depth", (int)q->depth, "huge_pages",
-                                                (int)q->huge_pages, "bytes_per_s", q->bytes_per_s, "cpu_share",
-                                                q->cpu_share));
+        json_array_append_new(points, json_pack("{s:s, s:i, s:i, s:b, s:f, s:f}", "backend", q->backend,
+                                                "block_bytes", (int)q->block_bytes, "depth", (int)q->depth,
+                                                "huge_pages", (int)q->huge_pages, "bytes_per_s",
+                                                q->bytes_per_s, "cpu_share", q->cpu_share));
     }
-    return json_pack("{s:s, s:s, s:i, s:i, s:f, s:o}", "measured", now, "backend", best->backend, "block_bytes",
-                     (int)best->block_bytes, "depth", (int)best->depth, "bytes_per_s", best->bytes_per_s, "points",
-                     points);
+    return json_pack("{s:s, s:s, s:i, s:i, s:f, s:o}", "measured", now, "backend", best->backend,
+                     "block_bytes", (int)best->block_bytes, "depth", (int)best->depth, "bytes_per_s",
+                     best->bytes_per_s, "points", points);
 }
 
 static int fail(const char *path, const char *why, lever_error *err)
 {
-    snprintf(err->msg, sizeof err->msg, "profile '%s' can not be written: %s", path, why);
+    snprintf(err->msg, sizeof err->msg, "profile '%.300s' can not be written: %s", path, why);
     return err->code = LEVER_EIO;
 }
 
@@ -100,7 +100,8 @@ int profile_store(const char *on, const lever_flash_profile *p, lever_error *err
     if (!profile_path(path, sizeof path) || !cache_folder(folder, sizeof folder))
         return fail("profile.json", "neither XDG_CACHE_HOME nor HOME is set", err);
     if (!device_of(on, device, sizeof device)) return fail(path, strerror(errno), err);
-    for (char *at = strchr(folder + 1, '/');; at = strchr(at + 1, '/')) { /* each folder above, then the last */
+    for (char *at = strchr(folder + 1, '/');;
+         at = strchr(at + 1, '/')) { /* each folder above, then the last */
         if (at) *at = '\0';
         if (mkdir(folder, 0755) && errno != EEXIST) return fail(path, strerror(errno), err);
         if (!at) break;
@@ -129,7 +130,8 @@ void profile_apply(const char *model, lever_config *c)
     if (block >= 64 << 10 && block <= 64 << 20 && depth >= 1 && depth <= 256) {
         if (!c->flash_block_bytes) c->flash_block_bytes = (uint32_t)block;
         if (!c->flash_depth) c->flash_depth = (uint32_t)depth;
-        if (!c->io_backend && backend && !strcmp(backend, "pool")) c->io_backend = "pool"; /* auto prefers uring */
+        if (!c->io_backend && backend && !strcmp(backend, "pool"))
+            c->io_backend = "pool"; /* auto prefers uring */
     }
     json_decref(root);
 }

@@ -5,10 +5,14 @@
 _Static_assert((int)LEVER_FLASH_POINTS >= (int)LV_PROBE_POINTS, "the public list holds every point");
 
 int lever_profile_flash(lever_flash_profile *out, const char *path, double seconds,
-                        void (*progress)(void *user, uint32_t done, uint32_t total), void *user, lever_error *err)
+                        void (*progress)(void *user, uint32_t done, uint32_t total), void *user,
+                        lever_error *err)
 {
-    const lv_probe_config c = { .path = path, .progress = progress, .user = user,
-                                .point_ns = seconds > 0 ? (uint64_t)(seconds * 1e9 / LV_PROBE_POINTS_USUAL) : 0 };
+    const lv_probe_config c = { .path = path,
+                                .progress = progress,
+                                .user = user,
+                                .point_ns =
+                                    seconds > 0 ? (uint64_t)(seconds * 1e9 / LV_PROBE_POINTS_USUAL) : 0 };
     lv_probe probe;
     LEVER_TRY(lv_probe_run(&probe, &c, err));
     *out = (lever_flash_profile){ .n_points = probe.n_points, .best = probe.best, .direct = probe.direct };

@@ -23,8 +23,8 @@ static void make_file(off_t bytes)
 static void the_least_memory_among_the_fastest_is_chosen(void)
 {
     const lv_probe_point points[] = {
-        { "uring", 4 << 20, 4, true, 4.00e9, 0 }, /* the fastest */
-        { "uring", 1 << 20, 4, true, 3.90e9, 0 }, /* within 3 %, a quarter of the memory */
+        { "uring", 4 << 20, 4, true, 4.00e9, 0 },   /* the fastest */
+        { "uring", 1 << 20, 4, true, 3.90e9, 0 },   /* within 3 %, a quarter of the memory */
         { "uring", 512 << 10, 2, true, 3.87e9, 0 }, /* less still, but too slow */
         { "uring", 1 << 20, 8, true, 3.99e9, 0 },
     };

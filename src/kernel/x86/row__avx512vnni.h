@@ -1,9 +1,9 @@
-/* Q4_K times one batch row. There is nothing to share a tile among, so weight rows are read one after the
- * other, in the order of memory: 16 blocks at a time, whose scales are unpacked side by side and whose sums
- * are added up in one transposition. The chain of fma over the blocks of a row is the definition's
- * (kernel/kernel.h). SPDX-License-Identifier: MIT */
+/* Products with one batch row. There is nothing to share a tile among, so weight rows are read one after the
+ * other, in the order of memory: 16 blocks at a time, whose sums are added up in one transposition. Memory is
+ * called 4 KiB ahead: the processor by itself does not look that far. The chain of fma over the blocks of a
+ * row is the definition's (kernel/kernel.h). SPDX-License-Identifier: MIT */
 
-enum { Q4_K_BYTES = 144, SPAN = 16 }; /* blocks of a span: one per lane */
+enum { Q4_K_BYTES = 144, Q8_0_BYTES = 34, SPAN = 16 }; /* blocks of a span: one per lane */
 enum { AHEAD = 4096 };
 
 /* r[l] = sum of the lanes of v[l]. */
@@ -25,14 +25,13 @@ INLINE __m512i sums16(const __m512i v[16])
     return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
 }
 
-/* The same of vectors of 8 lanes. */
-INLINE __m512i halves16(const __m256i v[16])
+/* The same of 16 vectors of 8 lanes: pairs[j] holds numbers j and j + 4, pairs[4 + j] numbers j + 8 and j +
+ * 12, j < 4. */
+INLINE __m512i half_sums16(const __m512i pairs[8])
 {
     __m512i u[2];
-    for (int i = 0; i < 2; i++) { /* vectors j and j + 4 side by side */
-        __m512i a[4];
-        for (int j = 0; j < 4; j++)
-            a[j] = _mm512_inserti64x4(_mm512_castsi256_si512(v[8 * i + j]), v[8 * i + 4 + j], 1);
+    for (int i = 0; i < 2; i++) {
+        const __m512i *a = pairs + 4 * i;
         const __m512i x =
             _mm512_add_epi32(_mm512_unpacklo_epi32(a[0], a[1]), _mm512_unpackhi_epi32(a[0], a[1]));
         const __m512i y =
@@ -41,6 +40,62 @@ INLINE __m512i halves16(const __m256i v[16])
     }
     return _mm512_add_epi32(_mm512_shuffle_i32x4(u[0], u[1], 0x88), _mm512_shuffle_i32x4(u[0], u[1], 0xdd));
 }
+
+/* The first of the two numbers of a pair. */
+INLINE size_t number(int pair)
+{
+    return (size_t)(pair / 4 * 8 + pair % 4);
+}
+
+/* Bytes p and q [32] side by side. */
+INLINE __m512i side_by_side(const void *p, const void *q)
+{
+    const __m512i lo = _mm512_castsi256_si512(_mm256_loadu_si256(p));
+    return _mm512_inserti64x4(lo, _mm256_loadu_si256(q), 1);
+}
+
+INLINE void call_block_ahead(const uint8_t *p, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + AHEAD + i, 0, 3);
+}
+
+/* ---- Q8_0 ---- */
+
+/* acc goes on over 16 blocks; sum [16]: of the activations of each. */
+INLINE float multiply_span_q8_0(float acc, const uint8_t *p, const int8_t *x, const float *d,
+                                const uint8_t *sum)
+{
+    __m512i pairs[8], t[4];
+    _Alignas(64) float scale[SPAN], dot[SPAN];
+    v_chunk(t, p, Q8_0_BYTES);
+    call_block_ahead(p, SPAN * Q8_0_BYTES);
+    for (int i = 0; i < 8; i++) {
+        const size_t b = number(i);
+        const uint8_t *q = p + b * Q8_0_BYTES + 2;
+        const __m512i code = v_wide(side_by_side(q, q + 4 * Q8_0_BYTES));
+        pairs[i] =
+            _mm512_dpbusd_epi32(_mm512_setzero_si512(), code, side_by_side(x + 32 * b, x + 32 * b + 128));
+    }
+    const __m512i moved = _mm512_slli_epi32(_mm512_loadu_si512(sum), 7); /* what v_wide added */
+    _mm512_store_ps(scale, v_mulf(v_f16(t[0]), _mm512_loadu_ps(d)));
+    _mm512_store_ps(dot, v_cvt(_mm512_sub_epi32(half_sums16(pairs), moved)));
+    for (size_t b = 0; b < SPAN; b++) acc = __builtin_fmaf(scale[b], dot[b], acc);
+    return acc;
+}
+
+/* k is a multiple of 512. */
+static void multiply_row_q8_0(float *y, const uint8_t *w, size_t n_out, const void *act, size_t k)
+{
+    const group g = group_at(act, 1, k, 32, 0);
+    for (size_t r = 0; r < n_out; r++) {
+        float acc = 0.0f;
+        for (size_t b = 0; b < k / 32; b += SPAN, w += SPAN * Q8_0_BYTES)
+            acc = multiply_span_q8_0(acc, w, g.q + 32 * b, g.d + b, g.sum + 4 * b);
+        y[r] = acc;
+    }
+}
+
+/* ---- Q4_K ---- */
 
 /* Scales and minima of 16 blocks as bytes: those of block b are the 8 at at[b]. */
 typedef struct span_scales {
@@ -109,11 +164,11 @@ INLINE __m256i dot_minima(const int16_t *xs, uint64_t min)
 }
 
 /* acc goes on over n <= 16 blocks; p [16] blocks are readable. */
-INLINE float multiply_span(float acc, const uint8_t *p, size_t n, const int8_t *x, const float *d,
-                           const int16_t *xs)
+INLINE float multiply_span_q4_k(float acc, const uint8_t *p, size_t n, const int8_t *x, const float *d,
+                                const int16_t *xs)
 {
     span_scales s;
-    __m512i sums[SPAN];
+    __m512i sums[SPAN], pairs[SPAN / 2];
     __m256i minima[SPAN];
     _Alignas(64) float part[4][SPAN];
     load_span_scales(&s, p);
@@ -122,15 +177,17 @@ INLINE float multiply_span(float acc, const uint8_t *p, size_t n, const int8_t *
         minima[b] = _mm256_setzero_si256();
     }
     for (size_t b = 0; b < n; b++) {
-        for (size_t i = 0; i < Q4_K_BYTES; i += 64) __builtin_prefetch(p + b * Q4_K_BYTES + AHEAD + i, 0, 3);
+        call_block_ahead(p + b * Q4_K_BYTES, Q4_K_BYTES);
         sums[b] = dot_block(p + b * Q4_K_BYTES + 16, x + 256 * b, s.scale[b]);
         minima[b] = dot_minima(xs + 16 * b, s.min[b]);
     }
+    for (int i = 0; i < 8; i++)
+        pairs[i] = _mm512_inserti64x4(_mm512_castsi256_si512(minima[number(i)]), minima[number(i) + 4], 1);
     const vf dx = _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), d);
     _mm512_store_ps(part[0], v_mulf(s.d, dx));
     _mm512_store_ps(part[1], v_cvt(sums16(sums)));
     _mm512_store_ps(part[2], v_negf(v_mulf(s.dmin, dx)));
-    _mm512_store_ps(part[3], v_cvt(halves16(minima)));
+    _mm512_store_ps(part[3], v_cvt(half_sums16(pairs)));
     for (size_t b = 0; b < n; b++) {
         acc = __builtin_fmaf(part[0][b], part[1][b], acc);
         acc = __builtin_fmaf(part[2][b], part[3][b], acc);
@@ -150,10 +207,11 @@ static void multiply_row_q4_k(float *y, const uint8_t *w, size_t n_out, const vo
     for (size_t r = 0; r < n_out; r++, w += n_blocks * Q4_K_BYTES) {
         float acc = 0.0f;
         for (size_t b = 0; b < n_whole; b += SPAN)
-            acc = multiply_span(acc, w + b * Q4_K_BYTES, SPAN, ordered + 256 * b, g.d + b, xs + 16 * b);
+            acc = multiply_span_q4_k(acc, w + b * Q4_K_BYTES, SPAN, ordered + 256 * b, g.d + b, xs + 16 * b);
         if (n_rest) {
             memcpy(rest, w + n_whole * Q4_K_BYTES, n_rest * Q4_K_BYTES);
-            acc = multiply_span(acc, rest, n_rest, ordered + 256 * n_whole, g.d + n_whole, xs + 16 * n_whole);
+            acc = multiply_span_q4_k(acc, rest, n_rest, ordered + 256 * n_whole, g.d + n_whole,
+                                     xs + 16 * n_whole);
         }
         y[r] = acc;
     }
