@@ -7,7 +7,7 @@
 
 enum {
     QUERIES_MOST = 64,            /* what one tile of keys serves */
-    SCORE_BYTES_MOST = 256 << 10, /* scores of a block stay in a core's second-level cache */
+    SCORE_BYTES_MOST = 640 << 10, /* scores of a block stay in a second-level cache */
     QUERIES_LEAST = 4,
     KEYS_LEAST = 32 /* fewer keys are as slow: a product works on whole tiles */
 };
@@ -210,6 +210,7 @@ void lv_cpu_attention(lv_cpu *cpu, float *out, const float *q, const lv_cpu_attn
     j.block_rows = div_up(n_rows * n_kv_heads * j.n_parts, 4 * cpu->c.n_threads);
     if (j.block_rows > most / j.part_heads) j.block_rows = most / j.part_heads;
     j.n_blocks = div_up(n_rows, j.block_rows);
+    j.block_rows = div_up(n_rows, j.n_blocks); /* of equal length */
     const size_t longest = rows[n_rows - 1].n_prefix + rows[n_rows - 1].n_path;
     lv_cpu_run_if(cpu, n_kv_heads * j.n_parts * j.n_blocks, 1, n_rows * n_heads * head_dim * longest * 2,
                   attention_units, &j);
