@@ -3,8 +3,9 @@
  * byte products. One JSON object on stdout.
  *
  * usage: lever_sweep MODEL.gguf THREADS ROUNDS CONTEXT KV ROWS...
- *            CONTEXT: positions already in the cache, 0 = none; else sweeps over an empty one go beside; KV: its type, f16 or q8_0; ROWS: numbers of rows, each
- *            timed once a round
+ *            CONTEXT: positions already in the cache; unless 0, sweeps over an empty one go beside
+ *            KV: type of the cache, f16 or q8_0
+ *            ROWS: numbers of rows, each timed once a round
  *        lever_sweep --floors THREADS     the peak of byte products
  * A sweep is what verification costs: the rows through all layers, and the output head for one row.
  * SPDX-License-Identifier: MIT */
