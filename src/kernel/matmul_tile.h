@@ -275,10 +275,10 @@ INLINE void load_scales_xs(super_block *s, const vi head[4])
 /* What was added to the codes, as 2^n; 0 for none. */
 INLINE int offset_shift(uint32_t type)
 {
-    return type == LV_TYPE_Q3_K                    ? 2
-           : type == LV_TYPE_Q6_K                  ? 5
-           : type == LV_TYPE_IQ4_XS && WIDE_OFFSET ? 7
-                                                   : 0;
+    return type == LV_TYPE_Q3_K                         ? 2
+           : type == LV_TYPE_Q6_K                       ? 5
+           : type == LV_TYPE_IQ4_XS && WIDE_OFFSET != 0 ? 7
+                                                        : 0;
 }
 
 INLINE void set_pairs(uint32_t type, super_block *s, const vi m[16])
@@ -500,8 +500,9 @@ INLINE void multiply(uint32_t type, float *y, size_t ldy, const uint8_t *w, size
 #define PRODUCTS(X)                                                                                          \
     X(q4_0, Q4_0)                                                                                            \
     X(q4_1, Q4_1)                                                                                            \
-    X(q5_0, Q5_0) X(q5_1, Q5_1) X(q8_0, Q8_0) X(iq4_nl, IQ4_NL) X(mxfp4, MXFP4) X(q2_k, Q2_K) X(q3_k, Q3_K)  \
-        X(q4_k, Q4_K) X(q5_k, Q5_K) X(q6_k, Q6_K) X(iq4_xs, IQ4_XS)
+    X(q5_0, Q5_0)                                                                                            \
+    X(q5_1, Q5_1) X(q8_0, Q8_0) X(iq4_nl, IQ4_NL) X(mxfp4, MXFP4) X(q2_k, Q2_K) X(q3_k, Q3_K) X(q4_k, Q4_K)  \
+        X(q5_k, Q5_K) X(q6_k, Q6_K) X(iq4_xs, IQ4_XS)
 
 #define X(name, id)                                                                                          \
     static void NAME(matmul_##name)(float *y, size_t ldy, const void *w, size_t n_out, const void *act,      \
