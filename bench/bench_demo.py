@@ -44,6 +44,16 @@ def machine():
     return f"{model}{' family ' + family[0] if family else ''}, {os.cpu_count()} cores"
 
 
+def append_csv(path, columns, rows):
+    """Add rows to a file of results, which begins with the names of its columns, separated by spaces here."""
+    new = not os.path.exists(path)
+    with open(path, "a", newline="", encoding="utf-8") as f:
+        w = csv.writer(f)
+        if new:
+            w.writerow(columns.split())
+        w.writerows(rows)
+
+
 def commit():
     out = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, stdout=subprocess.PIPE, check=False
@@ -130,15 +140,12 @@ def main():
                 f"{ratio:.3f}",
             ]
         )
-    new = not os.path.exists(a.csv)
-    with open(a.csv, "a", newline="", encoding="utf-8") as f:
-        w = csv.writer(f)
-        if new:
-            w.writerow(
-                "date commit machine model mem policy tokens_per_s low high tokens_per_sweep flash_bytes_per_token "
-                "ratio_to_plain".split()
-            )
-        w.writerows(rows)
+    append_csv(
+        a.csv,
+        "date commit machine model mem policy tokens_per_s low high tokens_per_sweep flash_bytes_per_token "
+        "ratio_to_plain",
+        rows,
+    )
     best = max(float(r[-1]) for r in rows)
     print(f"\nBAR demo_same_text {int(same)} 1 {'ok' if same else 'short'}")
     print(f"BAR demo_speculation_over_plain {best:.2f} 1.50 {'ok' if best >= 1.5 else 'short'}")

@@ -11,7 +11,6 @@ SPDX-License-Identifier: MIT
 """
 
 import argparse
-import csv
 import datetime
 import json
 import os
@@ -19,7 +18,7 @@ import pathlib
 import subprocess
 import sys
 
-from bench_demo import commit, machine
+from bench_demo import append_csv, commit, machine
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 KINDS = ("code", "math", "chat", "story")
@@ -165,15 +164,12 @@ def main():
                 same,
             ]
         )
-    new = not os.path.exists(a.csv)
-    with open(a.csv, "a", newline="", encoding="utf-8") as f:
-        w = csv.writer(f)
-        if new:
-            w.writerow(
-                "date commit machine target type draft draft_type mem policy prompts tokens tokens_per_s "
-                "tokens_per_sweep gb_per_sweep same_texts".split()
-            )
-        w.writerows(rows)
+    append_csv(
+        a.csv,
+        "date commit machine target type draft draft_type mem policy prompts tokens tokens_per_s "
+        "tokens_per_sweep gb_per_sweep same_texts",
+        rows,
+    )
     ratio = speed[a.policy] / speed["none"]
     print(f"\nBAR grown_same_texts {same} {a.prompts} {'ok' if same == a.prompts else 'short'}")
     print(f"BAR grown_speedup {ratio:.2f} 2.00 {'ok' if ratio >= 2 else 'short'}")

@@ -12,7 +12,6 @@ SPDX-License-Identifier: MIT
 """
 
 import argparse
-import csv
 import datetime
 import json
 import os
@@ -22,7 +21,7 @@ import statistics
 import subprocess
 import sys
 
-from bench_demo import commit, machine
+from bench_demo import append_csv, commit, machine
 from bench_grown import ROOT, default_cache, grown
 
 ROWS = [1, 2, 4, 8, 16, 32, 64]
@@ -190,15 +189,12 @@ def main():
             t, b = attention(a, measured[0])
             rows += t
             bars += b
-    new = not os.path.exists(a.csv)
-    with open(a.csv, "a", newline="", encoding="utf-8") as f:
-        w = csv.writer(f)
-        if new:
-            w.writerow(
-                "date commit machine threads shape type rows rows_per_s low high llamacpp_rows_per_s".split()
-            )
-        head = [datetime.date.today().isoformat(), commit(), machine(), a.threads, a.shape]
-        w.writerows(head + r for r in rows)
+    head = [datetime.date.today().isoformat(), commit(), machine(), a.threads, a.shape]
+    append_csv(
+        a.csv,
+        "date commit machine threads shape type rows rows_per_s low high llamacpp_rows_per_s",
+        [head + r for r in rows],
+    )
     print()
     for name, value, goal in bars:
         met = value >= goal if goal > 0 else value <= -goal  # below zero: at most

@@ -9,7 +9,6 @@ SPDX-License-Identifier: MIT
 """
 
 import argparse
-import csv
 import datetime
 import json
 import os
@@ -19,7 +18,7 @@ import shutil
 import subprocess
 import tempfile
 
-from bench_demo import commit
+from bench_demo import append_csv, commit
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TARGET = ROOT / "models/lever-demo-target.Q8_0.gguf"
@@ -95,12 +94,11 @@ def main():
             rows.append([kind, n, f"{value:.5f}", f"{value / base:.5f}", f"{other or 0:.5f}"])
             if other:
                 bars.append((f"quality_{kind}_differs_from_llamacpp", abs(value / other - 1), AGREE))
-    new = not os.path.exists(a.csv)
-    with open(a.csv, "a", newline="", encoding="utf-8") as f:
-        w = csv.writer(f)
-        if new:
-            w.writerow("date commit type tokens perplexity of_q8_0 llamacpp_perplexity".split())
-        w.writerows([datetime.date.today().isoformat(), commit()] + r for r in rows)
+    append_csv(
+        a.csv,
+        "date commit type tokens perplexity of_q8_0 llamacpp_perplexity",
+        [[datetime.date.today().isoformat(), commit()] + r for r in rows],
+    )
     print()
     for name, value, goal in bars:
         print(f"BAR {name} {value:.4f} {goal:.4f} {'ok' if value <= goal else 'short'}")

@@ -90,16 +90,8 @@ static void print_table(const lever_flash_profile *p)
 
 static void print_json(const lever_flash_profile *p)
 {
-    json_t *points = json_array();
-    for (uint32_t i = 0; i < p->n_points; i++) {
-        const lever_flash_point *q = &p->points[i];
-        json_array_append_new(points, json_pack("{s:s, s:i, s:i, s:b, s:f, s:f}", "backend", q->backend,
-                                                "block_bytes", (int)q->block_bytes, "depth", (int)q->depth,
-                                                "huge_pages", (int)q->huge_pages, "bytes_per_s",
-                                                q->bytes_per_s, "cpu_share", q->cpu_share));
-    }
-    json_t *root =
-        json_pack("{s:b, s:i, s:o}", "direct", (int)p->direct, "best", (int)p->best, "points", points);
+    json_t *root = json_pack("{s:b, s:i, s:o}", "direct", (int)p->direct, "best", (int)p->best, "points",
+                             profile_points(p));
     json_dumpf(root, stdout, JSON_INDENT(1));
     putchar('\n');
     json_decref(root);

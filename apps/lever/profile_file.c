@@ -54,13 +54,8 @@ static json_t *load(const char *path, bool *damaged)
     return NULL;
 }
 
-static json_t *entry(const lever_flash_profile *p)
+json_t *profile_points(const lever_flash_profile *p)
 {
-    char now[32];
-    const time_t t = time(NULL);
-    struct tm utc;
-    strftime(now, sizeof now, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &utc));
-    const lever_flash_point *best = &p->points[p->best];
     json_t *points = json_array();
     for (uint32_t i = 0; i < p->n_points; i++) {
         const lever_flash_point *q = &p->points[i];
@@ -69,9 +64,19 @@ static json_t *entry(const lever_flash_profile *p)
                                                 "huge_pages", (int)q->huge_pages, "bytes_per_s",
                                                 q->bytes_per_s, "cpu_share", q->cpu_share));
     }
+    return points;
+}
+
+static json_t *entry(const lever_flash_profile *p)
+{
+    char now[32];
+    const time_t t = time(NULL);
+    struct tm utc;
+    strftime(now, sizeof now, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &utc));
+    const lever_flash_point *best = &p->points[p->best];
     return json_pack("{s:s, s:s, s:i, s:i, s:f, s:o}", "measured", now, "backend", best->backend,
                      "block_bytes", (int)best->block_bytes, "depth", (int)best->depth, "bytes_per_s",
-                     best->bytes_per_s, "points", points);
+                     best->bytes_per_s, "points", profile_points(p));
 }
 
 static int fail(const char *path, const char *why, lever_error *err)

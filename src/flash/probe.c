@@ -12,7 +12,8 @@ enum { DEPTH_MOST = 16, BLOCK_MOST = 4 << 20, FILE_LEAST = 64 << 20, POINT_NS = 
 static const uint32_t blocks[] = { 128 << 10, 512 << 10, 1 << 20, 2 << 20, 4 << 20 },
                       depths[] = { 1, 2, 4, 8, 16 };
 enum { N_BLOCKS = sizeof blocks / sizeof *blocks, N_DEPTHS = sizeof depths / sizeof *depths };
-_Static_assert((int)LV_PROBE_POINTS_USUAL == N_BLOCKS * N_DEPTHS + 4, "the grid, small pages, three of the pool");
+_Static_assert((int)LV_PROBE_POINTS_USUAL == N_BLOCKS * N_DEPTHS + 4,
+               "the grid, small pages, three of the pool");
 
 typedef struct probe_run {
     const lv_probe_config *c;
@@ -30,38 +31,46 @@ static void next_read(probe_run *r, lv_io_read *read, uint32_t block)
     r->at += block;
 }
 
-/* Keeps `depth` reads in flight for the time of a point; *bytes: what was read. */
+/* Submit one read; LEVER_EIO when the queue does not take it. */
+static int start(probe_run *r, lv_io *io, lv_io_read *read, uint32_t block, lever_error *err)
+{
+    next_read(r, read, block);
+    if (lv_io_submit(io, &read, 1) == 1) return LEVER_OK;
+    return lv_fail(err, LEVER_EIO, 0, "'%s': reads can not be queued", r->c->path);
+}
+
+/* Keeps `depth` reads in flight for the time of a point; *bytes: what was read. Also after a failure it waits
+ * for those in flight, which live in this frame. */
 static int read_for(probe_run *r, lv_io *io, const lv_probe_point *p, uint64_t ns, uint64_t *bytes,
                     lever_error *err)
 {
-    lv_io_read reads[DEPTH_MOST], *one, *done[DEPTH_MOST];
+    lv_io_read reads[DEPTH_MOST], *done[DEPTH_MOST];
     const uint64_t end = lv_clock_ns() + ns;
     uint32_t n_flight = 0;
+    int rc = LEVER_OK;
     *bytes = 0;
-    for (uint32_t i = 0; i < p->depth; i++, n_flight++) {
+    for (uint32_t i = 0; i < p->depth && rc >= 0; i++) {
         uint8_t *dst = (p->huge_pages ? r->huge : r->small) + (size_t)i * BLOCK_MOST;
         reads[i] = (lv_io_read){ .file = &r->file, .dst = dst, .len = p->block_bytes };
-        next_read(r, &reads[i], p->block_bytes);
-        one = &reads[i];
-        if (lv_io_submit(io, &one, 1) != 1)
-            return lv_fail(err, LEVER_EIO, 0, "'%s': reads can not be queued", r->c->path);
+        rc = start(r, io, &reads[i], p->block_bytes, err);
+        n_flight += rc >= 0;
     }
     while (n_flight) {
         const int n = lv_io_reap(io, done, DEPTH_MOST, 1);
         if (n < 0) return lv_fail(err, LEVER_EIO, 0, "'%s': the read queue failed", r->c->path);
         for (int i = 0; i < n; i++) {
-            if (done[i]->result < 0)
-                return lv_fail(err, LEVER_EIO, done[i]->os_errno,
-                               "'%s': read of %" PRIu32 " bytes at %" PRIu64, r->c->path, done[i]->len,
-                               done[i]->off);
-            *bytes += (uint64_t)done[i]->result;
             n_flight--;
+            if (done[i]->result < 0 && rc >= 0)
+                rc = lv_fail(err, LEVER_EIO, done[i]->os_errno, "'%s': read of %" PRIu32 " bytes at %" PRIu64,
+                             r->c->path, done[i]->len, done[i]->off);
+            if (rc < 0) continue;
+            *bytes += (uint64_t)done[i]->result;
             if (lv_clock_ns() >= end) continue;
-            next_read(r, done[i], p->block_bytes);
-            if (lv_io_submit(io, &done[i], 1) == 1) n_flight++;
+            rc = start(r, io, done[i], p->block_bytes, err);
+            n_flight += rc >= 0;
         }
     }
-    return LEVER_OK;
+    return rc;
 }
 
 static int measure(probe_run *r, lv_probe_point p, lever_error *err)

@@ -179,6 +179,29 @@ static void memory_goes_in_the_budget_order(void)
     CHECK(p.ring_bytes < 90 * MIB); /* what stays need not pass through the ring */
 }
 
+static void reads_are_as_long_and_as_many_as_asked_for(void)
+{
+    static toy t;
+    lv_plan p;
+    lever_error e = { 0 };
+    toy_init(&t, 24, 7, 8 * MIB, 60 * MIB);
+    t.in.limit_bytes = needed_by(&t) + 900 * MIB;
+    static const uint32_t most[] = { 64 << 10, 512 << 10, 2 << 20 };
+    for (int i = 0; i < 3; i++) {
+        t.in.extent_most_bytes = most[i];
+        CHECK_OK(lv_plan_memory(&p, &t.in, &e), &e);
+        check_plan(&t, &p);
+        CHECK_EQ(p.extent_bytes, most[i]);
+    }
+    t.in.extent_most_bytes = 0;
+    CHECK_OK(lv_plan_memory(&p, &t.in, &e), &e);
+    const uint64_t usual = p.extent_bytes;
+    t.in.reads_in_flight = 64;
+    CHECK_OK(lv_plan_memory(&p, &t.in, &e), &e);
+    check_plan(&t, &p);
+    CHECK(p.extent_bytes < usual && p.ring_bytes >= 64 * p.extent_bytes);
+}
+
 static void too_small_a_limit_says_what_is_needed(void)
 {
     static toy t;
@@ -318,6 +341,7 @@ int main(void)
 {
     RUN(everything_fits_without_a_ring);
     RUN(memory_goes_in_the_budget_order);
+    RUN(reads_are_as_long_and_as_many_as_asked_for);
     RUN(too_small_a_limit_says_what_is_needed);
     RUN(never_above_the_limit_and_the_minimum_works);
     RUN(more_memory_never_keeps_less_resident);

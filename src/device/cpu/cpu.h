@@ -17,7 +17,7 @@ typedef struct lv_cpu_config {
     size_t   max_rows;   /* largest batch */
     size_t   max_k;      /* longest matrix row */
     unsigned act_kinds;  /* packings that will be used: bits 1 << enum lv_act_kind; 0 = any */
-    size_t   max_ctx;    /* positions one row may attend to */
+    size_t   max_ctx;    /* positions one row may attend to; a cache has at most max_ctx + max_rows slots */
     size_t   max_head_dim;
     lv_cpu_list cpus;    /* cores of the threads; n = 0: any */
 } lv_cpu_config;

@@ -6,39 +6,33 @@
 enum { Q4_K_BYTES = 144, Q8_0_BYTES = 34, SPAN = 16 }; /* blocks of a span: one per lane */
 enum { AHEAD = 4096 };
 
+/* In each quarter the sums of the same quarter of a[0], a[1], a[2], a[3]. */
+INLINE __m512i quarter_sums(const __m512i a[4])
+{
+    const __m512i x = _mm512_add_epi32(_mm512_unpacklo_epi32(a[0], a[1]), _mm512_unpackhi_epi32(a[0], a[1]));
+    const __m512i y = _mm512_add_epi32(_mm512_unpacklo_epi32(a[2], a[3]), _mm512_unpackhi_epi32(a[2], a[3]));
+    return _mm512_add_epi32(_mm512_unpacklo_epi64(x, y), _mm512_unpackhi_epi64(x, y));
+}
+
+/* Quarters 0 + 1 and 2 + 3 of a, then those of b. */
+INLINE __m512i neighbours(__m512i a, __m512i b)
+{
+    return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
+}
+
 /* r[l] = sum of the lanes of v[l]. */
 INLINE __m512i sums16(const __m512i v[16])
 {
-    __m512i u[4];
-    for (int i = 0; i < 4; i++) {
-        const __m512i *a = v + 4 * i;
-        const __m512i x =
-            _mm512_add_epi32(_mm512_unpacklo_epi32(a[0], a[1]), _mm512_unpackhi_epi32(a[0], a[1]));
-        const __m512i y =
-            _mm512_add_epi32(_mm512_unpacklo_epi32(a[2], a[3]), _mm512_unpackhi_epi32(a[2], a[3]));
-        u[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(x, y), _mm512_unpackhi_epi64(x, y));
-    }
-    const __m512i a =
-        _mm512_add_epi32(_mm512_shuffle_i32x4(u[0], u[1], 0x44), _mm512_shuffle_i32x4(u[0], u[1], 0xee));
-    const __m512i b =
-        _mm512_add_epi32(_mm512_shuffle_i32x4(u[2], u[3], 0x44), _mm512_shuffle_i32x4(u[2], u[3], 0xee));
-    return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
+    const __m512i a = neighbours(quarter_sums(v), quarter_sums(v + 4));
+    const __m512i b = neighbours(quarter_sums(v + 8), quarter_sums(v + 12));
+    return neighbours(a, b);
 }
 
 /* The same of 16 vectors of 8 lanes: pairs[j] holds numbers j and j + 4, pairs[4 + j] numbers j + 8 and j +
  * 12, j < 4. */
 INLINE __m512i half_sums16(const __m512i pairs[8])
 {
-    __m512i u[2];
-    for (int i = 0; i < 2; i++) {
-        const __m512i *a = pairs + 4 * i;
-        const __m512i x =
-            _mm512_add_epi32(_mm512_unpacklo_epi32(a[0], a[1]), _mm512_unpackhi_epi32(a[0], a[1]));
-        const __m512i y =
-            _mm512_add_epi32(_mm512_unpacklo_epi32(a[2], a[3]), _mm512_unpackhi_epi32(a[2], a[3]));
-        u[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(x, y), _mm512_unpackhi_epi64(x, y));
-    }
-    return _mm512_add_epi32(_mm512_shuffle_i32x4(u[0], u[1], 0x88), _mm512_shuffle_i32x4(u[0], u[1], 0xdd));
+    return neighbours(quarter_sums(pairs), quarter_sums(pairs + 4));
 }
 
 /* The first of the two numbers of a pair. */
