@@ -177,29 +177,42 @@ static bool is_key(const lv_gguf_kv *kv, const char *arch, const char *name)
     return kv->key.len == (size_t)n && !memcmp(kv->key.s, key, (size_t)n);
 }
 
+typedef struct size_key {
+    const char *name;
+    uint32_t v;
+} size_key;
+
+enum { N_SIZE_KEYS = 9 };
+
+/* The keys that tell a shape, below the architecture's name. */
+static void size_keys(const lv_hparams *h, size_key k[N_SIZE_KEYS])
+{
+    const size_key all[N_SIZE_KEYS] = {
+        { "embedding_length", h->n_embd },
+        { "block_count", h->n_layers },
+        { "feed_forward_length", h->n_ff },
+        { "attention.head_count", h->n_heads },
+        { "attention.head_count_kv", h->n_kv_heads },
+        { "attention.key_length", h->head_dim },
+        { "attention.value_length", h->head_dim },
+        { "rope.dimension_count", h->n_rot },
+        { "vocab_size", h->n_vocab },
+    };
+    memcpy(k, all, sizeof all);
+}
+
+static const char eps_key[] = "attention.layer_norm_rms_epsilon";
+
 static int put_sizes(job *j, lever_error *err)
 {
-    const lv_hparams *b = &j->big;
-    const struct {
-        const char *name;
-        uint32_t v;
-    } sizes[] = {
-        { "embedding_length", b->n_embd },
-        { "block_count", b->n_layers },
-        { "feed_forward_length", b->n_ff },
-        { "attention.head_count", b->n_heads },
-        { "attention.head_count_kv", b->n_kv_heads },
-        { "attention.key_length", b->head_dim },
-        { "attention.value_length", b->head_dim },
-        { "rope.dimension_count", b->n_rot },
-        { "vocab_size", b->n_vocab },
-    };
+    size_key sizes[N_SIZE_KEYS];
     char key[96];
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        snprintf(key, sizeof key, "%s.%s", b->arch, sizes[i].name);
+    size_keys(&j->big, sizes);
+    for (size_t i = 0; i < N_SIZE_KEYS; i++) {
+        snprintf(key, sizeof key, "%s.%s", j->big.arch, sizes[i].name);
         LEVER_TRY(lv_gguf_put_u32(j->w, key, sizes[i].v, err));
     }
-    snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", b->arch);
+    snprintf(key, sizeof key, "%s.%s", j->big.arch, eps_key);
     LEVER_TRY(lv_gguf_put_f32(j->w, key, j->eps, err));
     const int number = lv_gguf_file_type(j->type);
     return number < 0 ? LEVER_OK : lv_gguf_put_u32(j->w, "general.file_type", (uint32_t)number, err);
@@ -264,20 +277,11 @@ static int put_scores(job *j, const lv_gguf_kv *old, lever_error *err)
 /* Written anew rather than copied. */
 static bool is_replaced(const job *j, const lv_gguf_kv *kv)
 {
-    static const char *const sizes[] = {
-        "embedding_length",
-        "block_count",
-        "feed_forward_length",
-        "attention.head_count",
-        "attention.head_count_kv",
-        "attention.key_length",
-        "attention.value_length",
-        "rope.dimension_count",
-        "vocab_size",
-        "attention.layer_norm_rms_epsilon",
-    };
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        if (is_key(kv, j->small.arch, sizes[i])) return true;
+    size_key sizes[N_SIZE_KEYS];
+    size_keys(&j->big, sizes);
+    for (size_t i = 0; i < N_SIZE_KEYS; i++)
+        if (is_key(kv, j->small.arch, sizes[i].name)) return true;
+    if (is_key(kv, j->small.arch, eps_key)) return true;
     return is_key(kv, "general", "name") || is_key(kv, "general", "file_type") ||
            is_key(kv, "tokenizer.ggml", "tokens") || is_key(kv, "tokenizer.ggml", "scores") ||
            is_key(kv, "tokenizer.ggml", "token_type");

@@ -15,6 +15,12 @@
 LV_QUANT_FAMILY(X)
 #undef X
 
+/* 1 / d; 0 where d is subnormal and that could overflow: the block becomes zero. */
+static inline float lv_quant_reciprocal(float d)
+{
+    return d >= 0x1p-126f || d <= -0x1p-126f ? 1.0f / d : 0.0f;
+}
+
 enum { LV_F16_NAN = 0x7e00 }; /* the scale of a block that holds a weight that is not finite */
 
 #endif

@@ -23,11 +23,6 @@ static float extreme(const float *x)
     return best;
 }
 
-static float reciprocal(float d)
-{
-    return fabsf(d) >= 0x1p-126f ? 1.0f / d : 0.0f;
-}
-
 void lv_dequantize_q8_0(float *dst, const void *src, size_t n)
 {
     const uint8_t *at = src;
@@ -61,7 +56,7 @@ void lv_quantize_q8_0(void *dst, const float *src, size_t n)
         const float d = lv_f32_from_bits(most) / 127.0f;
         lv_block_q8_0 b = { .d = LV_F16_NAN };
         if (most < 0x7f800000u) {
-            const float id = reciprocal(d);
+            const float id = lv_quant_reciprocal(d);
             b.d = lv_f32_to_f16(d);
             for (int j = 0; j < LEN; j++) b.qs[j] = (int8_t)rounded(x[j] * id);
         }
@@ -99,7 +94,7 @@ void lv_quantize_q4_0(void *dst, const float *src, size_t n)
         const float d = extreme(x) / -8.0f;
         lv_block_q4_0 b = { .d = LV_F16_NAN };
         if (isfinite(d)) {
-            const float id = reciprocal(d);
+            const float id = lv_quant_reciprocal(d);
             b.d = lv_f32_to_f16(d);
             for (int j = 0; j < LEN / 2; j++)
                 b.qs[j] = (uint8_t)(q4_0(x[j], id) | q4_0(x[j + LEN / 2], id) << 4);

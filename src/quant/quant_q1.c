@@ -10,8 +10,6 @@
 
 enum { LEN = 32 };
 
-static float reciprocal(float d) { return fabsf(d) >= 0x1p-126f ? 1.0f / d : 0.0f; }
-
 /* Scale and minimum for `top` steps; a scale that is not finite when a weight is not. */
 static float span(const float *x, float top, float *min)
 {
@@ -56,7 +54,7 @@ void lv_quantize_q4_1(void *dst, const float *src, size_t n)
         const float d = span(x, 15.0f, &min);
         lv_block_q4_1 b = { .d = LV_F16_NAN };
         if (isfinite(d)) {
-            const float id = reciprocal(d);
+            const float id = lv_quant_reciprocal(d);
             b.d = lv_f32_to_f16(d);
             b.m = lv_f32_to_f16(min);
             for (unsigned i = 0; i < LEN; i++)
@@ -89,7 +87,7 @@ void lv_quantize_q5_0(void *dst, const float *src, size_t n)
         const float d = extreme / -16.0f;
         lv_block_q5_0 b = { .d = LV_F16_NAN };
         if (isfinite(d)) {
-            const float id = reciprocal(d);
+            const float id = lv_quant_reciprocal(d);
             b.d = lv_f32_to_f16(d);
             for (unsigned i = 0; i < LEN; i++) {
                 const unsigned q = code(x[i] * id + 16.5f, 31);
@@ -120,7 +118,7 @@ void lv_quantize_q5_1(void *dst, const float *src, size_t n)
         const float d = span(x, 31.0f, &min);
         lv_block_q5_1 b = { .d = LV_F16_NAN };
         if (isfinite(d)) {
-            const float id = reciprocal(d);
+            const float id = lv_quant_reciprocal(d);
             b.d = lv_f32_to_f16(d);
             b.m = lv_f32_to_f16(min);
             for (unsigned i = 0; i < LEN; i++) {
