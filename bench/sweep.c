@@ -2,18 +2,24 @@
  * reads memory in the same moments (neighbours on the same processor halve it at times); and the peak of its
  * byte products. One JSON object on stdout.
  *
- * usage: lever_sweep MODEL.gguf THREADS ROUNDS CONTEXT KV ROWS...
+ * usage: lever_sweep [--stream RING_MIB] MODEL.gguf THREADS ROUNDS CONTEXT KV ROWS...
  *            CONTEXT: positions already in the cache; unless 0, sweeps over an empty one go beside
  *            KV: type of the cache, f16 or q8_0
  *            ROWS: numbers of rows, each timed once a round
+ *            --stream: no matrix stays in memory, all are streamed through a ring of this size
  *        lever_sweep --floors THREADS     the peak of byte products
+ *        lever_sweep --read FILE SECONDS BLOCK_KIB   a plain loop of direct reads into huge pages
  * A sweep is what verification costs: the rows through all layers, and the output head for one row.
  * SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "flash/io.h"
 #include "model/model.h"
 #include "os/clock.h"
 #include "os/cpu.h"
@@ -91,11 +97,34 @@ static int print_floors(unsigned n_threads)
     return 0;
 }
 
+/* What a program without any cleverness gets: one read after the other into the same buffer. */
+static int print_read(const char *path, double seconds, size_t block)
+{
+    const int fd = open(path, O_RDONLY | O_DIRECT);
+    char *buffer = lv_map(block);
+    if (fd < 0 || !buffer) return perror(path), 1;
+    memset(buffer, 1, block);
+    const off_t size = lseek(fd, 0, SEEK_END) / (off_t)block * (off_t)block;
+    const uint64_t t0 = lv_clock_ns(), cpu0 = lv_clock_cpu_ns(), end = t0 + (uint64_t)(seconds * 1e9);
+    uint64_t bytes = 0;
+    for (off_t at = 0; lv_clock_ns() < end; at = (at + (off_t)block) % size) {
+        if (pread(fd, buffer, block, at) != (ssize_t)block) return perror(path), 1;
+        bytes += block;
+    }
+    const double passed = (double)(lv_clock_ns() - t0);
+    printf("{\"bytes_per_s\": %.5g, \"cpu_share\": %.3f}\n", (double)bytes * 1e9 / passed,
+           (double)(lv_clock_cpu_ns() - cpu0) / passed);
+    lv_unmap(buffer, block);
+    close(fd);
+    return 0;
+}
+
 /* ---- sweeps ---- */
 
 typedef struct rig {
     lv_model *m;
     lv_cpu *cpu;
+    lv_io *io;
     lv_kv kv, empty; /* with the context; without */
     float *logits;
     uint64_t *read_data; /* [READ_BYTES] */
@@ -107,6 +136,7 @@ typedef struct settings {
     unsigned n_threads;
     int n_rounds, n_counts;
     uint32_t n_context, kv_type, max_rows, counts[MAX_COUNTS];
+    size_t ring_bytes; /* 0: everything in memory */
 } settings;
 
 static int open_rig(rig *r, const settings *o, lever_error *err)
@@ -124,8 +154,12 @@ static int open_rig(rig *r, const settings *o, lever_error *err)
     LEVER_TRY(lv_kv_init(&r->empty, lv_model_hparams(r->m), o->kv_type, max_rows, max_rows, err));
     size_t n;
     lv_model_weight *w = lv_model_weights(r->m, &n);
-    for (size_t i = 0; i < n; i++) w[i].resident = true;
-    const lv_model_load_config lc = { .cpu = r->cpu, .max_rows = max_rows, .extent_bytes = 4 << 20 };
+    for (size_t i = 0; i < n; i++) w[i].resident = o->ring_bytes == 0;
+    lv_io_config ioc;
+    lv_io_config_init(&ioc);
+    LEVER_TRY(lv_io_open(&r->io, "auto", &ioc, err));
+    const lv_model_load_config lc = { .cpu = r->cpu, .io = r->io, .max_rows = max_rows,
+                                      .extent_bytes = getenv("EX")?(size_t)atoi(getenv("EX"))<<10:4 << 20, .ring_bytes = o->ring_bytes };
     LEVER_TRY(lv_model_load(r->m, &lc, err));
     r->logits = malloc(lv_model_hparams(r->m)->n_vocab * sizeof *r->logits);
     r->read_data = lv_map(READ_BYTES);
@@ -192,8 +226,11 @@ static int time_sweeps(rig *r, const settings *o, lever_error *err)
     LEVER_TRY(fill_context(r, o, err));
     double warm;
     LEVER_TRY(sweep(r, &r->kv, 1, &warm, err));
+    lv_model_stats before, after;
+    lv_model_get_stats(r->m, &before);
+    const uint64_t cpu0 = lv_clock_cpu_ns();
     for (int round = 0; round < o->n_rounds; round++) {
-        reads[round] = read_speed(r);
+        if (!o->ring_bytes) reads[round] = read_speed(r);
         for (int i = 0; i < o->n_counts; i++) {
             LEVER_TRY(sweep(r, &r->kv, o->counts[i], &seconds[i][round], err));
             if (o->n_context) LEVER_TRY(sweep(r, &r->empty, o->counts[i], &empty[i][round], err));
@@ -207,15 +244,23 @@ static int time_sweeps(rig *r, const settings *o, lever_error *err)
     }
     printf("}, \"read_bytes_per_s\": [");
     for (int round = 0; round < o->n_rounds; round++) printf("%s%.4g", round ? ", " : "", reads[round]);
-    printf("], \"sum\": %" PRIu64 "}\n", r->sum);
+    lv_model_get_stats(r->m, &after);
+    printf("], \"sum\": %" PRIu64 ", \"flash_bytes\": %" PRIu64 ", \"flash_wait_s\": %.6f, "
+           "\"flash_idle_s\": %.6f, \"cpu_s\": %.6f}\n",
+           r->sum, after.bytes_read - before.bytes_read, (double)(after.wait_ns - before.wait_ns) * 1e-9,
+           (double)(after.idle_ns - before.idle_ns) * 1e-9, (double)(lv_clock_cpu_ns() - cpu0) * 1e-9);
     return LEVER_OK;
 }
 
 static bool read_settings(settings *o, int argc, char **argv)
 {
-    if (argc < 7 || argc - 6 > MAX_COUNTS) return false;
+    const bool stream = argc > 2 && !strcmp(argv[1], "--stream");
+    const size_t ring_bytes = stream ? (size_t)atoi(argv[2]) << 20 : 0;
+    if (stream) argc -= 2, argv += 2;
+    if (argc < 7 || argc - 6 > MAX_COUNTS || (stream && !ring_bytes)) return false;
     *o = (settings){ .path = argv[1], .n_threads = (unsigned)atoi(argv[2]), .n_rounds = atoi(argv[3]),
                      .n_counts = argc - 6, .n_context = (uint32_t)atoi(argv[4]), .max_rows = 1,
+                     .ring_bytes = ring_bytes,
                      .kv_type = strcmp(argv[5], "q8_0") ? LV_TYPE_F16 : LV_TYPE_Q8_0 };
     for (int i = 0; i < o->n_counts; i++) {
         o->counts[i] = (uint32_t)atoi(argv[6 + i]);
@@ -231,15 +276,18 @@ int main(int argc, char **argv)
     rig r = { 0 };
     lever_error err = { 0 };
     if (argc == 3 && !strcmp(argv[1], "--floors")) return print_floors((unsigned)atoi(argv[2]));
+    if (argc == 5 && !strcmp(argv[1], "--read") && atoi(argv[4]) > 0)
+        return print_read(argv[2], atof(argv[3]), (size_t)atoi(argv[4]) << 10);
     if (!read_settings(&o, argc, argv)) {
-        fputs("usage: lever_sweep MODEL.gguf THREADS ROUNDS CONTEXT KV ROWS... | lever_sweep --floors "
-              "THREADS\n",
+        fputs("usage: lever_sweep [--stream RING_MIB] MODEL.gguf THREADS ROUNDS CONTEXT KV ROWS...\n"
+              "       lever_sweep --floors THREADS | --read FILE SECONDS BLOCK_KIB\n",
               stderr);
         return 2;
     }
     const int rc = time_sweeps(&r, &o, &err);
     if (rc < 0) fprintf(stderr, "lever_sweep: %s\n", err.msg);
     lv_model_close(&r.m);
+    lv_io_close(&r.io);
     lv_cpu_close(&r.cpu);
     lv_kv_fini(&r.kv);
     lv_kv_fini(&r.empty);

@@ -123,20 +123,18 @@ void lv_unmap(void *p, size_t bytes)
     munmap(p, lv_round_up(bytes, PAGE));
 }
 
-void lv_budget_init(lv_budget *b, size_t limit_bytes)
-{
-    b->limit_bytes = limit_bytes;
-    atomic_init(&b->used_bytes, 0);
-}
+static atomic_size_t budget_used;
 
-int lv_budget_charge(lv_budget *b, size_t bytes, const char *what, lever_error *err)
+size_t lv_budget_used(void) { return atomic_load(&budget_used); }
+
+int lv_budget_charge(size_t bytes, size_t limit_bytes, const char *what, lever_error *err)
 {
-    const size_t used = atomic_fetch_add(&b->used_bytes, bytes);
-    if (!b->limit_bytes || (used <= b->limit_bytes && bytes <= b->limit_bytes - used)) return LEVER_OK;
-    atomic_fetch_sub(&b->used_bytes, bytes);
+    const size_t used = atomic_fetch_add(&budget_used, bytes);
+    if (!limit_bytes || (used <= limit_bytes && bytes <= limit_bytes - used)) return LEVER_OK;
+    atomic_fetch_sub(&budget_used, bytes);
     return lv_fail(err, LEVER_ELIMIT, 0,
                    "%s needs %zu bytes, but %zu of the memory limit of %zu bytes are in use; "
-                   "raise --mem", what, bytes, used, b->limit_bytes);
+                   "raise --mem", what, bytes, used, limit_bytes);
 }
 
-void lv_budget_refund(lv_budget *b, size_t bytes) { atomic_fetch_sub(&b->used_bytes, bytes); }
+void lv_budget_refund(size_t bytes) { atomic_fetch_sub(&budget_used, bytes); }

@@ -1,8 +1,7 @@
 /* Memory: checked size maths, aligned zeroed allocation with a fault hook, and the budget.
  *
- * Budget: one object per engine. Every lasting allocation is charged to it before it is made, so
- * the sum can be checked against --mem. Threading: charge/refund are atomic, the rest is not.
- * SPDX-License-Identifier: MIT */
+ * Budget: one for the process, because --mem is a limit for the process. An engine charges its whole memory
+ * plan before it allocates anything of it. SPDX-License-Identifier: MIT */
 #ifndef LEVER_BASE_MEM_H
 #define LEVER_BASE_MEM_H
 
@@ -43,14 +42,11 @@ size_t lv_alloc_live(void);
 /* Number of lv_alloc + lv_map calls since the process started (to show the token path makes none). */
 size_t lv_alloc_calls(void);
 
-typedef struct lv_budget {
-    size_t        limit_bytes; /* 0 = no limit */
-    atomic_size_t used_bytes;
-} lv_budget;
-
-void lv_budget_init(lv_budget *b, size_t limit_bytes);
-/* Reserve bytes for `what`. LEVER_OK or LEVER_ELIMIT; the text names what, needed, used, limit. */
-int  lv_budget_charge(lv_budget *b, size_t bytes, const char *what, lever_error *err);
-void lv_budget_refund(lv_budget *b, size_t bytes);
+/* The budget of the process: what its open engines have planned, together. Threading: any. */
+size_t lv_budget_used(void);
+/* Reserve bytes for `what`, so that no more than limit_bytes (0 = no limit) are reserved in all. LEVER_OK or
+ * LEVER_ELIMIT; the text names what, needed, used, limit. */
+int  lv_budget_charge(size_t bytes, size_t limit_bytes, const char *what, lever_error *err);
+void lv_budget_refund(size_t bytes);
 
 #endif

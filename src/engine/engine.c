@@ -58,8 +58,10 @@ static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
     e->max_nodes = o->max_nodes;
     e->kv_type = o->target_kv_type, e->draft_kv_type = o->draft_kv_type;
     o->target = o->draft = NULL, o->vocab = NULL, o->policy = NULL;
-    lv_budget_init(&e->budget, o->plan.limit_bytes);
-    LEVER_TRY(lv_budget_charge(&e->budget, o->plan.total_bytes, "the memory plan", err));
+    /* Every plan has a line for the program, which is there only once. */
+    const size_t own = o->plan.total_bytes - LV_PROGRAM_BYTES, limit = o->config.mem_bytes;
+    LEVER_TRY(lv_budget_charge(own, limit ? limit - LV_PROGRAM_BYTES : 0, "the memory plan", err));
+    e->charged_bytes = own;
     o->cpu.max_rows = o->plan.max_rows;
     o->cpu.max_ctx = o->plan.n_ctx;
     LEVER_TRY(lv_cpu_open(&e->cpu, &o->cpu, err));
@@ -78,9 +80,10 @@ int lv_engine_load(lever_engine **out, lv_engine_setup *o, lever_error *err)
     int rc = o->fits ? LEVER_OK
                     : lv_fail(err, LEVER_ELIMIT, 0,
                               "the memory limit of %llu bytes is too small: '%s' needs at "
-                              "least %llu bytes with a context of %u; raise --mem or lower -c",
+                              "least %llu bytes with a context of %u%s; raise --mem or lower -c",
                               (unsigned long long)o->config.mem_bytes, o->config.model_path,
-                              (unsigned long long)o->plan.needed_bytes, o->plan.n_ctx);
+                              (unsigned long long)(o->plan.needed_bytes + o->others_bytes), o->plan.n_ctx,
+                              o->others_bytes ? ", beside the models that are open already" : "");
     if (rc >= 0 && !(e = lv_alloc(sizeof *e, 64))) rc = lv_fail(err, LEVER_ENOMEM, 0, "engine");
     if (rc >= 0) {
         lv_memory_trim(); /* the metadata of two files, which no line of the plan stands for */
@@ -118,6 +121,7 @@ void lever_engine_close(lever_engine **engine)
     lv_vocab_close(&e->vocab);
     lv_policy_close(&e->policy);
     lv_affinity_restore(&e->affinity);
+    lv_budget_refund(e->charged_bytes);
     lv_free(e);
 }
 

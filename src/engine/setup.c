@@ -11,9 +11,6 @@
 #include "os/memory.h"
 
 enum {
-    /* Code, libraries, stdio and allocator slack of the lever program. The peak resident set of a run with a
-     * tiny model, less its planned lines, is 2.5 MiB with stacks (glibc 2.36, x86-64); the rest is margin. */
-    BASE_BYTES = 3 << 20,
     STACK_BYTES = 64 << 10,  /* touched part of a worker's stack with its thread descriptor */
     IO_BYTES = 256 << 10,    /* request tables of the I/O backend */
     EXTENT_COST_BYTES = 192, /* of one streamed extent, in model and stream together */
@@ -59,7 +56,8 @@ static int resolve_config(lv_engine_setup *o, const lever_config *c, lever_error
     if (!o->config.io_backend) o->config.io_backend = "auto";
     if (o->eval) o->config.policy = "none";
     if (!o->config.policy) o->config.policy = c->draft_path ? "chain:8" : "none";
-    if (!o->config.mem_bytes) o->config.mem_bytes = lv_memory_available() / 4 * 3;
+    o->others_bytes = lv_budget_used();
+    if (!o->config.mem_bytes) o->config.mem_bytes = o->others_bytes + lv_memory_available() / 4 * 3;
     if (c->n_threads > MAX_THREADS)
         return lv_fail(err, LEVER_EINVAL, 0, "%u threads asked for; at most %d are supported", c->n_threads,
                        MAX_THREADS);
@@ -171,7 +169,7 @@ static void add_line(lv_plan_line *lines, size_t *n, const char *label, uint64_t
 static size_t fixed_lines(const lv_engine_setup *o, lv_plan_line *lines)
 {
     size_t n = 0;
-    add_line(lines, &n, "program and libraries", BASE_BYTES);
+    add_line(lines, &n, "program and libraries", LV_PROGRAM_BYTES);
     add_line(lines, &n, "thread stacks and I/O requests",
              (uint64_t)o->cpu.n_threads * STACK_BYTES + IO_BYTES);
     add_line(lines, &n, "vocabulary", lv_vocab_memory_bytes(o->vocab));
@@ -193,7 +191,8 @@ static int run_plan(lv_engine_setup *o, lv_residency_item *items, size_t n_items
     const lever_config *c = &o->config;
     const lv_hparams *h = lv_model_hparams(o->target);
     lv_plan_line fixed[LV_PLAN_MAX_FIXED];
-    in->limit_bytes = c->mem_bytes;
+    in->limit_bytes = c->mem_bytes; /* 0: none */
+    if (c->mem_bytes) in->limit_bytes = c->mem_bytes > o->others_bytes ? c->mem_bytes - o->others_bytes : 1;
     in->fixed = fixed;
     in->n_fixed = fixed_lines(o, fixed);
     in->items = items;
@@ -295,7 +294,7 @@ void lv_engine_setup_export(const lv_engine_setup *o, lever_plan *out)
 {
     const lv_plan *p = &o->plan;
     *out = (lever_plan){ .limit_bytes = o->config.mem_bytes, .total_bytes = p->total_bytes,
-                         .needed_bytes = p->needed_bytes, .resident_bytes = p->resident_bytes,
+                         .needed_bytes = p->needed_bytes + o->others_bytes, .resident_bytes = p->resident_bytes,
                          .streamed_bytes = p->streamed_bytes, .n_ctx = p->n_ctx, .max_rows = p->max_rows,
                          .head_resident = p->head_resident, .fits = o->fits };
     for (uint32_t i = 0; i < p->n_lines && i < sizeof out->lines / sizeof *out->lines; i++) {

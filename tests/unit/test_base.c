@@ -71,15 +71,18 @@ static void f16_round_trips_every_value(void)
 
 static void budget_refuses_what_does_not_fit(void)
 {
-    lv_budget b;
     lever_error e = { 0 };
-    lv_budget_init(&b, 100);
-    CHECK_EQ(lv_budget_charge(&b, 60, "weights", &e), LEVER_OK);
-    CHECK_EQ(lv_budget_charge(&b, 41, "KV cache", &e), LEVER_ELIMIT);
+    CHECK_EQ(lv_budget_charge(60, 100, "weights", &e), LEVER_OK);
+    CHECK_EQ(lv_budget_used(), 60);
+    CHECK_EQ(lv_budget_charge(41, 100, "KV cache", &e), LEVER_ELIMIT);
     CHECK(strstr(e.msg, "KV cache") && strstr(e.msg, "--mem"));
-    CHECK_EQ(lv_budget_charge(&b, SIZE_MAX, "huge", &e), LEVER_ELIMIT);
-    lv_budget_refund(&b, 60);
-    CHECK_EQ(lv_budget_charge(&b, 100, "all", &e), LEVER_OK);
+    CHECK_EQ(lv_budget_charge(SIZE_MAX, 100, "huge", &e), LEVER_ELIMIT);
+    CHECK_EQ(lv_budget_charge(1, 50, "under a smaller limit", &e), LEVER_ELIMIT);
+    CHECK_EQ(lv_budget_charge(1, 0, "without a limit", &e), LEVER_OK);
+    lv_budget_refund(61);
+    CHECK_EQ(lv_budget_charge(100, 100, "all", &e), LEVER_OK);
+    lv_budget_refund(100);
+    CHECK_EQ(lv_budget_used(), 0);
 }
 
 static void error_text_is_prefixed_and_never_overrun(void)
