@@ -159,7 +159,7 @@ static int open_rig(rig *r, const settings *o, lever_error *err)
     lv_io_config_init(&ioc);
     LEVER_TRY(lv_io_open(&r->io, "auto", &ioc, err));
     const lv_model_load_config lc = { .cpu = r->cpu, .io = r->io, .max_rows = max_rows,
-                                      .extent_bytes = getenv("EX")?(size_t)atoi(getenv("EX"))<<10:4 << 20, .ring_bytes = o->ring_bytes };
+                                      .extent_bytes = 4 << 20, .ring_bytes = o->ring_bytes };
     LEVER_TRY(lv_model_load(r->m, &lc, err));
     r->logits = malloc(lv_model_hparams(r->m)->n_vocab * sizeof *r->logits);
     r->read_data = lv_map(READ_BYTES);

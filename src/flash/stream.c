@@ -3,8 +3,6 @@
 
 #include <inttypes.h>
 #include <stdbool.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/mem.h"
 #include "os/clock.h"
@@ -25,13 +23,12 @@ struct lv_stream {
     lv_extent *extents;
     uint32_t n_extents;
     uint8_t *ring;
-    size_t   ring_bytes;
+    size_t   ring_bytes, head;     /* head: where the next extent goes */
     place   *places;               /* [n_places] */
-    uint16_t *sorted;              /* [n] places in use, by their address */
     uint32_t n_places, first, n, n_held;
     uint32_t next_extent;          /* to be submitted */
     uint32_t taken;                /* extents handed out of the current sweep */
-    uint32_t n_flight, most_in_flight;
+    uint32_t n_flight;
     uint64_t idle_since_ns;        /* 0: something is in flight */
     lv_trace trace;
     const char *track;
@@ -59,21 +56,23 @@ size_t lv_stream_min_ring(const lv_extent *extents, uint32_t n)
 
 static place *place_at(const lv_stream *s, uint32_t i) { return &s->places[(s->first + i) % s->n_places]; }
 
-/* The lowest address with room for `bytes` in one piece, and how many places lie below it. Lowest first: while
- * compute waits for flash little is in the ring, and what is written again and again stays in the processor's
- * cache; on a machine of 32 MiB of it reads are 4 % faster than all around a ring. */
-static bool find_room(const lv_stream *s, size_t bytes, size_t *at, uint32_t *below)
+/* Room for `bytes` in one piece at the head or, after wrapping, at 0. */
+static bool find_room(const lv_stream *s, size_t bytes, size_t *at)
 {
-    *at = 0;
-    for (*below = 0; *below < s->n; ++*below) {
-        const place *p = &s->places[s->sorted[*below]];
-        if (bytes <= p->at - *at) return true;
-        *at = p->at + p->bytes;
+    if (s->n == 0) {
+        *at = 0;
+        return bytes <= s->ring_bytes;
     }
-    return bytes <= s->ring_bytes - *at;
+    const size_t tail = place_at(s, 0)->at;
+    if (s->head > tail || (s->head == tail && s->n == 0)) {
+        if (bytes <= s->ring_bytes - s->head) return *at = s->head, true;
+        if (bytes <= tail) return *at = 0, true;
+        return false;
+    }
+    return s->head < tail && bytes <= tail - s->head ? (*at = s->head, true) : false;
 }
 
-static void queue_extent(lv_stream *s, size_t at, uint32_t below, size_t bytes)
+static void queue_extent(lv_stream *s, size_t at, size_t bytes)
 {
     const lv_extent *e = &s->extents[s->next_extent];
     place *p = place_at(s, s->n);
@@ -81,19 +80,9 @@ static void queue_extent(lv_stream *s, size_t at, uint32_t below, size_t bytes)
     p->read = (lv_io_read){
         .file = e->file, .off = superset_begin(e), .dst = s->ring + at, .len = (uint32_t)bytes, .user = p
     };
-    memmove(s->sorted + below + 1, s->sorted + below, (s->n - below) * sizeof *s->sorted);
-    s->sorted[below] = (uint16_t)(p - s->places);
     s->n++;
+    s->head = at + bytes;
     s->next_extent = (s->next_extent + 1) % s->n_extents;
-}
-
-/* Take a place, the oldest or the newest, out of the order of addresses. */
-static void forget(lv_stream *s, const place *p)
-{
-    uint32_t i = 0;
-    while (s->sorted[i] != p - s->places) i++;
-    s->n--;
-    memmove(s->sorted + i, s->sorted + i + 1, (s->n - i) * sizeof *s->sorted);
 }
 
 static void note_idle(lv_stream *s)
@@ -110,20 +99,23 @@ static int fill(lv_stream *s, lever_error *err)
 {
     lv_io_read *batch[BATCH];
     for (;;) {
-        uint32_t n = 0, below;
+        const uint32_t n_before = s->n, head_extent = s->next_extent;
+        const size_t head = s->head;
+        uint32_t n = 0;
         size_t at;
-        while (n < BATCH && s->n < s->n_places && s->n_flight + n < s->most_in_flight) {
+        while (n < BATCH && s->n < s->n_places) {
             const size_t bytes = lv_extent_ring_bytes(&s->extents[s->next_extent]);
-            if (!find_room(s, bytes, &at, &below)) break;
-            queue_extent(s, at, below, bytes);
+            if (!find_room(s, bytes, &at)) break;
+            queue_extent(s, at, bytes);
             batch[n++] = &place_at(s, s->n - 1)->read;
         }
         const int taken = n ? lv_io_submit(s->io, batch, n) : 0;
         const uint32_t kept = taken > 0 ? (uint32_t)taken : 0;
         s->n_flight += kept;
-        for (uint32_t i = kept; i < n; i++) { /* take the others out again */
-            s->next_extent = place_at(s, s->n - 1)->extent;
-            forget(s, place_at(s, s->n - 1));
+        if (kept < n) { /* take the others out again */
+            s->n = n_before + kept;
+            s->next_extent = (head_extent + kept) % s->n_extents;
+            s->head = kept ? place_at(s, s->n - 1)->at + place_at(s, s->n - 1)->bytes : head;
         }
         note_idle(s);
         if (taken < 0)
@@ -169,7 +161,6 @@ int lv_stream_open(lv_stream **out, const lv_stream_config *c, lever_error *err)
     s->trace = c->trace;
     s->track = c->track;
     s->ring_bytes = c->ring_bytes;
-    s->most_in_flight = getenv("MF") ? (uint32_t)atoi(getenv("MF")) : 64;
     size_t smallest = SIZE_MAX;
     if (!(s->extents = lv_alloc_array(c->n_extents, sizeof *s->extents, 16))) goto fail;
     for (uint32_t i = 0; i < c->n_extents; i++) {
@@ -180,7 +171,6 @@ int lv_stream_open(lv_stream **out, const lv_stream_config *c, lever_error *err)
     s->n_places = most < 2 * (size_t)c->n_extents ? (uint32_t)most : 2 * c->n_extents;
     if (s->n_places > 256) s->n_places = 256;
     if (!(s->places = lv_alloc_array(s->n_places, sizeof *s->places, 64))) goto fail;
-    if (!(s->sorted = lv_alloc_array(s->n_places, sizeof *s->sorted, 16))) goto fail;
     const int rc = fill(s, err);
     if (rc < 0) {
         lv_stream_close(&s);
@@ -205,7 +195,6 @@ void lv_stream_close(lv_stream **s)
     if ((*s)->io) drain(*s);
     lv_free((*s)->extents);
     lv_free((*s)->places);
-    lv_free((*s)->sorted);
     lv_free(*s);
     *s = NULL;
 }
@@ -282,8 +271,8 @@ int lv_stream_next(lv_stream *s, const void **bytes, lever_error *err)
 void lv_stream_release(lv_stream *s)
 {
     if (s->n_held == 0) return;
-    forget(s, place_at(s, 0));
     s->first = (s->first + 1) % s->n_places;
+    s->n--;
     s->n_held--;
     lever_error ignored; /* a queue that fails now fails again in next(), which reports it */
     if (reap(s, 0, &ignored) >= 0) fill(s, &ignored);
@@ -300,15 +289,14 @@ int lv_stream_restart(lv_stream *s, lever_error *err)
     }
     drain(s);
     s->first = s->n = s->n_held = s->taken = s->next_extent = 0;
+    s->head = 0;
     return fill(s, err);
 }
 
 bool lv_stream_is_full(const lv_stream *s)
 {
     size_t at;
-    uint32_t below;
-    return s->n == s->n_places ||
-           !find_room(s, lv_extent_ring_bytes(&s->extents[s->next_extent]), &at, &below);
+    return s->n == s->n_places || !find_room(s, lv_extent_ring_bytes(&s->extents[s->next_extent]), &at);
 }
 
 void lv_stream_get_stats(const lv_stream *s, lv_stream_stats *out) { *out = s->stats; }
