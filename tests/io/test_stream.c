@@ -248,10 +248,13 @@ static void a_file_cut_or_changed_under_us_is_an_error(void)
 
 /* ---- faults ---- */
 
+/* Every read for one backend; for the others some: a busy disk takes its time. */
+static uint64_t step(void) { return strcmp(backend, "sim") ? 5 : 1; }
+
 static void one_failing_read_is_retried(void)
 {
     make_extents(8, 9000);
-    for (uint64_t at = 0; at < 3 * N; at++) {
+    for (uint64_t at = 0; at < 3 * N; at += step()) {
         lv_io_config c = io_config();
         c.fault = (lv_read_fault){ .first = at, .count = 1, .os_errno = EIO };
         lv_stream *s = open_stream(&c, lv_stream_min_ring(extents, N) * 2);
@@ -267,7 +270,7 @@ static void one_failing_read_is_retried(void)
 static void reads_that_go_on_failing_are_an_error_and_never_wrong_bytes(void)
 {
     make_extents(8, 9000);
-    for (uint64_t at = 0; at < 2 * N; at++) {
+    for (uint64_t at = 0; at < 2 * N; at += step()) {
         lv_io_config c = io_config();
         c.fault = (lv_read_fault){ .first = at, .os_errno = at % 2 ? EIO : ENODEV };
         lv_stream *s = open_stream(&c, lv_stream_min_ring(extents, N) * 2);
