@@ -150,7 +150,7 @@ static void every_streamed_read_may_fail(void)
     const size_t live = lv_alloc_live();
     const int fds = open_fds();
     CHECK(n_reads > 60);
-    for (uint64_t at = 0; at < n_reads; at += at < 50 ? 1 : 7) {
+    for (uint64_t at = 0; at < n_reads; at += at < 20 ? 1 : 9) {
         one_failing_read(at);
         if (at + 40 < n_reads) failing_from(at, 0); /* some are read ahead and never used */
         failing_from(at, 9);
