@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,6 +37,9 @@ int main(int argc, char **argv)
         printf("lever %s\n", lever_version());
         return EXIT_OK;
     }
+#ifdef SIGXFSZ
+    signal(SIGXFSZ, SIG_IGN); /* a file grown to the limit of the shell is a write error, not a silent death */
+#endif
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (!strcmp(name, commands[i].name)) return commands[i].run(argc, argv);
     fprintf(stderr, "lever: unknown command '%s'; see lever --help\n", name);

@@ -29,14 +29,15 @@ int model_args_config(model_args *a, lever_config *c)
     c->n_threads = a->threads;
     c->max_rows = a->rows;
     c->io_backend = a->io;
+    c->flash_model = a->flash_model;
+    c->flash_limit_bytes_per_s = a->flash_limit;
     profile_apply(a->model, c);
     c->isa = a->isa;
     c->cpus = a->cpus;
     c->kv_type = a->kv_type;
     c->pin_first_layers = a->pin_first;
     c->no_pin = a->no_pin;
-    /* For tests of the error paths: the simulated flash fails from this read on. */
-    const char *fail = getenv("LEVER_SIM_FAIL_AT");
-    c->sim_fail_at = fail && *fail ? strtol(fail, NULL, 10) : -1;
+    const char *faults = getenv("LEVER_IO_FAULTS"); /* for tests of the error paths */
+    c->io_faults = faults && *faults ? faults : NULL;
     return 0;
 }

@@ -7,8 +7,8 @@
 #include "options.h"
 
 typedef struct model_args {
-    const char *model, *draft_model, *policy, *io, *isa, *kv_type, *cpus;
-    uint64_t    mem;
+    const char *model, *draft_model, *policy, *io, *isa, *kv_type, *cpus, *flash_model;
+    uint64_t    mem, flash_limit;
     uint32_t    ctx, threads, rows;
     bool        pin_first, no_pin;
     char        demo_model[4096], demo_draft[4096];
@@ -45,6 +45,12 @@ typedef struct model_args {
           offsetof(base, field.rows) },                                                                      \
         { "--io", OPTION_TEXT, "NAME", "flash reads: auto, uring, pool (threads)",                           \
           offsetof(base, field.io) },                                                                        \
+        { "--flash-model", OPTION_TEXT, "NAME",                                                              \
+          "hold reads back as this device would: ufs4.0, ufs3.1, emmc5.1,\n"                                 \
+          "microsd-a1, nvme (to try out slower flash than there is)",                                        \
+          offsetof(base, field.flash_model) },                                                               \
+        { "--flash-limit", OPTION_BYTES, "RATE", "hold reads back to this many bytes per second: 800MB",     \
+          offsetof(base, field.flash_limit) },                                                               \
         { "--isa", OPTION_TEXT, "NAME",                                                                      \
           "use at most these instructions: ref, avx2, avx512vnni,\n"                                         \
           "neon, dotprod, i8mm (the text is the same with all)",                                             \

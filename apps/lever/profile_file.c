@@ -133,8 +133,11 @@ void profile_apply(const char *model, lever_config *c)
     const json_int_t block = json_integer_value(json_object_get(e, "block_bytes"));
     const json_int_t depth = json_integer_value(json_object_get(e, "depth"));
     if (block >= 64 << 10 && block <= 64 << 20 && depth >= 1 && depth <= 256) {
-        if (!c->flash_block_bytes) c->flash_block_bytes = (uint32_t)block;
-        if (!c->flash_depth) c->flash_depth = (uint32_t)depth;
+        /* Size and depth that suit the device here say nothing about a modelled one, and would make its results
+         * depend on the machine. Under a mere limit, and for how reads are issued, this device still counts. */
+        const bool modelled = c->flash_model != NULL;
+        if (!modelled && !c->flash_block_bytes) c->flash_block_bytes = (uint32_t)block;
+        if (!modelled && !c->flash_depth) c->flash_depth = (uint32_t)depth;
         if (!c->io_backend && backend && !strcmp(backend, "pool"))
             c->io_backend = "pool"; /* auto prefers uring */
     }

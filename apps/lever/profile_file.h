@@ -13,8 +13,8 @@ bool profile_path(char *buf, size_t cap);
 int  profile_store(const char *on, const lever_flash_profile *p, lever_error *err);
 /* Every measured point; the caller's. */
 json_t *profile_points(const lever_flash_profile *p);
-/* Put the entry of the device that model lies on into c, as far as c leaves the settings open. Without a
- * profile nothing happens; a damaged one is named on stderr. */
+/* Put the entry of the device that model lies on into c, as far as c leaves the settings open; with a
+ * flash_model only the backend. Without a profile nothing happens; a damaged one is named on stderr. */
 void profile_apply(const char *model, lever_config *c);
 
 #endif

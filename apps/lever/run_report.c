@@ -65,10 +65,21 @@ static void print_check(const run_report *r)
     fputc('\n', stderr);
 }
 
+/* ", held back as ufs3.1 to 1.96 GiB/s", or nothing: a modelled speed must not pass for a measured one. */
+static const char *held_back(const lever_engine_info *info, char *buf, size_t cap)
+{
+    char rate[32];
+    if (!info->flash_limit_bytes_per_s) return "";
+    snprintf(buf, cap, ", held back%s%s to %s/s", info->flash_model ? " as " : "",
+             info->flash_model ? info->flash_model : "",
+             format_bytes(rate, sizeof rate, (double)info->flash_limit_bytes_per_s));
+    return buf;
+}
+
 void run_report_text(const run_report *r)
 {
     const lever_stats *s = &r->stats;
-    char a[32], b[32];
+    char a[32], b[32], held[96];
     const bool color = isatty(STDERR_FILENO);
     fprintf(stderr, "\n%s%u new tokens%s, %zu in the prompt, stopped by %s\n", color ? "\033[1m" : "",
             s->n_new_tokens, color ? "\033[0m" : "", r->n_prompt,
@@ -82,9 +93,10 @@ void run_report_text(const run_report *r)
             ratio(s->n_decode_tokens, s->n_cycles), ratio((double)s->n_rows, s->n_cycles),
             percent(s->n_accepted, s->n_drafted), s->n_drafted, r->info.policy);
     if (s->bytes_read)
-        fprintf(stderr, "  flash        %s per token, %s per sweep (%s)\n",
+        fprintf(stderr, "  flash        %s per token, %s per sweep (%s%s)\n",
                 format_bytes(a, sizeof a, ratio((double)s->bytes_read, s->n_decode_tokens)),
-                format_bytes(b, sizeof b, ratio((double)s->bytes_read, s->n_cycles)), r->info.io_backend);
+                format_bytes(b, sizeof b, ratio((double)s->bytes_read, s->n_cycles)), r->info.io_backend,
+                held_back(&r->info, held, sizeof held));
     else if (s->n_cycles)
         fprintf(stderr, "  flash        nothing read: the whole model is resident\n");
     if (s->bytes_read)
@@ -151,13 +163,14 @@ bool run_report_json(const run_report *r, const lever_error *err)
     json_object_set_new(root, "tokens", tokens);
     json_object_set_new(root, "stats", stats_json(&r->stats));
     json_object_set_new(root, "engine",
-                        json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I}", "isa", r->info.isa,
+                        json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:s?, s:I}", "isa", r->info.isa,
                                   "io", r->info.io_backend, "policy", r->info.policy, "arch", r->info.arch,
                                   "threads", (int)r->info.n_threads, "n_ctx", (int)r->info.n_ctx,
                                   "model_bytes", (json_int_t)r->info.target_file_bytes, "resident_bytes",
                                   (json_int_t)r->info.target_resident_bytes, "streamed_bytes",
                                   (json_int_t)r->info.target_streamed_bytes, "planned_bytes",
-                                  (json_int_t)r->info.planned_bytes));
+                                  (json_int_t)r->info.planned_bytes, "flash_model", r->info.flash_model,
+                                  "flash_limit_bytes_per_s", (json_int_t)r->info.flash_limit_bytes_per_s));
     if (r->check.n_compared)
         json_object_set_new(root, "check",
                             json_pack("{s:i, s:i, s:o}", "compared", (int)r->check.n_compared, "equal",

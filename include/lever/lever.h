@@ -51,13 +51,17 @@ typedef struct lever_config {
     const char *io_backend;    /* "auto", "uring", "pool", "sim"; NULL = auto */
     uint32_t    flash_block_bytes; /* longest streamed read, 64 KiB .. 64 MiB; 0 = 4 MiB */
     uint32_t    flash_depth;   /* streamed reads in flight at most, <= 256; 0 = 32 */
+    const char *flash_model;   /* hold streamed reads back until this device would have delivered them: "ufs4.0",
+                                * "ufs3.1", "emmc5.1", "microsd-a1", "nvme"; NULL = none */
+    uint64_t    flash_limit_bytes_per_s; /* hold them back to this speed, also with a flash_model; 0 = none */
     const char *kv_type; /* of the KV caches: "f16", "q8_0" (half the memory); "auto" = NULL = q8_0 where a head
                           * has a multiple of 32 elements, else f16. Each gives a text of its own */
     const char *isa; /* NULL = best; "ref", "avx2", "avx512vnni", "neon", ... forces at most this one */
     bool        pin_first_layers; /* resident weights: whole first layers instead of spread evenly */
     bool        no_pin;        /* keep no layer resident: everything streams (baselines, tests) */
     uint32_t    max_rows;      /* rows of one sweep (prefill chunk); 0 = chosen by the memory plan */
-    long sim_fail_at; /* tests, io_backend "sim": this read (from 0) fails, and all later ones; -1 = none */
+    const char *io_faults;     /* tests: faults of streamed reads, "first=12,count=1,error=EIO" (docs/cli.md);
+                                * NULL = none */
     void      (*progress)(void *user, const char *what, uint64_t done, uint64_t total); /* nullable */
     void       *progress_user;
     lever_on_trace on_trace;   /* nullable */
@@ -92,6 +96,8 @@ typedef struct lever_engine_info {
     uint32_t    n_threads, n_ctx, max_rows;
     uint64_t    mem_limit_bytes, planned_bytes; /* planned_bytes <= mem_limit_bytes */
     uint64_t    target_file_bytes, target_resident_bytes, target_streamed_bytes; /* per sweep */
+    const char *flash_model;   /* as configured, or NULL */
+    uint64_t    flash_limit_bytes_per_s; /* of the model and the limit, the lower one; 0 = neither is set */
 } lever_engine_info;
 LEVER_API void lever_engine_get_info(const lever_engine *engine, lever_engine_info *info);
 

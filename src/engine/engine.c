@@ -10,7 +10,7 @@
 
 const char *lever_version(void) { return LEVER_VERSION; }
 
-void lever_config_init(lever_config *c) { *c = (lever_config){ .sim_fail_at = -1 }; }
+void lever_config_init(lever_config *c) { *c = (lever_config){ 0 }; }
 
 typedef struct load_progress {
     const lever_config *config;
@@ -23,14 +23,14 @@ static void on_load(void *user, uint64_t done, uint64_t total)
     if (p->config->progress) p->config->progress(p->config->progress_user, p->what, done, total);
 }
 
-static int open_io(lever_engine *e, const lever_config *c, lever_error *err)
+static int open_io(lever_engine *e, const lv_engine_setup *o, lever_error *err)
 {
     lv_io_config io;
     lv_io_config_init(&io);
-    if (c->flash_depth) io.depth = c->flash_depth;
-    io.sim_fail_at = c->sim_fail_at;
-    io.sim_fail_stays = true;
-    return lv_io_open(&e->io, c->io_backend, &io, err);
+    if (o->config.flash_depth) io.depth = o->config.flash_depth;
+    io.model = e->flash = o->flash;
+    io.fault = o->io_fault;
+    return lv_io_open(&e->io, o->config.io_backend, &io, err);
 }
 
 static int load_models(lever_engine *e, const lv_engine_setup *o, lever_error *err)
@@ -65,7 +65,7 @@ static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
     o->cpu.max_rows = o->plan.max_rows;
     o->cpu.max_ctx = o->plan.n_ctx;
     LEVER_TRY(lv_cpu_open(&e->cpu, &o->cpu, err));
-    LEVER_TRY(open_io(e, &o->config, err));
+    LEVER_TRY(open_io(e, o, err));
     if (o->cpu.cpus.n) { /* only now: the threads of the reads may go anywhere */
         lv_affinity_save(&e->affinity);
         lv_thread_bind(o->cpu.cpus.cpus[0]);
@@ -148,7 +148,9 @@ void lever_engine_get_info(const lever_engine *e, lever_engine_info *info)
                                  .planned_bytes = e->plan.total_bytes,
                                  .target_file_bytes = e->target_file_bytes,
                                  .target_resident_bytes = e->plan.resident_bytes,
-                                 .target_streamed_bytes = e->plan.streamed_bytes };
+                                 .target_streamed_bytes = e->plan.streamed_bytes,
+                                 .flash_model = e->flash.name,
+                                 .flash_limit_bytes_per_s = e->flash.bytes_per_s };
     memcpy(info->arch, lv_model_hparams(e->target)->arch, sizeof info->arch);
 }
 

@@ -39,6 +39,7 @@ struct lever_engine {
     uint32_t   max_nodes; /* of the policy, root included */
     uint32_t   kv_type, draft_kv_type; /* enum lv_type of the KV caches */
     uint64_t   target_file_bytes;
+    lv_flash_model flash; /* zeroed: reads are not held back */
     bool       has_session;
     lv_trace   trace;
     lv_affinity affinity; /* of the thread that opened the engine, when it was bound to a core */
@@ -52,6 +53,8 @@ typedef struct lv_engine_setup {
     lv_vocab      *vocab;
     const lv_chat_format *chat;
     lv_policy     *policy;
+    lv_flash_model flash;   /* of the target's stream */
+    lv_read_fault  io_fault;
     lv_cpu_config  cpu;     /* n_threads, cpu_flags, max_k; rows and context come with the plan */
     uint32_t       kv_type, target_kv_type, draft_kv_type; /* asked for; chosen. enum lv_type */
     bool           kv_any;      /* nothing was asked for */

@@ -66,6 +66,8 @@ static int resolve_config(lv_engine_setup *o, const lever_config *c, lever_error
         return lv_fail(err, LEVER_EINVAL, 0,
                        "%u streamed reads of %u bytes: at most 256 of 64 KiB to 64 MiB are supported",
                        c->flash_depth, c->flash_block_bytes);
+    LEVER_TRY(lv_flash_model_get(&o->flash, c->flash_model, c->flash_limit_bytes_per_s, err));
+    if (c->io_faults) LEVER_TRY(lv_read_fault_parse(&o->io_fault, c->io_faults, err));
     if (c->cpus) LEVER_TRY(lv_cpu_list_parse(&o->cpu.cpus, c->cpus, err));
     o->cpu.n_threads = c->n_threads ? c->n_threads : c->cpus ? o->cpu.cpus.n : lv_cpu_count();
     o->cpu.cpu_flags = lv_cpu_detect();

@@ -1,5 +1,6 @@
 /* Asynchronous positional reads. One interface, several backends: uring (Linux), pool (pread
- * threads, everywhere), sim (tests: modelled latency, reordering, faults).
+ * threads, everywhere), sim (tests: any order of completion). A flash model can hold the results of any of
+ * them back, until the device it describes would have delivered them.
  * Threading: one owner thread per lv_io calls submit and reap. SPDX-License-Identifier: MIT */
 #ifndef LEVER_FLASH_IO_H
 #define LEVER_FLASH_IO_H
@@ -8,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "flash/flash_model.h"
 #include "os/file.h"
 
 typedef struct lv_io lv_io;
@@ -23,19 +25,22 @@ typedef struct lv_io_read {
     int32_t  result;         /* out: bytes read (len, or fewer only at the end of the file) or LEVER_EIO */
     int32_t  os_errno;       /* out: errno behind LEVER_EIO, else 0 */
     uint64_t submit_ns;      /* out: lv_clock_ns() when it was submitted */
-    uint64_t done_ns;        /* out: lv_clock_ns() at completion as seen by the backend */
+    uint64_t done_ns;        /* out: lv_clock_ns() at completion as seen by the backend, or later by the model */
     void    *user;           /* the caller's */
-    uint32_t progress_bytes; /* private to the backend */
+    /* private */
+    uint64_t number, due_ns; /* of those submitted to this lv_io; when the model delivers it */
+    uint32_t progress_bytes, n_attempts;
+    uint16_t n_refused;      /* EINTR and EAGAIN since the last byte */
+    bool     buffered;       /* O_DIRECT was refused */
+    bool     landed;         /* the backend is done with it */
 } lv_io_read;
 
 typedef struct lv_io_config {
     uint32_t depth;          /* reads that may be in flight, >= 1 */
     uint32_t n_threads;      /* pool backend; 0 = default */
-    uint64_t sim_latency_ns; /* sim: per read */
-    uint64_t sim_bytes_per_s;/* sim: 0 = as fast as memory */
-    long     sim_fail_at;    /* sim: n-th read (from 0) fails with EIO; -1 = none */
-    bool     sim_fail_stays; /* sim: and every later one */
     uint32_t sim_seed;       /* sim: order of completion; 0 = in order */
+    lv_flash_model model;    /* zeroed: nothing is held back */
+    lv_read_fault  fault;    /* tests; zeroed: none */
 } lv_io_config;
 
 void lv_io_config_init(lv_io_config *c);
@@ -50,8 +55,8 @@ const char *lv_io_backend(const lv_io *io);
 /* Start reads [n]. Returns how many were taken, in order (fewer when depth is reached), or LEVER_E*. */
 int lv_io_submit(lv_io *io, lv_io_read *const *reads, uint32_t n);
 /* Collect finished reads into done [max]; block until at least wait_for (0 = do not block; capped at
- * the number in flight). Returns how many, or LEVER_E*. Short reads are continued and EINTR/EAGAIN
- * retried inside. */
+ * the number in flight). Returns how many, or LEVER_E*. Short reads are continued, EINTR and EAGAIN
+ * retried LV_READ_REFUSALS times, and what O_DIRECT refuses is read without it. Waiting is sleeping. */
 int lv_io_reap(lv_io *io, lv_io_read **done, uint32_t max, uint32_t wait_for);
 
 #endif

@@ -16,14 +16,24 @@ typedef struct lv_io_ops {
 
 struct lv_io { /* first member of every backend's state */
     const lv_io_ops *ops;
-    uint32_t depth, n_flight;
+    uint32_t depth;
+    /* The core's, set after open. */
+    uint32_t n_flight;     /* submitted and not handed out: in the backend, or held back */
+    uint64_t n_submitted;  /* since open */
+    lv_read_fault fault;
+    lv_flash_model model;
+    lv_flash_clock clock;
+    lv_io_read **flight;   /* [depth], n_flight used, in order of submission; NULL: no model */
 };
 
 extern const lv_io_ops lv_io_uring, lv_io_pool, lv_io_sim;
 
 /* Which descriptor the rest of a read goes through: the direct one while everything is aligned. */
-int lv_io_fd(const lv_io_read *r);
+int  lv_io_fd(const lv_io_read *r);
+/* Take the result of one system call for the rest of r: bytes, or -errno. True when r is over, well or not;
+ * false when the rest is to be asked for again. Thread: whoever runs r. */
+bool lv_io_take(const lv_io *io, lv_io_read *r, ssize_t res);
 /* Run one read to its end with pread, from progress_bytes on. */
-void lv_io_read_blocking(lv_io_read *r);
+void lv_io_read_blocking(const lv_io *io, lv_io_read *r);
 
 #endif

@@ -28,7 +28,7 @@ static void *reader(void *arg)
         p->todo_at = (p->todo_at + 1) % p->io.depth;
         p->n_todo--;
         pthread_mutex_unlock(&p->mutex);
-        lv_io_read_blocking(r);
+        lv_io_read_blocking(&p->io, r);
         pthread_mutex_lock(&p->mutex);
         p->done[(p->done_at + p->n_done++) % p->io.depth] = r;
         pthread_cond_signal(&p->finished);

@@ -9,20 +9,36 @@
 #include "base/mem.h"
 #include "os/clock.h"
 
+enum { REFUSED_NS = 100000 }; /* rest before the kernel is asked again */
+
 typedef struct io_uring_state {
     lv_io io;
     struct io_uring ring;
+    bool broken; /* the kernel did not take requests that are still in its queue: it is never told of more */
 } io_uring_state;
+
+/* Kernels before 5.6 have rings, but not this request. */
+static bool can_read(struct io_uring *ring)
+{
+    struct io_uring_probe *p = io_uring_get_probe_ring(ring);
+    const bool yes = p && io_uring_opcode_supported(p, IORING_OP_READ);
+    io_uring_free_probe(p);
+    return yes;
+}
 
 static int uring_open(lv_io **out, const lv_io_config *c, lever_error *err)
 {
     io_uring_state *u = lv_alloc(sizeof *u, 64);
     if (!u) return lv_fail(err, LEVER_ENOMEM, 0, "read queue");
     u->io = (lv_io){ .ops = &lv_io_uring, .depth = c->depth };
-    const int rc = io_uring_queue_init(c->depth, &u->ring, 0);
+    int rc = io_uring_queue_init(c->depth, &u->ring, 0);
+    if (rc >= 0 && !can_read(&u->ring)) {
+        io_uring_queue_exit(&u->ring);
+        rc = -EOPNOTSUPP;
+    }
     if (rc < 0) {
         lv_free(u);
-        return lv_fail(err, LEVER_EUNSUP, -rc, "io_uring is not available here");
+        return lv_fail(err, LEVER_EUNSUP, -rc, "io_uring is not available here (use auto or pool)");
     }
     *out = &u->io;
     return LEVER_OK;
@@ -34,51 +50,47 @@ static void uring_close(lv_io *io)
     lv_free(io);
 }
 
-static bool queue_rest(io_uring_state *u, lv_io_read *r, int fd)
+/* Ask for what is left of a read. False: no room. */
+static bool queue_rest(io_uring_state *u, lv_io_read *r)
 {
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+    struct io_uring_sqe *sqe = u->broken ? NULL : io_uring_get_sqe(&u->ring);
     if (!sqe) return false;
-    io_uring_prep_read(sqe, fd, (char *)r->dst + r->progress_bytes, r->len - r->progress_bytes,
+    io_uring_prep_read(sqe, lv_io_fd(r), (char *)r->dst + r->progress_bytes, r->len - r->progress_bytes,
                        r->off + r->progress_bytes);
     io_uring_sqe_set_data(sqe, r);
     return true;
 }
 
-static int flush_queue(io_uring_state *u)
+/* Tell the kernel what is queued, until it has taken all. False when it goes on refusing, for want of memory. */
+static bool flush_queue(io_uring_state *u)
 {
-    int rc;
-    do rc = io_uring_submit(&u->ring);
-    while (rc == -EINTR || rc == -EAGAIN);
-    return rc < 0 ? LEVER_EIO : LEVER_OK;
+    uint32_t n_refused = 0;
+    while (!u->broken && io_uring_sq_ready(&u->ring)) {
+        const int rc = io_uring_submit(&u->ring);
+        if (rc > 0) n_refused = 0;
+        else if ((rc != -EINTR && rc != -EAGAIN) || n_refused++ == LV_READ_REFUSALS) u->broken = true;
+        else if (rc == -EAGAIN) lv_clock_sleep_until(lv_clock_ns() + REFUSED_NS);
+    }
+    return !u->broken;
 }
 
 static int uring_submit(lv_io *io, lv_io_read *const *reads, uint32_t n)
 {
     io_uring_state *u = (io_uring_state *)io;
     uint32_t i = 0;
-    while (i < n && queue_rest(u, reads[i], lv_io_fd(reads[i]))) i++;
-    const int rc = flush_queue(u);
-    return rc < 0 ? rc : (int)i;
+    if (u->broken) return LEVER_EIO;
+    while (i < n && queue_rest(u, reads[i])) i++;
+    if (flush_queue(u)) return (int)i;
+    const uint32_t left = io_uring_sq_ready(&u->ring);
+    return left < i ? (int)(i - left) : LEVER_EIO;
 }
 
 /* Handle one completion. True when the read is over; else the rest was queued again. */
 static bool complete(io_uring_state *u, lv_io_read *r, int res)
 {
-    r->done_ns = lv_clock_ns();
-    if (res > 0) r->progress_bytes += (uint32_t)res;
-    if (res == 0 || r->progress_bytes == r->len) {
-        r->result = (int32_t)r->progress_bytes;
-        return true;
-    }
-    int fd = lv_io_fd(r);
-    if (res == -EINVAL && fd != r->file->fd) fd = r->file->fd; /* O_DIRECT refused: read it buffered */
-    else if (res < 0 && res != -EINTR && res != -EAGAIN) {
-        r->os_errno = -res;
-        r->result = LEVER_EIO;
-        return true;
-    }
-    if (queue_rest(u, r, fd) && flush_queue(u) >= 0) return false;
-    lv_io_read_blocking(r);
+    if (lv_io_take(&u->io, r, res)) return true;
+    if (queue_rest(u, r) && flush_queue(u)) return false;
+    lv_io_read_blocking(&u->io, r);
     return true;
 }
 

@@ -78,6 +78,7 @@ static int measure(probe_run *r, lv_probe_point p, lever_error *err)
     lv_io_config ioc;
     lv_io_config_init(&ioc);
     ioc.depth = p.depth;
+    ioc.fault = r->c->fault;
     lv_io *io;
     LEVER_TRY(lv_io_open(&io, p.backend, &ioc, err));
     const uint64_t ns = r->c->point_ns ? r->c->point_ns : POINT_NS;

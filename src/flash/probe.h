@@ -27,6 +27,7 @@ typedef struct lv_probe_config {
     uint64_t    point_ns;     /* time for each point; 0 = 200 ms */
     void      (*progress)(void *user, uint32_t done, uint32_t total); /* nullable */
     void       *user;
+    lv_read_fault fault;      /* tests: of the reads of each point; zeroed: none */
 } lv_probe_config;
 
 /* LEVER_OK; LEVER_EIO; LEVER_EINVAL (file too small); LEVER_ENOMEM. */

@@ -280,13 +280,6 @@ void lv_stream_release(lv_stream *s)
 
 int lv_stream_restart(lv_stream *s, lever_error *err)
 {
-    const bool clean = s->taken == 0 && s->n_held == 0 && (s->n == 0 || place_at(s, 0)->extent == 0);
-    if (clean) {
-        bool failed = false;
-        for (uint32_t i = 0; i < s->n; i++)
-            failed |= place_at(s, i)->ready && !is_complete(s, place_at(s, i));
-        if (!failed) return LEVER_OK;
-    }
     drain(s);
     s->first = s->n = s->n_held = s->taken = s->next_extent = 0;
     s->head = 0;

@@ -57,7 +57,8 @@ void lv_stream_close(lv_stream **s); /* waits for reads in flight */
  * file ended early (message: file, offset, bytes): the stream then restarts with lv_stream_restart. */
 int  lv_stream_next(lv_stream *s, const void **bytes, lever_error *err);
 void lv_stream_release(lv_stream *s); /* the oldest held one */
-/* After an aborted sweep: drop everything and start again at extent 0. A no-op at a sweep's start. */
+/* After an aborted sweep: drop everything, also what was read ahead, and start again at extent 0.
+ * LEVER_OK; LEVER_EIO: nothing can be queued, to be called again. */
 int  lv_stream_restart(lv_stream *s, lever_error *err);
 /* No room for the next extent: nothing more can be in flight until a release. */
 bool lv_stream_is_full(const lv_stream *s);

@@ -121,12 +121,12 @@ static int embed(lv_model *m, const lv_batch *b, lever_error *err)
 
 /* ---- stream ---- */
 
-/* After a failure: the stream goes back to the start of the cycle at once, so that it reads ahead
- * while the caller decides; if that fails too, the next call tries again. */
-static void abort_stream(lv_model *m)
+/* A canceled sweep goes back to the start of the cycle at once and reads ahead while the caller decides. After
+ * an error the next call does that: what is read now may be as wrong as what failed. */
+static void abort_stream(lv_model *m, int rc)
 {
     if (!m->stream) return;
-    m->stream_dirty = lv_stream_restart(m->stream, NULL) < 0;
+    m->stream_dirty = rc != LEVER_ECANCEL || lv_stream_restart(m->stream, NULL) < 0;
     m->at_head = !m->layers_streamed;
 }
 
@@ -186,6 +186,16 @@ static int run_layers(lv_model *m, lv_batch *b, lever_error *err)
     return LEVER_OK;
 }
 
+/* Nothing of a sweep, not even keys and values, is kept when the file changed before its end. */
+static int run_checked(lv_model *m, lv_batch *b, lever_error *err)
+{
+    const bool reads = reads_file(m);
+    if (reads) LEVER_TRY(lv_file_check(&m->file, err));
+    LEVER_TRY(rewind_stream(m, err));
+    LEVER_TRY(run_layers(m, b, err));
+    return reads ? lv_file_check(&m->file, err) : LEVER_OK;
+}
+
 int lv_model_forward(lv_model *m, lv_batch *b, lever_error *err)
 {
     if (!m->loaded) return lv_fail(err, LEVER_EINVAL, 0, "the model is not loaded");
@@ -196,9 +206,7 @@ int lv_model_forward(lv_model *m, lv_batch *b, lever_error *err)
     uint32_t n_taken = 0;
     m->n_hidden = 0;
     int rc = take_rows(m, b, &n_taken, err);
-    if (rc == LEVER_OK && reads_file(m)) rc = lv_file_check(&m->file, err);
-    if (rc == LEVER_OK) rc = rewind_stream(m, err);
-    if (rc == LEVER_OK && (rc = run_layers(m, b, err)) < 0) abort_stream(m);
+    if (rc == LEVER_OK && (rc = run_checked(m, b, err)) < 0) abort_stream(m, rc);
     m->sweep.batch = NULL;
     if (rc < 0) {
         give_back_rows(b, n_taken);
@@ -229,7 +237,7 @@ static int reread_head(lv_sweep *s, float *logits, lever_error *err)
         lv_cpu_matmul(s->cpu, logits + r, (size_t)w->rows, w->type, m->staging, rows, s->n_rows,
                       (size_t)w->cols);
     }
-    return LEVER_OK;
+    return lv_file_check(&m->file, err);
 }
 
 static int project_streamed(lv_sweep *s, float *logits, lever_error *err)
@@ -239,7 +247,7 @@ static int project_streamed(lv_sweep *s, float *logits, lever_error *err)
     if (m->stream_dirty) LEVER_TRY(rewind_stream(m, err));
     const int rc = lv_block_head(s, logits, s->x);
     if (rc < 0)
-        abort_stream(m);
+        abort_stream(m, rc);
     else
         m->at_head = !m->layers_streamed;
     return rc;

@@ -56,7 +56,7 @@ struct lv_model {
     size_t    ring_bytes;
     lv_stream *stream;     /* NULL: nothing streams */
     bool      loaded, layers_streamed, head_streamed;
-    bool      stream_dirty; /* a sweep was cut short and the restart failed: try again first */
+    bool      stream_dirty; /* a sweep was cut short: restart it first */
     bool      at_head;      /* the stream stands at the head's first extent */
 
     /* Activations. */

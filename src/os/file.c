@@ -47,20 +47,44 @@ void lv_file_close(lv_file *f)
     *f = (lv_file){ .fd = -1, .fd_direct = -1 };
 }
 
-/* pread of all n bytes. 1: done; 0: this descriptor can not (O_DIRECT refused); else LEVER_EIO. */
+/* For tests: see lv_file_set_fault. */
+static struct {
+    lv_read_fault fault;
+    uint64_t n_reads;
+    uint32_t n_attempts; /* of the current one */
+} injected;
+
+void lv_file_set_fault(const lv_read_fault *f)
+{
+    memset(&injected, 0, sizeof injected);
+    if (f) injected.fault = *f;
+}
+
+/* One system call: bytes, or -errno. */
+static ssize_t read_once(int fd, void *dst, size_t n, uint64_t off)
+{
+    ssize_t got = pread(fd, dst, n, (off_t)off);
+    if (got < 0) got = -errno;
+    if (!injected.fault.os_errno && !injected.fault.short_bytes) return got;
+    return lv_read_fault_apply(&injected.fault, injected.n_reads - 1, injected.n_attempts++, dst, got);
+}
+
+/* Read all n bytes. 1: done; 0: this descriptor can not (O_DIRECT refused); else LEVER_EIO. */
 static int read_fully(const lv_file *f, int fd, char *dst, size_t n, uint64_t off, lever_error *err)
 {
+    uint32_t n_refused = 0;
     for (size_t done = 0; done < n;) {
         const size_t want = n - done < MAX_READ ? n - done : MAX_READ;
-        const ssize_t got = pread(fd, dst + done, want, (off_t)(off + done));
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0 && errno == EINVAL && fd != f->fd) return 0;
+        const ssize_t got = read_once(fd, dst + done, want, off + done);
+        if ((got == -EINTR || got == -EAGAIN) && n_refused++ < LV_READ_REFUSALS) continue;
+        if (got == -EINVAL && fd != f->fd) return 0;
         if (got < 0)
-            return lv_fail(err, LEVER_EIO, errno, "'%s': read of %zu bytes at %" PRIu64, f->path, n, off);
+            return lv_fail(err, LEVER_EIO, (int)-got, "'%s': read of %zu bytes at %" PRIu64, f->path, n, off);
         if (got == 0)
             return lv_fail(err, LEVER_EIO, 0,
                            "'%s': the file ends at byte %" PRIu64 ", inside %zu bytes at %" PRIu64, f->path,
                            off + done, n, off);
+        n_refused = 0;
         done += (size_t)got;
         if (fd != f->fd && done < n && (done & (f->align - 1))) return 0; /* cut short off a block */
     }
@@ -70,6 +94,7 @@ static int read_fully(const lv_file *f, int fd, char *dst, size_t n, uint64_t of
 int lv_file_read(const lv_file *f, void *dst, size_t n, uint64_t off, lever_error *err)
 {
     const uint64_t mask = f->align - 1;
+    if (injected.fault.os_errno || injected.fault.short_bytes) injected.n_reads++, injected.n_attempts = 0;
     /* The whole blocks inside, where memory and file are aligned alike, go past the page cache. */
     if (n >= DROP_CACHE_BYTES && f->fd_direct >= 0 && (((uintptr_t)dst ^ off) & mask) == 0) {
         const size_t head = (size_t)(-off & mask), body = (n - head) & ~(size_t)mask;

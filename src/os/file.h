@@ -8,6 +8,10 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "os/read_fault.h"
+
+/* A read that the system refuses with EINTR or EAGAIN so often in a row, without a byte in between, fails. */
+enum { LV_READ_REFUSALS = 100 };
 
 typedef struct lv_file {
     int      fd;          /* buffered descriptor: metadata, small reads, unaligned tails */
@@ -22,10 +26,13 @@ typedef struct lv_file {
 /* LEVER_OK, LEVER_EIO (missing, unreadable, a directory: message names the path), LEVER_ENOMEM. */
 int  lv_file_open(lv_file *f, const char *path, lever_error *err);
 void lv_file_close(lv_file *f); /* accepts a zeroed or half-opened one */
-/* Buffered read of exactly n bytes; short reads continued, EINTR retried, cache dropped after large
- * ones. LEVER_OK or LEVER_EIO naming path and offset (also when the file ends early). */
+/* Buffered read of exactly n bytes; short reads continued, EINTR and EAGAIN retried, cache dropped
+ * after large ones. LEVER_OK or LEVER_EIO naming path and offset (also when the file ends early). */
 int  lv_file_read(const lv_file *f, void *dst, size_t n, uint64_t off, lever_error *err);
 /* Size, identity and mtime still as at open? LEVER_OK or LEVER_EIO: "file changed while in use". */
 int  lv_file_check(const lv_file *f, lever_error *err);
+/* Tests only: from now on lv_file_read, counted from here, meets this fault; NULL: none. Copied. For the whole
+ * process, and to be called while nothing reads. */
+void lv_file_set_fault(const lv_read_fault *f);
 
 #endif

@@ -396,7 +396,7 @@ class Cli(CliTest):
         ]
         good, _ = self.run_ok(*common)
         for at in (0, 5, 40, 90):
-            code, out, err = lever("run", *common, "--io", "sim", env={"LEVER_SIM_FAIL_AT": str(at)})
+            code, out, err = lever("run", *common, env={"LEVER_IO_FAULTS": f"first={at},error=EIO"})
             self.assertEqual(code, IO, (at, err))
             self.assertIn("small.gguf", err)
             self.assertTrue(good.startswith(out.rstrip(b"\n")), (at, out))

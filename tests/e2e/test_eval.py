@@ -130,8 +130,8 @@ class Eval(CliTest):
 
     def test_eval_with_failing_flash_reports_what_it_had(self):
         text = self.story("story.txt", 12)
-        args = ("--text", text, "-m", self.model, "-c", 64, "--no-pin", "--io", "sim", "-b", 16, "--json")
-        code, out, err = lever("eval", *args, env={"LEVER_SIM_FAIL_AT": "400"})
+        args = ("--text", text, "-m", self.model, "-c", 64, "--no-pin", "-b", 16, "--json")
+        code, out, err = lever("eval", *args, env={"LEVER_IO_FAULTS": "first=400,error=EIO"})
         self.assertEqual(code, IO, err)
         self.assertIn("small.gguf", err)
         r = json.loads(out)

@@ -347,7 +347,9 @@ static void bad_settings_and_short_texts_are_explained(void)
     CHECK_EQ(eval(&c, &r, &err), LEVER_EINVAL);
     for (long at = 0; at < 200; at = at * 2 + 1) {
         c = config();
-        c.no_pin = true, c.io_backend = "sim", c.sim_fail_at = at;
+        char faults[64];
+        snprintf(faults, sizeof faults, "first=%ld,error=EIO", at);
+        c.no_pin = true, c.io_faults = faults;
         CHECK_EQ(eval(&c, &r, &err), LEVER_EIO);
         CHECK(strstr(err.msg, target) && r.n_scored < base.n_scored);
     }

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "forward_rig.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/stat.h>
@@ -111,12 +112,12 @@ static void streamed_head_serves_any_number_of_projections(void)
 static void failed_reads_are_errors_and_the_model_recovers(void)
 {
     use_truth(0);
-    for (long n = 0; n < 90; n = n < 24 ? n + 1 : n + 11) {
+    for (uint64_t n = 0; n < 90; n = n < 24 ? n + 1 : n + 11) {
         rig r;
         lever_error e = { 0 };
         rig_config c = { .path = model_path(0), .pin = PIN_NONE, .backend = "sim" };
         lv_io_config_init(&c.io);
-        c.io.sim_fail_at = n;
+        c.io.fault = (lv_read_fault){ .first = n, .count = 1, .os_errno = EIO };
         CHECK_OK(rig_open(&r, &c, &e), &e);
         uint32_t done = 0, failures = 0;
         while (done < 8 && failures < 8) {
@@ -142,13 +143,12 @@ static void failed_reads_are_errors_and_the_model_recovers(void)
 static void reads_that_keep_failing_keep_being_errors(void)
 {
     use_truth(0);
-    for (long n = 0; n < 60; n += 5) {
+    for (uint64_t n = 0; n < 60; n += 5) {
         rig r;
         lever_error e = { 0 };
         rig_config c = { .path = model_path(0), .pin = PIN_NONE, .backend = "sim" };
         lv_io_config_init(&c.io);
-        c.io.sim_fail_at = n;
-        c.io.sim_fail_stays = true;
+        c.io.fault = (lv_read_fault){ .first = n, .os_errno = EIO };
         const int rc = rig_open(&r, &c, &e);
         CHECK(rc == LEVER_OK || rc == LEVER_EIO);
         int last = LEVER_OK;
@@ -178,7 +178,7 @@ static void canceled_sweeps_leave_no_trace(void)
     rig_config c = { .path = model_path(0), .pin = PIN_NONE, .backend = "sim" };
     lv_io_config_init(&c.io);
     c.io.depth = 1;
-    c.io.sim_latency_ns = 1000000;
+    c.io.model.latency_ns = 1000000;
     CHECK_OK(rig_open(&r, &c, &e), &e);
     lv_kv *kv = &r.kv;
     for (uint32_t i = 0; i < 3; i++) {

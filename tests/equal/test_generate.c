@@ -364,10 +364,11 @@ static void failing_reads_never_give_a_wrong_token(void)
 {
     for (long at = 0; at < 400; at = at * 2 + 1) {
         lever_config c = base_config();
-        c.io_backend = "sim";
+        char faults[64];
+        snprintf(faults, sizeof faults, "first=%ld,error=EIO", at);
+        c.io_faults = faults;
         c.mem_bytes = needed_bytes;
         c.policy = "chain:4";
-        c.sim_fail_at = at;
         lever_error err = { 0 };
         lever_engine *engine;
         lever_session *session = NULL;

@@ -1,4 +1,4 @@
-/* Whole engines under failing allocations: every one is a clean error that leaves nothing behind; and
+/* test_engine_fault BACKEND: whole engines under failing allocations: every one is a clean error that leaves nothing behind; and
  * generating allocates nothing per token. SPDX-License-Identifier: MIT */
 #include "support/check.h"
 
@@ -9,6 +9,7 @@
 #include "lever/lever.h"
 #include "support/mkmodel.h"
 
+static const char *backend; /* not "auto": that turns to the pool when io_uring can not be set up */
 static char target[] = "/tmp/lever-target-XXXXXX", draft[] = "/tmp/lever-draft-XXXXXX";
 
 static int open_fds(void)
@@ -31,8 +32,8 @@ static lever_config config(bool streamed)
     c.no_pin = streamed;
     c.mem_bytes = 64 << 20;
     c.policy = "tree:2,1";
-    c.io_backend =
-        "pool"; /* "auto" turns to it when io_uring can not be set up, so a failure there is none */
+    c.io_backend = backend;
+    c.flash_model = streamed ? "nvme" : NULL; /* holding reads back takes memory too */
     return c;
 }
 
@@ -109,9 +110,10 @@ static void generating_allocates_nothing(void)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     lever_error err = { 0 };
+    backend = argc > 1 ? argv[1] : "pool";
     mk_config c = mk_config_init();
     const int a = mkstemp(target), b = mkstemp(draft);
     if (a < 0 || b < 0) SKIP("no place for test models");
@@ -120,6 +122,12 @@ int main(void)
     CHECK_OK(mk_model_write(target, &c, &err), &err);
     c.n_layers = 1;
     CHECK_OK(mk_model_write(draft, &c, &err), &err);
+    const lever_config first = config(true);
+    int32_t last;
+    if (scenario(&first, &last) == LEVER_EUNSUP) {
+        unlink(target), unlink(draft);
+        SKIP("this backend is absent here");
+    }
     RUN(resident_engine);
     RUN(streamed_engine);
     RUN(generating_allocates_nothing);

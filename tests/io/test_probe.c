@@ -1,5 +1,6 @@
 /* The flash probe: what it chooses, what it measures, what it refuses. SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -82,11 +83,30 @@ static void every_failed_allocation_is_reported(void)
     unlink(path);
 }
 
+/* The others in flight live in the frame of the measurement: it must wait for them, whichever failed. */
+static void a_failed_read_ends_it_and_leaves_nothing(void)
+{
+    make_file(64 << 20);
+    const size_t live = lv_alloc_live();
+    for (uint64_t n = 0; n < 40; n = n * 2 + 1) {
+        const lv_probe_config c = { .path = path, .point_ns = 100000,
+                                    .fault = { .first = n, .count = n % 2, .os_errno = EIO } };
+        lv_probe p;
+        lever_error e = { 0 };
+        const int rc = lv_probe_run(&p, &c, &e);
+        CHECK(rc == LEVER_EIO || (n > 15 && rc == LEVER_OK)); /* a point may have fewer reads than that */
+        if (rc < 0) CHECK(e.os_errno == EIO && strstr(e.msg, path));
+        CHECK_EQ(lv_alloc_live(), live);
+    }
+    unlink(path);
+}
+
 int main(void)
 {
     RUN(the_least_memory_among_the_fastest_is_chosen);
     RUN(every_way_is_measured);
     RUN(what_can_not_be_measured_is_refused);
     RUN(every_failed_allocation_is_reported);
+    RUN(a_failed_read_ends_it_and_leaves_nothing);
     return check_done();
 }
