@@ -1,5 +1,5 @@
 # The front doors. CMake and its presets do the work; see CONTRIBUTING.md for single steps.
-.PHONY: help setup setup-build setup-test build demo test bench-demo bench-grown bench-kernels bench-quality clean
+.PHONY: help setup setup-build setup-test build demo test bench-demo bench-grown bench-kernels bench-quality bench-flash clean
 
 help:
 	@echo 'make build   set up and build: the program is build/release/lever'
@@ -9,6 +9,7 @@ help:
 	@echo 'make bench-grown  the demo pair in the shapes of 8B and 0.6B models (5 GB in the cache folder)'
 	@echo 'make bench-kernels  sweeps of an 8B shape by rows, beside llama-bench where it is on the PATH (17 GB)'
 	@echo 'make bench-quality  perplexity of every weight type, beside llama-perplexity where it is on the PATH'
+	@echo 'make bench-flash  streaming beside plain reads, fio and llama.cpp with mmap, where they are (5 GB)'
 	@echo 'make setup   install the packages that building and testing need (Debian, Ubuntu)'
 	@echo 'make clean   remove build/'
 
@@ -43,6 +44,9 @@ bench-kernels: build
 
 bench-quality: build
 	python3 -B bench/bench_quality.py build/release/lever
+
+bench-flash: build
+	python3 -B bench/bench_flash.py build/release
 
 clean:
 	rm -rf build

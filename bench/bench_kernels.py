@@ -29,9 +29,9 @@ CONTEXT = 2048
 GOAL = {1: 1.0, 2: 1.0, 4: 1.0, 8: 1.0, 16: 1.1, 32: 1.1, 64: 1.35}
 
 
-def sweeps(build, model, threads, rounds, context, kv, rows):
+def sweeps(build, model, threads, rounds, context, kv, rows, more=()):
     """What lever_sweep prints."""
-    args = [build / "bench/lever_sweep", model, threads, rounds, context, kv, *rows]
+    args = [build / "bench/lever_sweep", *more, model, threads, rounds, context, kv, *rows]
     out = json.loads(subprocess.run([str(a) for a in args], stdout=subprocess.PIPE, check=True).stdout)
     return out
 

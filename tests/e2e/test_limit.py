@@ -7,69 +7,21 @@ SPDX-License-Identifier: MIT
 """
 
 import json
-import os
-import pathlib
 import sys
 import unittest
 
 from cli import LEVER, MIB, OK, ROOT, SANITIZED, WORK, CliTest, make
 
-V1, V2 = pathlib.Path("/sys/fs/cgroup/memory"), pathlib.Path("/sys/fs/cgroup")
+sys.path.insert(0, str(ROOT / "tools"))
+from cgroup import Cgroup  # noqa: E402
 
 
-class Cgroup:
-    """A memory cgroup that kills, without swap; removed at the end of a with block."""
-
-    def __init__(self, limit):
-        self.is_v1 = (V1 / "memory.limit_in_bytes").exists()
-        self.path = (V1 if self.is_v1 else V2) / f"lever-test-{os.getpid()}"
-        self.limit = limit
-
-    def __enter__(self):
-        self.path.mkdir()
-        try:
-            if self.is_v1:
-                self.write("memory.limit_in_bytes", self.limit)
-                if (self.path / "memory.memsw.limit_in_bytes").exists():
-                    self.write("memory.memsw.limit_in_bytes", self.limit)
-            else:
-                self.write("memory.max", self.limit)
-                if (self.path / "memory.swap.max").exists():
-                    self.write("memory.swap.max", 0)
-        except OSError:
-            self.path.rmdir()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self.path.rmdir()
-
-    def write(self, name, value):
-        (self.path / name).write_text(f"{value}\n")
-
-    def kills(self):
-        name = "memory.oom_control" if self.is_v1 else "memory.events"
-        lines = dict(line.split() for line in (self.path / name).read_text().splitlines())
-        return int(lines.get("oom_kill", 0))
-
-    def run(self, *args):
-        """(exit code or -signal, stdout) of the program inside."""
-        out = WORK / "limit.out"
-        WORK.mkdir(parents=True, exist_ok=True)
-        pid = os.fork()
-        if pid == 0:
-            try:
-                self.write("cgroup.procs", os.getpid())
-                fd = os.open(out, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-                null = os.open(os.devnull, os.O_RDWR)
-                os.dup2(null, 0)
-                os.dup2(fd, 1)
-                os.dup2(null, 2)
-                os.execv(LEVER, [LEVER, *map(str, args)])
-            finally:
-                os._exit(127)
-        _, status = os.waitpid(pid, 0)
-        return os.waitstatus_to_exitcode(status), out.read_bytes()
+def run_in(group, *args):
+    """(exit code or -signal, stdout) of the program inside."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    out = WORK / "limit.out"
+    code, _ = group.run([LEVER, *args], out)
+    return code, out.read_bytes()
 
 
 def why_not():
@@ -78,7 +30,7 @@ def why_not():
         return "sanitizers take memory of their own"
     try:
         with Cgroup(64 * MIB) as g:
-            code, _ = g.run("version")
+            code, _ = run_in(g, "version")
             return None if code == OK else f"a program in a fresh cgroup ends with {code}"
     except OSError as e:
         return f"no memory cgroup can be made: {e}"
@@ -92,7 +44,7 @@ class MemoryLimitTest(CliTest):
     def run_within(self, mem, *args):
         """Run with --mem inside a cgroup of that size; returns stdout."""
         with Cgroup(mem) as g:
-            code, out = g.run(*args, "--mem", mem)
+            code, out = run_in(g, *args, "--mem", mem)
             self.assertEqual(g.kills(), 0, args)
             self.assertEqual(code, OK, args)
             return out
@@ -102,14 +54,14 @@ class MemoryLimitTest(CliTest):
 
     def test_a_cgroup_does_kill_who_takes_more(self):
         with Cgroup(16 * MIB) as g:
-            code, _ = g.run("run", "-p", "Once upon a time", "-n", 8, "--mem", 64 * MIB)
+            code, _ = run_in(g, "run", "-p", "Once upon a time", "-n", 8, "--mem", 64 * MIB)
             self.assertNotEqual(code, OK)
             self.assertGreater(g.kills(), 0)
 
     def test_speculation_prefill_and_streaming_stay_below(self):
         text = self.story("limit.txt", 6)
         texts = set()
-        for mem in (24, 32, 48, 96):
+        for mem in (24, 48):
             for draft in ("none", "chain:8", "tree:3,2,1"):
                 out = json.loads(self.demo(mem * MIB, "--draft", draft, "-f", text, "-c", 1024))
                 self.assertGreater(out["stats"]["prompt_tokens"], 300)
@@ -124,18 +76,18 @@ class MemoryLimitTest(CliTest):
     def test_a_model_ten_times_the_limit(self):
         big = make(
             "limit-big.gguf",
-            *"--arch qwen3 --type Q8_0 --embd 1024 --layers 24 --ff 4096 --heads 16 --kv-heads 4".split(),
+            *"--arch qwen3 --type Q8_0 --embd 1024 --layers 10 --ff 4096 --heads 16 --kv-heads 4".split(),
             *"--head-dim 64 --vocab 2000".split(),
         )
         size = big.stat().st_size
-        self.assertGreater(size, 300 * MIB)
+        self.assertGreater(size, 100 * MIB)
         out = json.loads(self.run_within(size // 10, "run", "-m", big, "-p", "abc", "-n", 4, "--json"))
         self.assertEqual(out["stats"]["new_tokens"], 4)
         big.unlink()
 
     def test_the_default_limit_fits_the_cgroup(self):
         with Cgroup(32 * MIB) as g:
-            code, out = g.run("run", "-p", "Once upon a time", "-n", 8, "--json")
+            code, out = run_in(g, "run", "-p", "Once upon a time", "-n", 8, "--json")
             self.assertEqual((code, g.kills()), (OK, 0))
             self.assertLess(json.loads(out)["stats"]["mem_limit_bytes"], 32 * MIB)
 
