@@ -1,5 +1,5 @@
-/* test_engine_fault BACKEND: whole engines under failing allocations: every one is a clean error that leaves nothing behind; and
- * generating allocates nothing per token. SPDX-License-Identifier: MIT */
+/* test_engine_fault BACKEND: whole engines under failing allocations: every one is a clean error that leaves
+ * nothing behind; and generating allocates nothing per token. SPDX-License-Identifier: MIT */
 #include "support/check.h"
 
 #include <dirent.h>
