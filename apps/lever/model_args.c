@@ -35,6 +35,7 @@ int model_args_config(model_args *a, lever_config *c)
     c->kv_type = a->kv_type;
     c->pin_first_layers = a->pin_first;
     c->no_pin = a->no_pin;
+    c->verify_reads = a->verify_reads;
     /* For tests of the error paths: the simulated flash fails from this read on. */
     const char *fail = getenv("LEVER_SIM_FAIL_AT");
     c->sim_fail_at = fail && *fail ? strtol(fail, NULL, 10) : -1;

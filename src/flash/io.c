@@ -9,7 +9,7 @@
 #include "flash/io_impl.h"
 #include "os/clock.h"
 
-void lv_io_config_init(lv_io_config *c) { *c = (lv_io_config){ .depth = 32, .sim_fail_at = -1 }; }
+void lv_io_config_init(lv_io_config *c) { *c = (lv_io_config){ .depth = 32, .sim_fail_at = -1, .sim_flip_at = -1 }; }
 
 int lv_io_open(lv_io **out, const char *backend, const lv_io_config *c, lever_error *err)
 {

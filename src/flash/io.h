@@ -35,6 +35,8 @@ typedef struct lv_io_config {
     uint64_t sim_bytes_per_s;/* sim: 0 = as fast as memory */
     long     sim_fail_at;    /* sim: n-th read (from 0) fails with EIO; -1 = none */
     bool     sim_fail_stays; /* sim: and every later one */
+    long     sim_flip_at;    /* sim: n-th read gets one wrong bit in its middle; -1 = none */
+    bool     sim_flip_stays; /* sim: and every later one */
     uint32_t sim_seed;       /* sim: order of completion; 0 = in order */
 } lv_io_config;
 

@@ -44,11 +44,11 @@ static void sim_close(lv_io *io)
     lv_free(s);
 }
 
-static bool fault_due(io_sim *s)
+enum { FLIP = -1 }; /* os_errno of a read that will get a wrong bit */
+
+static bool is_due(uint64_t n, long at, bool stays)
 {
-    const uint64_t n = s->n_submitted++;
-    if (s->c.sim_fail_at < 0) return false;
-    return s->c.sim_fail_stays ? n >= (uint64_t)s->c.sim_fail_at : n == (uint64_t)s->c.sim_fail_at;
+    return at >= 0 && (stays ? n >= (uint64_t)at : n == (uint64_t)at);
 }
 
 static int sim_submit(lv_io *io, lv_io_read *const *reads, uint32_t n)
@@ -60,7 +60,9 @@ static int sim_submit(lv_io *io, lv_io_read *const *reads, uint32_t n)
         if (s->busy_until_ns < now) s->busy_until_ns = now;
         if (s->c.sim_bytes_per_s)
             s->busy_until_ns += (uint64_t)((double)r->len * 1e9 / (double)s->c.sim_bytes_per_s);
-        if (fault_due(s)) r->result = LEVER_EIO, r->os_errno = EIO;
+        const uint64_t nth = s->n_submitted++;
+        if (is_due(nth, s->c.sim_flip_at, s->c.sim_flip_stays)) r->os_errno = FLIP;
+        if (is_due(nth, s->c.sim_fail_at, s->c.sim_fail_stays)) r->result = LEVER_EIO, r->os_errno = EIO;
         s->due_ns[s->n] = s->busy_until_ns + s->c.sim_latency_ns;
         s->flight[s->n++] = r;
     }
@@ -93,6 +95,7 @@ static int sim_reap(lv_io *io, lv_io_read **done, uint32_t max, uint32_t wait_fo
         for (uint32_t k = i; k < s->n; k++) s->flight[k] = s->flight[k + 1], s->due_ns[k] = s->due_ns[k + 1];
         if (r->result != LEVER_EIO) lv_io_read_blocking(r);
         else r->done_ns = lv_clock_ns();
+        if (r->os_errno == FLIP) ((uint8_t *)r->dst)[r->progress_bytes / 2] ^= 4, r->os_errno = 0;
         done[n++] = r;
     }
     return (int)n;
