@@ -32,7 +32,6 @@ struct lv_stream {
     uint32_t n_flight;
     uint64_t idle_since_ns;        /* 0: something is in flight */
     const lv_sums *sums;           /* NULL: reads are not checked */
-    lv_pool *pool;
     lv_trace trace;
     const char *track;
     lv_stream_stats stats;
@@ -162,7 +161,6 @@ int lv_stream_open(lv_stream **out, const lv_stream_config *c, lever_error *err)
     s->n_extents = c->n_extents;
     s->ring = c->ring;
     s->sums = c->sums;
-    s->pool = c->pool;
     s->trace = c->trace;
     s->track = c->track;
     s->ring_bytes = c->ring_bytes;
@@ -267,7 +265,7 @@ static int check_bytes(lv_stream *s, place *p, lever_error *err)
     const lv_file *f = p->read.file;
     for (;;) {
         const uint64_t t0 = s->trace.fn ? lv_clock_ns() : 0, n = needed_bytes(s, p);
-        const uint64_t bad = lv_verify_pages(s->sums, s->pool, p->read.dst, (size_t)n, p->read.off);
+        const uint64_t bad = lv_sums_check(s->sums, p->read.dst, (size_t)n, p->read.off);
         if (s->trace.fn)
             s->trace.fn(s->trace.user, &(lever_trace_event){ .track = s->track, .name = "check sums",
                                                              .begin_ns = t0, .end_ns = lv_clock_ns(),

@@ -17,7 +17,6 @@
 #include "base/trace.h"
 #include "flash/io.h"
 #include "gguf/sums.h"
-#include "os/pool.h"
 
 typedef struct lv_stream lv_stream;
 
@@ -35,7 +34,6 @@ typedef struct lv_stream_config {
     void            *ring;    /* borrowed, 4 KiB-aligned or better */
     size_t           ring_bytes;
     const lv_sums   *sums;    /* borrowed; not NULL: every extent is checked before it is handed out */
-    lv_pool         *pool;    /* borrowed, nullable: helps checking, inside lv_stream_next */
     lv_trace         trace;   /* reads, and the waits for them */
     const char      *track;   /* of the waits */
 } lv_stream_config;

@@ -155,7 +155,7 @@ static int open_stream(lv_model *m, const lv_model_load_config *c, lever_error *
         m->ring_bytes = c->ring_bytes;
         const lv_stream_config sc = {
             .io = c->io, .extents = e, .n_extents = (uint32_t)n, .ring = m->ring, .ring_bytes = c->ring_bytes,
-            .sums = m->sums, .pool = lv_cpu_pool(m->cpu), .trace = c->trace, .track = c->track
+            .sums = m->sums, .trace = c->trace, .track = c->track
         };
         rc = lv_stream_open(&m->stream, &sc, err);
     }
@@ -168,7 +168,7 @@ static int open_stream(lv_model *m, const lv_model_load_config *c, lever_error *
 
 int lv_model_read(lv_model *m, void *dst, size_t n, uint64_t off, lever_error *err)
 {
-    return lv_verify_read(m->sums, &m->file, lv_cpu_pool(m->cpu), dst, n, off, err);
+    return lv_verify_read(m->sums, &m->file, dst, n, off, err);
 }
 
 /* The file's values, at the end of the f32 area so that widening in place runs ascending. */

@@ -90,7 +90,7 @@ int lv_model_map_weights(lv_model *m, lever_error *err);
 /* Point the activation fields into base (NULL: only count). Returns bytes. */
 size_t lv_act_layout(lv_model *m, char *base, size_t max_rows);
 
-/* lv_file_read of the model's file, checked where that was asked for; m->cpu must be set. */
+/* lv_file_read of the model's file, checked where that was asked for. */
 int lv_model_read(lv_model *m, void *dst, size_t n, uint64_t off, lever_error *err);
 
 #endif

@@ -67,7 +67,6 @@ void lv_cpu_close(lv_cpu **cpu)
 
 const lv_kernels *lv_cpu_kernels(const lv_cpu *cpu) { return &cpu->k; }
 unsigned lv_cpu_n_threads(const lv_cpu *cpu) { return cpu->c.n_threads; }
-lv_pool *lv_cpu_pool(const lv_cpu *cpu) { return cpu->pool; }
 
 void lv_cpu_run_if(lv_cpu *cpu, size_t n, size_t grain, size_t work, lv_pool_fn fn, void *arg)
 {

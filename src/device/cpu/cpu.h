@@ -29,7 +29,6 @@ int  lv_cpu_open(lv_cpu **out, const lv_cpu_config *c, lever_error *err);
 void lv_cpu_close(lv_cpu **cpu);
 const lv_kernels *lv_cpu_kernels(const lv_cpu *cpu);
 unsigned lv_cpu_n_threads(const lv_cpu *cpu);
-lv_pool *lv_cpu_pool(const lv_cpu *cpu); /* borrowed, for other work of the owner thread */
 
 /* Pack x [n_rows][k] (ldx = k) as the right-hand side for weights of `kind`; valid until the next
  * pack of the same kind. One packed batch serves several products (q, k, v; gate, up). */
