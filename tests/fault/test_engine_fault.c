@@ -11,6 +11,8 @@
 
 static char target[] = "/tmp/lever-target-XXXXXX", draft[] = "/tmp/lever-draft-XXXXXX";
 
+static bool check_reads;
+
 static int open_fds(void)
 {
     int n = 0;
@@ -31,6 +33,7 @@ static lever_config config(bool streamed)
     c.no_pin = streamed;
     c.mem_bytes = 64 << 20;
     c.policy = "tree:2,1";
+    c.verify_reads = check_reads;
     c.io_backend =
         "pool"; /* "auto" turns to it when io_uring can not be set up, so a failure there is none */
     return c;
@@ -90,10 +93,18 @@ static void every_failed_allocation_is_clean(bool streamed)
 static void resident_engine(void) { every_failed_allocation_is_clean(false); }
 static void streamed_engine(void) { every_failed_allocation_is_clean(true); }
 
+static void engine_that_checks_reads(void)
+{
+    check_reads = true;
+    every_failed_allocation_is_clean(true);
+    check_reads = false;
+}
+
 static void generating_allocates_nothing(void)
 {
-    for (int streamed = 0; streamed < 2; streamed++) {
-        const lever_config c = config(streamed);
+    for (int how = 0; how < 3; how++) {
+        lever_config c = config(how > 0);
+        c.verify_reads = how == 2;
         lever_engine *engine;
         lever_session *session;
         lever_error err = { 0 };
@@ -122,7 +133,12 @@ int main(void)
     CHECK_OK(mk_model_write(draft, &c, &err), &err);
     RUN(resident_engine);
     RUN(streamed_engine);
+    CHECK_OK(lever_sums_make(target, NULL, NULL, NULL, &err), &err);
+    RUN(engine_that_checks_reads);
     RUN(generating_allocates_nothing);
+    char sums[sizeof target + 8];
+    snprintf(sums, sizeof sums, "%s.sums", target);
+    unlink(sums);
     unlink(target);
     unlink(draft);
     return check_done();
