@@ -71,7 +71,8 @@ static void print_verdict(const work *w, const char *model, const lever_sums_rep
 {
     char size[32];
     if (w->n_damages > LINES_MOST)
-        printf("... and %llu more places; --json lists all\n", (unsigned long long)(w->n_damages - LINES_MOST));
+        printf("... and %llu more places; --json lists all\n",
+               (unsigned long long)(w->n_damages - LINES_MOST));
     if (r->n_bad_pages || r->n_bad_tensors || r->bad_header)
         printf("%s is damaged: %u of %u tensors%s, %llu of %llu pages of 4 KiB; copy or download it again\n",
                model, r->n_bad_tensors, r->n_tensors, r->bad_header ? " and the header" : "",

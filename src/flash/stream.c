@@ -202,8 +202,8 @@ void lv_stream_close(lv_stream **s)
     *s = NULL;
 }
 
-/* What a read must bring: the extent's bytes or, to be checked, the pages that hold them. The superset may end
- * with the file before it is full. */
+/* What a read must bring: the extent's bytes or, to be checked, the pages that hold them. The superset may
+ * end with the file before it is full. */
 static uint64_t needed_bytes(const lv_stream *s, const place *p)
 {
     const lv_extent *e = &s->extents[p->extent];

@@ -56,7 +56,8 @@ static int read_sums(lv_sums_file *out, const char *path, uint64_t model_bytes, 
         rc = lv_file_read(&f, out->bytes, out->n_bytes = (size_t)f.size_bytes, 0, err);
     lv_file_close(&f);
     if (rc < 0 || (rc = lv_sums_parse(&out->sums, out->bytes, out->n_bytes, err)) >= 0) return rc;
-    return lv_fail_prefix(err, rc, "'%s' can not be used; make it again from a good copy of the model", path);
+    return lv_fail_prefix(err, rc, "'%s' can not be used; make it again from a good copy of the model",
+                          path);
 }
 
 static bool same_name(const lv_sums *s, const char *model)
@@ -112,8 +113,8 @@ int lv_sums_check_header(const lv_sums *s, const char *model, const void *header
     if (n == s->header_bytes && lv_hash64(header, n) == s->header_sum) return LEVER_OK;
     if (!same_name(s, model)) return other_model(s, model, s->model_bytes, err);
     return lv_fail(err, LEVER_EIO, 0,
-                   "'%s': the header differs from its checksum: the file is damaged, or another model took its "
-                   "place and needs sums of its own (lever inspect --checksum MODEL)",
+                   "'%s': the header differs from its checksum: the file is damaged, or another model took "
+                   "its place and needs sums of its own (lever inspect --checksum MODEL)",
                    model);
 }
 

@@ -40,8 +40,8 @@ typedef void (*lv_sums_damage_fn)(void *user, lv_str what, uint64_t off, uint64_
  * LEVER_OK, LEVER_EIO, LEVER_EFORMAT, LEVER_EUNSUP, LEVER_ELIMIT, LEVER_ENOMEM. */
 int lv_sums_make(const char *model, lv_sums_report *report, const lv_sums_progress *progress,
                  lever_error *err);
-/* Compare a model with its sums; the GGUF need not be readable. LEVER_OK: read it all, *report and the calls
- * of on_damage (nullable; by ascending offset) tell what is damaged; else as lv_sums_load and lv_sums_make. */
+/* Compare a model with its sums; the GGUF need not be readable. LEVER_OK: read it all, *report and the
+ * calls of on_damage (nullable) tell what is damaged; else as lv_sums_load and lv_sums_make. */
 int lv_sums_compare(const char *model, lv_sums_report *report, lv_sums_damage_fn on_damage, void *user,
                     const lv_sums_progress *progress, lever_error *err);
 

@@ -79,8 +79,8 @@ int lv_sums_parse(lv_sums *out, const void *bytes, size_t n, lever_error *err)
     if (lv_bytes_u32(&b) != MAGIC) return lv_fail(err, LEVER_EFORMAT, 0, "not a file of checksums");
     const uint32_t version = lv_bytes_u32(&b);
     if (!b.bad && version != VERSION)
-        return lv_fail(err, LEVER_EUNSUP, 0, "version %" PRIu32 " of the format; this build knows %d", version,
-                       VERSION);
+        return lv_fail(err, LEVER_EUNSUP, 0, "version %" PRIu32 " of the format; this build knows %d",
+                       version, VERSION);
     if (n < HEAD_BYTES + END_BYTES) return lv_fail(err, LEVER_EFORMAT, 0, "the file ends after %zu bytes", n);
     uint64_t sum;
     memcpy(&sum, (const uint8_t *)bytes + n - END_BYTES, sizeof sum);

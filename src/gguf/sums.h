@@ -50,7 +50,8 @@ int  lv_sums_parse(lv_sums *out, const void *bytes, size_t n, lever_error *err);
 bool lv_sums_next(const lv_sums *s, size_t *at, lv_sums_tensor *t);
 uint32_t lv_sums_page_sum(const lv_sums *s, uint64_t page); /* page < n_pages */
 /* Check pages: bytes [n] are those of the file from off on, which is a multiple of LV_SUMS_PAGE; n is one
- * too, or reaches the end of the file. Returns the offset of the first page that differs; UINT64_MAX: none. */
+ * too, or reaches the end of the file. Returns the offset of the first page that differs; UINT64_MAX: none.
+ */
 uint64_t lv_sums_check(const lv_sums *s, const void *bytes, size_t n, uint64_t off);
 /* What lies in the page at off, for messages: the first tensor there, "header" or "padding". */
 lv_str   lv_sums_what(const lv_sums *s, uint64_t off);

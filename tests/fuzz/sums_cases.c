@@ -52,8 +52,9 @@ static void whole(sc_file *f)
     tensor(f, 128, 3000, "a"), tensor(f, 3200, 6000, "bb");
     tail(f);
 }
-static void changed32(sc_file *f, size_t at, uint32_t v) { whole(f), set32(f, at, v), sc_seal(f->bytes, f->n); }
-static void changed64(sc_file *f, size_t at, uint64_t v) { whole(f), set64(f, at, v), sc_seal(f->bytes, f->n); }
+static void seal(sc_file *f) { sc_seal(f->bytes, f->n); }
+static void changed32(sc_file *f, size_t at, uint32_t v) { whole(f), set32(f, at, v), seal(f); }
+static void changed64(sc_file *f, size_t at, uint64_t v) { whole(f), set64(f, at, v), seal(f); }
 static void cut(sc_file *f, size_t n) { whole(f), f->n = n; }
 
 static void no_tensors(sc_file *f) { head(f, "m", 0, 0), tail(f); }
@@ -62,7 +63,7 @@ static void magic(sc_file *f) { changed32(f, 0, 0x46554747); }
 static void version(sc_file *f) { changed32(f, VERSION, 99); }
 static void cut_head(sc_file *f) { cut(f, 60); }
 static void cut_pages(sc_file *f) { cut(f, 120); }
-static void cut_sealed(sc_file *f) { cut(f, 133), sc_seal(f->bytes, f->n); }
+static void cut_sealed(sc_file *f) { cut(f, 133), seal(f); }
 static void flipped(sc_file *f) { whole(f), f->bytes[TENSOR_0] ^= 1; }
 static void page_bytes(sc_file *f) { changed32(f, PAGE_BYTES, 8192); }
 static void model_zero(sc_file *f) { changed64(f, MODEL_BYTES, 0); }
@@ -70,7 +71,7 @@ static void model_huge(sc_file *f) { changed64(f, MODEL_BYTES, UINT64_MAX); }
 static void pages_more(sc_file *f) { changed64(f, N_PAGES, 4); }
 static void pages_huge(sc_file *f)
 {
-    whole(f), set64(f, MODEL_BYTES, INT64_MAX), set64(f, N_PAGES, (uint64_t)1 << 51), sc_seal(f->bytes, f->n);
+    whole(f), set64(f, MODEL_BYTES, INT64_MAX), set64(f, N_PAGES, (uint64_t)1 << 51), seal(f);
 }
 static void header_zero(sc_file *f) { changed64(f, HEADER_BYTES, 0); }
 static void header_long(sc_file *f) { changed64(f, HEADER_BYTES, 10001); }
@@ -80,7 +81,7 @@ static void name_past_end(sc_file *f) { changed32(f, NAME_BYTES, 200); }
 static void table_huge(sc_file *f) { changed32(f, TABLE_BYTES, UINT32_MAX); }
 static void tensors_huge(sc_file *f) { changed32(f, N_TENSORS, UINT32_MAX); }
 static void tensors_fewer(sc_file *f) { changed32(f, N_TENSORS, 1); }
-static void tensor_cut(sc_file *f) { whole(f), f->bytes[NAME_1] = 100, sc_seal(f->bytes, f->n); }
+static void tensor_cut(sc_file *f) { whole(f), f->bytes[NAME_1] = 100, seal(f); }
 static void tensor_name_long(sc_file *f)
 {
     char name[301];
@@ -92,7 +93,7 @@ static void tensors_overlap(sc_file *f) { changed64(f, TENSOR_1, 3127); }
 static void tensor_empty(sc_file *f) { changed64(f, TENSOR_1 + 8, 0); }
 static void tensor_past_end(sc_file *f) { changed64(f, TENSOR_1 + 8, 6801); }
 static void tensor_overflow(sc_file *f) { changed64(f, TENSOR_1, UINT64_MAX - 1); }
-static void bytes_behind(sc_file *f) { whole(f), f->n += 4, sc_seal(f->bytes, f->n); }
+static void bytes_behind(sc_file *f) { whole(f), f->n += 4, seal(f); }
 
 const sc_case sc_cases[] = {
     { "whole", LEVER_OK, NULL, whole },

@@ -1,4 +1,4 @@
-/* Checksums of model files: the format, hostile files, and making and comparing. SPDX-License-Identifier: MIT */
+/* Checksums of model files: the format, hostile files, making and comparing. SPDX-License-Identifier: MIT */
 #include "support/check.h"
 
 #include <sys/stat.h>
