@@ -80,7 +80,8 @@ static int check_size(const lv_sums *s, const char *model, uint64_t model_bytes,
     if (model_bytes == s->model_bytes) return LEVER_OK;
     if (model_bytes > s->model_bytes || !same_name(s, model)) return other_model(s, model, model_bytes, err);
     return lv_fail(err, LEVER_EFORMAT, 0,
-                   "'%s' has %" PRIu64 " bytes, its sums file says %" PRIu64 ": it was cut off; copy it again",
+                   "'%s' has %" PRIu64 " bytes, its sums file says %" PRIu64
+                   ": it was cut off; copy it again",
                    model, model_bytes, s->model_bytes);
 }
 
