@@ -1,4 +1,5 @@
-# What the library links: PCRE2 and utf8proc always, liburing where it is (else the pread pool alone).
+# What the library links: PCRE2 and utf8proc always, liburing where it is (else the pread pool alone). Of
+# libxxhash only the header is used, so cross builds need no library of it.
 find_package(Threads REQUIRED)
 if(CMAKE_CROSSCOMPILING)
     set(CMAKE_FIND_LIBRARY_SUFFIXES .a) # the test programs are static: see the toolchain file
@@ -18,6 +19,12 @@ endfunction()
 lever_need(PCRE2 pcre2.h pcre2-8 libpcre2-dev)
 lever_need(UTF8PROC utf8proc.h utf8proc libutf8proc-dev)
 target_compile_definitions(lever_deps INTERFACE UTF8PROC_STATIC)
+
+find_path(XXHASH_INCLUDE xxhash.h)
+if(NOT XXHASH_INCLUDE)
+    message(FATAL_ERROR "xxhash.h not found: install libxxhash-dev (or run 'make setup')")
+endif()
+target_include_directories(lever_deps SYSTEM INTERFACE ${XXHASH_INCLUDE})
 
 set(LEVER_HAVE_URING OFF)
 if(NOT LEVER_URING STREQUAL "off")

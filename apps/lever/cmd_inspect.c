@@ -4,11 +4,12 @@
 #include <string.h>
 
 #include "app.h"
+#include "inspect_sums.h"
 #include "model_args.h"
 
 typedef struct inspect_args {
     model_args model;
-    bool tensors, json, help;
+    bool tensors, json, checksum, verify, help;
 } inspect_args;
 
 static const option options[] = {
@@ -17,6 +18,11 @@ static const option options[] = {
       offsetof(inspect_args, tensors) },
     { "--json", OPTION_FLAG, NULL, "one JSON object on stdout", offsetof(inspect_args, json) },
     { "-h --help", OPTION_FLAG, NULL, "this page", offsetof(inspect_args, help) },
+    { NULL, OPTION_FLAG, NULL, "integrity (both read the whole file)", 0 },
+    { "--checksum", OPTION_FLAG, NULL, "write checksums of a good file to MODEL.sums",
+      offsetof(inspect_args, checksum) },
+    { "--verify", OPTION_FLAG, NULL, "compare the file with MODEL.sums; exit code 7 if it is damaged",
+      offsetof(inspect_args, verify) },
     MODEL_OPTIONS(inspect_args, model),
 };
 
@@ -135,7 +141,8 @@ int cmd_inspect(int argc, char **argv)
     if (options_parse(options, n_options, &a, argc, argv, 2, path, 1, &n)) return EXIT_USAGE;
     if (a.help) {
         puts("usage: lever inspect MODEL.gguf [options]\n\n"
-             "Shows hyper-parameters, weight types and the memory plan 'lever run' would follow.");
+             "Shows hyper-parameters, weight types and the memory plan 'lever run' would follow; or keeps\n"
+             "checksums of the file and finds damage with them.");
         options_help(options, n_options);
         return EXIT_OK;
     }
@@ -143,6 +150,12 @@ int cmd_inspect(int argc, char **argv)
     lever_config c;
     const int usage = model_args_config(&a.model, &c);
     if (usage) return usage;
+    if (a.checksum && a.verify) {
+        fputs("lever: give one of --checksum and --verify\n", stderr);
+        return EXIT_USAGE;
+    }
+    if (a.checksum) return inspect_checksum(c.model_path, a.json);
+    if (a.verify) return inspect_verify(c.model_path, a.json);
     lever_info *info;
     static lever_plan plan;
     lever_error err = { 0 }, plan_err = { 0 };

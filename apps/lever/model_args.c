@@ -37,6 +37,7 @@ int model_args_config(model_args *a, lever_config *c)
     c->kv_type = a->kv_type;
     c->pin_first_layers = a->pin_first;
     c->no_pin = a->no_pin;
+    c->verify_reads = a->verify_reads;
     const char *faults = getenv("LEVER_IO_FAULTS"); /* for tests of the error paths */
     c->io_faults = faults && *faults ? faults : NULL;
     return 0;

@@ -10,7 +10,7 @@ typedef struct model_args {
     const char *model, *draft_model, *policy, *io, *isa, *kv_type, *cpus, *flash_model;
     uint64_t    mem, flash_limit;
     uint32_t    ctx, threads, rows;
-    bool        pin_first, no_pin;
+    bool        pin_first, no_pin, verify_reads;
     char        demo_model[4096], demo_draft[4096];
 } model_args;
 
@@ -59,9 +59,13 @@ typedef struct model_args {
           offsetof(base, field.kv_type) },                                                                   \
         { "--pin-first", OPTION_FLAG, NULL, "keep whole first layers in memory instead of an even share",    \
           offsetof(base, field.pin_first) },                                                                 \
+        { "--no-pin", OPTION_FLAG, NULL, "keep no layer in memory: stream everything",                       \
+          offsetof(base, field.no_pin) },                                                                    \
     {                                                                                                        \
-        "--no-pin", OPTION_FLAG, NULL, "keep no layer in memory: stream everything",                         \
-            offsetof(base, field.no_pin)                                                                     \
+        "--verify-reads", OPTION_FLAG, NULL,                                                                 \
+            "check all that is read of the target against MODEL.sums\n"                                      \
+            "(lever inspect --checksum); takes 1/1024 of the file as memory",                                \
+            offsetof(base, field.verify_reads)                                                               \
     }
 
 void model_args_init(model_args *a);

@@ -60,6 +60,9 @@ typedef struct lever_config {
     bool        pin_first_layers; /* resident weights: whole first layers instead of spread evenly */
     bool        no_pin;        /* keep no layer resident: everything streams (baselines, tests) */
     uint32_t    max_rows;      /* rows of one sweep (prefill chunk); 0 = chosen by the memory plan */
+    bool        verify_reads;  /* check what is read of the target against its sums file (lever_sums_make)
+                                * before it is used: wrong bytes are read once more, then LEVER_EIO. Takes
+                                * 1/1024 of the file as memory. The draft can not change the text */
     const char *io_faults;     /* tests: faults of streamed reads, "first=12,count=1,error=EIO" (docs/cli.md);
                                 * NULL = none */
     void      (*progress)(void *user, const char *what, uint64_t done, uint64_t total); /* nullable */
@@ -320,6 +323,34 @@ LEVER_API int lever_plan_memory(const lever_config *c, lever_plan *plan, lever_e
 LEVER_API int lever_quantize(const char *in, const char *out, const char *type,
                              void (*progress)(void *user, uint64_t done, uint64_t total), void *user,
                              lever_error *err);
+
+/* ---- checksums: the file "<path>.sums" beside a model, to find damage later ---- */
+
+typedef struct lever_sums_report {
+    uint64_t model_bytes, sums_bytes;
+    uint64_t n_pages, n_bad_pages;      /* of 4096 bytes */
+    uint32_t n_tensors, n_bad_tensors;
+    bool     bad_header;                /* keys and tensor list are damaged */
+} lever_sums_report;
+
+typedef struct lever_damage {           /* consecutive damaged pages, as far as they lie in one tensor */
+    char     what[128];                 /* its name, "header", or "padding" (bytes that nothing uses) */
+    uint64_t offset, bytes;             /* in the file */
+} lever_damage;
+
+/* Read a model that is known to be good and write its checksums, under another name first.
+ * report and progress may be NULL. LEVER_OK, LEVER_EIO, LEVER_EFORMAT, LEVER_EUNSUP, LEVER_ENOMEM. */
+LEVER_API int lever_sums_make(const char *path, lever_sums_report *report,
+                              void (*progress)(void *user, uint64_t done, uint64_t total), void *user,
+                              lever_error *err);
+/* Read a model and compare it with its checksums; on_damage (nullable) is called when all is read. LEVER_OK,
+ * also with damage, which *report tells; LEVER_EIO (also: no checksums, the text says how to make them);
+ * LEVER_EINVAL: they are of another model; LEVER_EFORMAT: malformed, or the model was cut off; LEVER_EUNSUP;
+ * LEVER_ENOMEM. */
+LEVER_API int lever_sums_verify(const char *path, lever_sums_report *report,
+                                void (*on_damage)(void *user, const lever_damage *damage),
+                                void (*progress)(void *user, uint64_t done, uint64_t total), void *user,
+                                lever_error *err);
 
 typedef struct lever_grow_result {
     uint64_t n_tensors, bytes; /* bytes: of all tensors */

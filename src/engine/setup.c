@@ -89,6 +89,7 @@ static int open_target(lv_engine_setup *o, lever_error *err)
     o->target_file_bytes = file.size_bytes;
     lv_file_close(&file);
     LEVER_TRY(lv_model_open(&o->target, o->config.model_path, err));
+    if (o->config.verify_reads) LEVER_TRY(lv_model_verify_reads(o->target, err));
     LEVER_TRY(lv_vocab_open(&o->vocab, lv_model_gguf(o->target), err));
     lv_str template_text = { 0 };
     LEVER_TRY(lv_gguf_get_str(lv_model_gguf(o->target), "tokenizer.chat_template", &template_text, err));
@@ -176,6 +177,8 @@ static size_t fixed_lines(const lv_engine_setup *o, lv_plan_line *lines)
              (uint64_t)o->cpu.n_threads * STACK_BYTES + IO_BYTES);
     add_line(lines, &n, "vocabulary", lv_vocab_memory_bytes(o->vocab));
     add_line(lines, &n, "target norms and biases", lv_model_fixed_bytes(o->target));
+    if (lv_model_sums_bytes(o->target))
+        add_line(lines, &n, "checksums of the target", lv_model_sums_bytes(o->target));
     if (o->text_bytes) add_line(lines, &n, "the text and its tokens", o->text_bytes);
     if (!o->draft) return n;
     size_t n_weights;

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "base/mem.h"
+#include "flash/verify.h"
 #include "os/clock.h"
 
 enum { PAGE = 4096, BATCH = 32 };
@@ -30,6 +31,7 @@ struct lv_stream {
     uint32_t taken;                /* extents handed out of the current sweep */
     uint32_t n_flight;
     uint64_t idle_since_ns;        /* 0: something is in flight */
+    const lv_sums *sums;           /* NULL: reads are not checked */
     lv_trace trace;
     const char *track;
     lv_stream_stats stats;
@@ -158,6 +160,7 @@ int lv_stream_open(lv_stream **out, const lv_stream_config *c, lever_error *err)
     s->io = c->io;
     s->n_extents = c->n_extents;
     s->ring = c->ring;
+    s->sums = c->sums;
     s->trace = c->trace;
     s->track = c->track;
     s->ring_bytes = c->ring_bytes;
@@ -199,11 +202,20 @@ void lv_stream_close(lv_stream **s)
     *s = NULL;
 }
 
-/* The bytes the extent itself needs; the superset may end with the file before it is full. */
-static bool is_complete(const lv_stream *s, const place *p)
+/* What a read must bring: the extent's bytes or, to be checked, the pages that hold them. The superset may
+ * end with the file before it is full. */
+static uint64_t needed_bytes(const lv_stream *s, const place *p)
 {
     const lv_extent *e = &s->extents[p->extent];
-    return p->read.result >= 0 && (uint64_t)p->read.result >= e->off - p->read.off + e->len;
+    uint64_t end = e->off + e->len;
+    if (s->sums) end = (end + PAGE - 1) & ~(uint64_t)(PAGE - 1);
+    if (s->sums && end > s->sums->model_bytes) end = s->sums->model_bytes;
+    return end - p->read.off;
+}
+
+static bool is_complete(const lv_stream *s, const place *p)
+{
+    return p->read.result >= 0 && (uint64_t)p->read.result >= needed_bytes(s, p);
 }
 
 static int wait_ready(lv_stream *s, place *p, lever_error *err)
@@ -246,6 +258,26 @@ static int check_read(lv_stream *s, place *p, lever_error *err)
                    e->off);
 }
 
+/* Checked when it is handed out: other reads are in flight meanwhile, and the bytes are warm for what comes.
+ * Wrong bytes get a second chance too, past whatever the page cache holds. */
+static int check_bytes(lv_stream *s, place *p, lever_error *err)
+{
+    const lv_file *f = p->read.file;
+    for (;;) {
+        const uint64_t t0 = s->trace.fn ? lv_clock_ns() : 0, n = needed_bytes(s, p);
+        const uint64_t bad = lv_sums_check(s->sums, p->read.dst, (size_t)n, p->read.off);
+        if (s->trace.fn)
+            s->trace.fn(s->trace.user, &(lever_trace_event){ .track = s->track, .name = "check sums",
+                                                             .begin_ns = t0, .end_ns = lv_clock_ns(),
+                                                             .index = -1, .bytes = (int64_t)n });
+        if (bad == UINT64_MAX) return LEVER_OK;
+        if (p->retried) return lv_verify_fail(s->sums, f, bad, err);
+        lv_file_forget(f, p->read.off, n);
+        LEVER_TRY(read_again(s, p, err));
+        if (!is_complete(s, p)) return check_read(s, p, err);
+    }
+}
+
 int lv_stream_next(lv_stream *s, const void **bytes, lever_error *err)
 {
     if (s->taken == 0) LEVER_TRY(lv_file_check(s->extents[0].file, err));
@@ -260,6 +292,7 @@ int lv_stream_next(lv_stream *s, const void **bytes, lever_error *err)
     }
     if (p->read.result < 0 && !p->retried) LEVER_TRY(read_again(s, p, err));
     if (!is_complete(s, p)) return check_read(s, p, err);
+    if (s->sums) LEVER_TRY(check_bytes(s, p, err));
     /* Again at the end: nothing this sweep read came from a file that changed meanwhile. */
     if (s->taken + 1 == s->n_extents) LEVER_TRY(lv_file_check(s->extents[0].file, err));
     *bytes = s->ring + p->at + (s->extents[p->extent].off - p->read.off);

@@ -16,6 +16,7 @@
 
 #include "base/trace.h"
 #include "flash/io.h"
+#include "gguf/sums.h"
 
 typedef struct lv_stream lv_stream;
 
@@ -32,6 +33,7 @@ typedef struct lv_stream_config {
     uint32_t         n_extents;
     void            *ring;    /* borrowed, 4 KiB-aligned or better */
     size_t           ring_bytes;
+    const lv_sums   *sums;    /* borrowed; not NULL: every extent is checked before it is handed out */
     lv_trace         trace;   /* reads, and the waits for them */
     const char      *track;   /* of the waits */
 } lv_stream_config;
@@ -53,8 +55,9 @@ int  lv_stream_open(lv_stream **out, const lv_stream_config *c, lever_error *err
 void lv_stream_close(lv_stream **s); /* waits for reads in flight */
 
 /* Wait for the next extent in cyclic order and hold it. *bytes is borrowed until its release; extents
- * are released in the order they were taken. Returns LEVER_OK; LEVER_EIO: the read failed twice, or the
- * file ended early (message: file, offset, bytes): the stream then restarts with lv_stream_restart. */
+ * are released in the order they were taken. Returns LEVER_OK; LEVER_EIO: the read failed twice or gave
+ * bytes that differ from the sums twice, or the file ended early (message: file, offset, bytes): the stream
+ * then restarts with lv_stream_restart. */
 int  lv_stream_next(lv_stream *s, const void **bytes, lever_error *err);
 void lv_stream_release(lv_stream *s); /* the oldest held one */
 /* After an aborted sweep: drop everything, also what was read ahead, and start again at extent 0.

@@ -182,6 +182,13 @@ const lv_gguf_kv *lv_gguf_kv_at(const lv_gguf *g, size_t i) { return &g->kv[i]; 
 size_t lv_gguf_n_tensors(const lv_gguf *g) { return g->n_tensors; }
 const lv_gguf_tensor *lv_gguf_tensor_at(const lv_gguf *g, size_t i) { return &g->tensors[i]; }
 uint64_t lv_gguf_data_offset(const lv_gguf *g) { return g->data_offset; }
+
+const void *lv_gguf_meta(const lv_gguf *g, size_t *n)
+{
+    *n = g->meta_bytes;
+    return g->bytes;
+}
+
 size_t lv_gguf_memory_bytes(const lv_gguf *g) { return g->heap_bytes; }
 
 static const lv_str *find(const lv_str *const *names, size_t n, const char *name)

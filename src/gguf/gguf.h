@@ -62,6 +62,8 @@ size_t   lv_gguf_n_tensors(const lv_gguf *g);
 const lv_gguf_tensor *lv_gguf_tensor_at(const lv_gguf *g, size_t i);
 const lv_gguf_tensor *lv_gguf_find_tensor(const lv_gguf *g, const char *name); /* NULL: absent */
 uint64_t lv_gguf_data_offset(const lv_gguf *g);
+/* Header, keys and tensor list as they were read: the first *n bytes of the file. */
+const void *lv_gguf_meta(const lv_gguf *g, size_t *n);
 size_t   lv_gguf_memory_bytes(const lv_gguf *g); /* heap held by *g, for the budget */
 
 /* Typed scalars. 1: found, *v set; 0: key absent, *v untouched; LEVER_EFORMAT: wrong type, or the

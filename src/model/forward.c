@@ -111,7 +111,7 @@ static int embed(lv_model *m, const lv_batch *b, lever_error *err)
         const uint64_t off = (uint64_t)b->rows[t].token * row_bytes;
         const char *raw = resident ? resident + off : m->staging;
         if (!resident) {
-            LEVER_TRY(lv_file_read(&m->file, m->staging, row_bytes, e->offset + off, err));
+            LEVER_TRY(lv_model_read(m, m->staging, row_bytes, e->offset + off, err));
             m->read_bytes += row_bytes;
         }
         traits->dequantize(m->sweep.x + (size_t)t * e->cols, raw, (size_t)e->cols);
@@ -232,7 +232,7 @@ static int reread_head(lv_sweep *s, float *logits, lever_error *err)
     for (uint64_t r = 0; r < w->rows; r += step) {
         const size_t rows = w->rows - r < step ? (size_t)(w->rows - r) : step;
         if (lv_sweep_cancelled(s)) return lv_fail(err, LEVER_ECANCEL, 0, "canceled within '%s'", w->name);
-        LEVER_TRY(lv_file_read(&m->file, m->staging, rows * row_bytes, w->offset + r * row_bytes, err));
+        LEVER_TRY(lv_model_read(m, m->staging, rows * row_bytes, w->offset + r * row_bytes, err));
         m->read_bytes += rows * row_bytes;
         lv_cpu_matmul(s->cpu, logits + r, (size_t)w->rows, w->type, m->staging, rows, s->n_rows,
                       (size_t)w->cols);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/f16.h"
+#include "flash/verify.h"
 #include "kernel/angles.h"
 #include "model/state.h"
 
@@ -154,7 +155,7 @@ static int open_stream(lv_model *m, const lv_model_load_config *c, lever_error *
         m->ring_bytes = c->ring_bytes;
         const lv_stream_config sc = {
             .io = c->io, .extents = e, .n_extents = (uint32_t)n, .ring = m->ring, .ring_bytes = c->ring_bytes,
-            .trace = c->trace, .track = c->track
+            .sums = m->sums, .trace = c->trace, .track = c->track
         };
         rc = lv_stream_open(&m->stream, &sc, err);
     }
@@ -165,11 +166,16 @@ static int open_stream(lv_model *m, const lv_model_load_config *c, lever_error *
 
 /* ---- resident weights ---- */
 
+int lv_model_read(lv_model *m, void *dst, size_t n, uint64_t off, lever_error *err)
+{
+    return lv_verify_read(m->sums, &m->file, dst, n, off, err);
+}
+
 /* The file's values, at the end of the f32 area so that widening in place runs ascending. */
 static int load_vector(lv_model *m, lv_vector *v, float *data, progress *p, lever_error *err)
 {
     char *raw = (char *)(data + v->n) - v->bytes;
-    LEVER_TRY(lv_file_read(&m->file, raw, (size_t)v->bytes, v->offset, err));
+    LEVER_TRY(lv_model_read(m, raw, (size_t)v->bytes, v->offset, err));
     for (uint64_t i = 0; v->type != LV_TYPE_F32 && i < v->n; i++) {
         uint16_t half;
         memcpy(&half, raw + i * sizeof half, sizeof half);
@@ -237,8 +243,10 @@ static int load_resident(lv_model *m, progress *p, lever_error *err)
         if (!w->resident) continue;
         at = resident_place(w, at);
         for (uint64_t done = 0; done < w->bytes;) {
-            const size_t n = w->bytes - done < PIECE_BYTES ? (size_t)(w->bytes - done) : PIECE_BYTES;
-            LEVER_TRY(lv_file_read(&m->file, m->arena + at + done, n, w->offset + done, err));
+            const uint64_t off = w->offset + done;
+            const size_t most = PIECE_BYTES - (size_t)(off % IN_PLACE_ALIGN); /* the next begins a block */
+            const size_t n = w->bytes - done < most ? (size_t)(w->bytes - done) : most;
+            LEVER_TRY(lv_model_read(m, m->arena + at + done, n, off, err));
             done += n;
             advance(p, n);
         }

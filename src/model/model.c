@@ -38,6 +38,7 @@ void lv_model_close(lv_model **m)
     lv_free(p->weights);
     lv_free(p->places);
     lv_free(p->vectors);
+    lv_sums_unload(&p->sums_file);
     lv_gguf_close(&p->gguf);
     lv_file_close(&p->file);
     lv_free(p);
@@ -55,6 +56,21 @@ const lv_gguf *lv_model_gguf(const lv_model *m)
 void lv_model_drop_metadata(lv_model *m)
 {
     lv_gguf_close(&m->gguf);
+}
+
+int lv_model_verify_reads(lv_model *m, lever_error *err)
+{
+    size_t n;
+    const void *header = lv_gguf_meta(m->gguf, &n);
+    LEVER_TRY(lv_sums_load(&m->sums_file, m->file.path, m->file.size_bytes, err));
+    LEVER_TRY(lv_sums_check_header(&m->sums_file.sums, m->file.path, header, n, err));
+    m->sums = &m->sums_file.sums;
+    return LEVER_OK;
+}
+
+uint64_t lv_model_sums_bytes(const lv_model *m)
+{
+    return m->sums_file.n_bytes;
 }
 
 lv_model_weight *lv_model_weights(lv_model *m, size_t *n)

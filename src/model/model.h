@@ -58,6 +58,10 @@ const lv_hparams *lv_model_hparams(const lv_model *m);
 const lv_gguf *lv_model_gguf(const lv_model *m);   /* NULL after lv_model_drop_metadata */
 /* Free the GGUF metadata (token strings can be megabytes) once the vocabulary has copied its part. */
 void lv_model_drop_metadata(lv_model *m);
+/* Check everything that is read from now on against the sums file beside the model, and what the metadata was
+ * read from at once; due before it is dropped. As lv_sums_load and lv_sums_check_header. */
+int  lv_model_verify_reads(lv_model *m, lever_error *err);
+uint64_t lv_model_sums_bytes(const lv_model *m); /* memory they take; 0: reads are not checked */
 /* Matrices in order of use: layers ascending, the output head last. The caller sets .resident. */
 lv_model_weight *lv_model_weights(lv_model *m, size_t *n);
 /* Memory a resident matrix of this many bytes takes. Long ones start where their file offset would in a

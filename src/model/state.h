@@ -2,6 +2,7 @@
 #ifndef LEVER_MODEL_STATE_H
 #define LEVER_MODEL_STATE_H
 
+#include "flash/sums_file.h"
 #include "model/arch.h"
 #include "model/block.h"
 #include "model/model.h"
@@ -42,6 +43,8 @@ struct lv_model {
     bool             has_rope_factors;
     lv_model_weight  embd; /* token_embd.weight: the head's own entry when tied */
     bool             tied;
+    lv_sums_file     sums_file;
+    const lv_sums   *sums; /* those of sums_file; NULL: reads are not checked */
 
     /* Load. */
     lv_cpu   *cpu;
@@ -86,5 +89,8 @@ uint64_t lv_model_dim(const lv_hparams *h, uint8_t dim);
 int lv_model_map_weights(lv_model *m, lever_error *err);
 /* Point the activation fields into base (NULL: only count). Returns bytes. */
 size_t lv_act_layout(lv_model *m, char *base, size_t max_rows);
+
+/* lv_file_read of the model's file, checked where that was asked for. */
+int lv_model_read(lv_model *m, void *dst, size_t n, uint64_t off, lever_error *err);
 
 #endif

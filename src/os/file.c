@@ -105,8 +105,13 @@ int lv_file_read(const lv_file *f, void *dst, size_t n, uint64_t off, lever_erro
         if (rc != 0) return rc < 0 ? rc : LEVER_OK;
     }
     LEVER_TRY(read_fully(f, f->fd, dst, n, off, err));
-    if (n >= DROP_CACHE_BYTES) posix_fadvise(f->fd, (off_t)off, (off_t)n, POSIX_FADV_DONTNEED);
+    if (n >= DROP_CACHE_BYTES) lv_file_forget(f, off, n);
     return LEVER_OK;
+}
+
+void lv_file_forget(const lv_file *f, uint64_t off, uint64_t n)
+{
+    posix_fadvise(f->fd, (off_t)off, (off_t)n, POSIX_FADV_DONTNEED);
 }
 
 int lv_file_check(const lv_file *f, lever_error *err)

@@ -29,6 +29,8 @@ void lv_file_close(lv_file *f); /* accepts a zeroed or half-opened one */
 /* Buffered read of exactly n bytes; short reads continued, EINTR and EAGAIN retried, cache dropped
  * after large ones. LEVER_OK or LEVER_EIO naming path and offset (also when the file ends early). */
 int  lv_file_read(const lv_file *f, void *dst, size_t n, uint64_t off, lever_error *err);
+/* Let the page cache forget these bytes, so that the next read comes from the device. */
+void lv_file_forget(const lv_file *f, uint64_t off, uint64_t n);
 /* Size, identity and mtime still as at open? LEVER_OK or LEVER_EIO: "file changed while in use". */
 int  lv_file_check(const lv_file *f, lever_error *err);
 /* Tests only: from now on lv_file_read, counted from here, meets this fault; NULL: none. Copied. For the whole

@@ -2,7 +2,6 @@
 #include "os/read_fault.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,6 +44,7 @@ static bool parse_item(lv_read_fault *f, const char *item, size_t len)
     if (!parse_number(&small, UINT32_MAX, equals + 1, n)) return false;
     if (is_word(item, key, "times")) return f->times = (uint32_t)small, true;
     if (is_word(item, key, "short")) return f->short_bytes = (uint32_t)small, true;
+    if (is_word(item, key, "flip")) return f->flip = small != 0, true;
     return false;
 }
 
@@ -55,13 +55,13 @@ int lv_read_fault_parse(lv_read_fault *f, const char *text, lever_error *err)
         const size_t len = strcspn(p, ",");
         if (!parse_item(f, p, len))
             return lv_fail(err, LEVER_EINVAL, 0,
-                           "read faults '%s': '%.*s' is none of first=N, count=N, error=NAME, times=N, short=N",
+                           "read faults '%s': '%.*s' is none of first=N, count=N, error=NAME, times=N, short=N, flip=1",
                            text, (int)(len < 40 ? len : 40), p);
         p += len;
         if (!*p) break;
     }
-    if (f->os_errno || f->short_bytes) return LEVER_OK;
-    return lv_fail(err, LEVER_EINVAL, 0, "read faults '%s': neither error= nor short= is given", text);
+    if (f->os_errno || f->short_bytes || f->flip) return LEVER_OK;
+    return lv_fail(err, LEVER_EINVAL, 0, "read faults '%s': none of error=, short=, flip= is given", text);
 }
 
 ssize_t lv_read_fault_apply(const lv_read_fault *f, uint64_t read, uint32_t attempt, void *dst, ssize_t got)
@@ -72,5 +72,6 @@ ssize_t lv_read_fault_apply(const lv_read_fault *f, uint64_t read, uint32_t atte
     else if (f->short_bytes && got > (ssize_t)f->short_bytes) kept = (ssize_t)f->short_bytes;
     const ssize_t from = kept < 0 ? 0 : kept;
     if (got > from) memset((char *)dst + from, 0xEE, (size_t)(got - from));
+    if (f->flip && kept > 0) ((char *)dst)[kept / 2] ^= 1;
     return kept;
 }

@@ -4,6 +4,7 @@
 #ifndef LEVER_OS_READ_FAULT_H
 #define LEVER_OS_READ_FAULT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -15,9 +16,10 @@ typedef struct lv_read_fault {
     int      os_errno;     /* EIO, EINTR, ...; 0: no error */
     uint32_t times;        /* attempts of such a read that fail with it; 0: every one */
     uint32_t short_bytes;  /* most bytes an attempt of such a read gives; 0: all */
+    bool     flip;         /* one wrong bit in the middle of what such a read gives */
 } lv_read_fault;
 
-/* From "first=12,count=1,error=EIO,times=3,short=4096", any selection with error or short. The errors are EIO,
+/* From "first=12,count=1,error=EIO,times=3,short=4096,flip=1", any selection with error, short or flip. The errors are EIO,
  * ENOSPC, ENODEV, EINTR, EAGAIN, EINVAL. LEVER_OK, or LEVER_EINVAL naming what is wrong. */
 int lv_read_fault_parse(lv_read_fault *f, const char *text, lever_error *err);
 

@@ -26,6 +26,7 @@ from cli import (
     FORMAT,
     UNSUP,
     LIMIT,
+    CHECK,
     CANCEL,
     lever,
     make,
@@ -400,6 +401,136 @@ class Cli(CliTest):
             self.assertEqual(code, IO, (at, err))
             self.assertIn("small.gguf", err)
             self.assertTrue(good.startswith(out.rstrip(b"\n")), (at, out))
+
+    # ---- checksums
+
+    def copy_with_sums(self, name):
+        path = WORK / name
+        path.write_bytes(self.model.read_bytes())
+        code, out, err = lever("inspect", "--checksum", path)
+        self.assertEqual((code, err), (OK, ""))
+        self.assertIn(f"{name}.sums", out.decode())
+        return path
+
+    def tensors(self, path):
+        return json.loads(lever("inspect", "--json", path)[1])["tensors"]
+
+    def flip(self, path, at):
+        data = bytearray(path.read_bytes())
+        data[at] ^= 32
+        path.write_bytes(data)
+
+    def verify(self, path):
+        code, out, err = lever("inspect", "--verify", "--json", path)
+        self.assertEqual(err, "")
+        return code, json.loads(out)
+
+    def test_verify_tells_damaged_tensors_and_offsets(self):
+        path = self.copy_with_sums("sums.gguf")
+        self.assertFalse((WORK / "sums.gguf.sums.part").exists())
+        code, out, _ = lever("inspect", "--verify", path)
+        self.assertEqual(code, OK)
+        self.assertIn(b"undamaged", out)
+        code, report = self.verify(path)
+        self.assertEqual((code, report["damaged"], report["damage"]), (OK, False, []))
+        hit = self.tensors(path)[3]
+        at = hit["offset"] + hit["bytes"] // 2
+        self.flip(path, at)
+        code, out, _ = lever("inspect", "--verify", path)
+        self.assertEqual(code, CHECK)
+        self.assertIn(hit["name"], out.decode())
+        self.assertIn("1 of ", out.decode())
+        code, report = self.verify(path)
+        self.assertEqual((code, report["bad_tensors"], report["bad_pages"]), (CHECK, 1, 1))
+        (place,) = report["damage"]
+        self.assertEqual(place["in"], hit["name"])
+        self.assertTrue(place["offset"] <= at < place["offset"] + place["bytes"])
+        self.flip(path, at)
+        self.flip(path, 30)  # in the header: the model may not even be readable
+        code, report = self.verify(path)
+        self.assertEqual((code, report["bad_header"], report["damage"][0]["in"]), (CHECK, True, "header"))
+
+    def test_sums_that_are_missing_damaged_or_of_another_model(self):
+        path = self.copy_with_sums("sums2.gguf")
+        sums = WORK / "sums2.gguf.sums"
+        good = sums.read_bytes()
+        checks = (["inspect", "--verify", path], ["run", "-m", path, "--verify-reads", "-p", "x"])
+        sums.unlink()
+        for args in checks:
+            code, out, err = lever(*args)
+            self.assertEqual((code, out), (IO, b""), err)
+            self.assertIn("lever inspect --checksum", err)
+        for bad in (good[:-1], good[:70], b"", b"GGUF" + good[4:], good[:100] + b"?" + good[101:]):
+            sums.write_bytes(bad)
+            for args in checks:
+                code, out, err = lever(*args)
+                self.assertEqual((code, out), (FORMAT, b""), err)
+                self.assertIn("sums2.gguf.sums", err)
+        sums.write_bytes((self.copy_with_sums("sums3.gguf").parent / "sums3.gguf.sums").read_bytes())
+        data = path.read_bytes()
+        path.write_bytes(data + bytes(32))
+        for args in checks:
+            code, out, err = lever(*args)
+            self.assertEqual((code, out), (USAGE, b""), err)
+            for word in ("sums2.gguf", "sums3.gguf", f"{len(data)} bytes", f"{len(data) + 32} bytes"):
+                self.assertIn(word, err)
+        path.write_bytes(data[:-1])
+        self.assertEqual(lever("inspect", "--verify", path)[0], USAGE)  # another name and another size
+        sums.write_bytes(good)
+        code, _, err = lever("inspect", "--verify", path)
+        self.assertEqual(code, FORMAT)
+        self.assertIn("cut off", err)
+        self.assertEqual(lever("inspect", "--verify", "--checksum", path)[0], USAGE)
+        self.assertEqual(lever("inspect", "--checksum", path)[0], FORMAT)
+        self.assertEqual(sums.read_bytes(), good)
+
+    def test_verify_reads_gives_the_same_text_and_stops_at_damage(self):
+        path = self.copy_with_sums("sums4.gguf")
+        needed = self.plan("--mem", "1", "-c", 128, "--verify-reads", model=path)["needed_bytes"]
+        self.assertGreater(needed, self.plan("--mem", "1", "-c", 128, model=path)["needed_bytes"])
+        common = ["-m", path, "-c", 128, "-p", "abc", "-n", 30, "--temp", 0, "--ignore-eos"]
+        want, _ = self.run_ok(*common)
+        streamed = ["--mem", needed, "--verify-reads"]
+        no_pin = ["--verify-reads", "--no-pin", "-md", self.draft]
+        for extra in (["--verify-reads"], no_pin, streamed, [*streamed, "--io", "pool"]):
+            self.assertEqual(self.run_ok(*common, *extra)[0], want, extra)
+        plan = self.plan("--mem", needed, "-c", 128, "--verify-reads", model=path)
+        self.assertTrue(any("checksums" in line["label"] for line in plan["lines"]))
+        for tensor in (t for t in self.tensors(path) if "token_embd" not in t["name"]):
+            if not tensor["name"].startswith(("blk.0.", "blk.3.ffn", "output")):
+                continue
+            self.flip(path, tensor["offset"])
+            for extra in (["--verify-reads"], streamed):
+                code, out, err = lever("run", *common, *extra)
+                self.assertEqual((code, out.strip() in (b"", b"abc")), (IO, True), (tensor["name"], err))
+                self.assertIn("sums4.gguf", err)
+                self.assertIn("differs from its checksum", err)
+            self.flip(path, tensor["offset"])
+        self.assertEqual(self.run_ok(*common, *streamed)[0], want)
+
+    @unittest.skipIf(SANITIZED, "sanitizers use memory of their own")
+    def test_peak_memory_stays_in_the_limit_when_reads_are_checked(self):
+        shape = (
+            "--embd",
+            1024,
+            "--layers",
+            12,
+            "--ff",
+            2816,
+            "--heads",
+            16,
+            "--kv-heads",
+            4,
+            "--head-dim",
+            64,
+        )
+        big = make("big.gguf", "--arch", "llama", "--type", "Q8_0", *shape, "--vocab", 2048)
+        self.assertEqual(lever("inspect", "--checksum", big)[0], OK)
+        limit = big.stat().st_size // 4
+        peak = self.peak_rss(
+            "-m", big, "--mem", limit, "-c", 512, "-p", "a b c " * 60, "-n", 6, "--temp", 0, "--verify-reads"
+        )
+        self.assertLessEqual(peak, limit)
 
     def test_full_disk_on_output(self):
         with open("/dev/full", "wb") as full:

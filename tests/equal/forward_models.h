@@ -102,7 +102,12 @@ static inline void make_models(void)
 
 static inline void remove_models(void)
 {
-    for (size_t i = N_GOLDENS; i < N_MODELS; i++) unlink(model_paths[i]);
+    for (size_t i = N_GOLDENS; i < N_MODELS; i++) {
+        char sums[sizeof model_paths[0] + 8]; /* some tests make them */
+        snprintf(sums, sizeof sums, "%s.sums", model_paths[i]);
+        unlink(model_paths[i]);
+        unlink(sums);
+    }
 }
 
 #endif

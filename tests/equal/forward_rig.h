@@ -20,6 +20,7 @@ typedef struct rig_config {
     size_t extent_bytes; /* 0 = 4096 */
     size_t extra_ring;   /* bytes above the minimum */
     lv_io_config io;     /* zeroed: defaults */
+    bool verify;         /* check reads; the sums lie beside the model */
 } rig_config;
 
 typedef struct rig {
@@ -53,6 +54,7 @@ static inline int rig_open(rig *r, const rig_config *c, lever_error *err)
 {
     memset(r, 0, sizeof *r);
     LEVER_TRY(lv_model_open(&r->m, c->path, err));
+    if (c->verify) LEVER_TRY(lv_model_verify_reads(r->m, err));
     const lv_cpu_config cc = { .n_threads = c->n_threads ? c->n_threads : 1,
                                .cpu_flags = c->cpu_flags,
                                .max_rows = RIG_ROWS,

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "flash/sums_file.h"
 #include "forward_models.h"
 
 static int32_t tokens[RIG_TOKENS];
@@ -162,6 +163,86 @@ static void reads_that_keep_failing_keep_being_errors(void)
     }
 }
 
+/* ---- checked reads (on a temporary copy, whose sums may lie beside it) ---- */
+
+enum { CHECKED = N_GOLDENS + 2 };
+
+static void checked_reads_give_the_same_bits(void)
+{
+    static const enum rig_pin pins[] = { PIN_ALL, PIN_NONE, PIN_ODD, PIN_HEAD, PIN_LAYERS };
+    lever_error e = { 0 };
+    CHECK_OK(lv_sums_make(model_path(CHECKED), NULL, NULL, &e), &e);
+    CHECK_OK(lv_sums_make(model_path(N_GOLDENS), NULL, NULL, &e), &e);
+    for (size_t p = 0; p < 5; p++)
+        expect_truth(CHECKED, (rig_config){ .pin = pins[p], .verify = true, .extra_ring = 9000 }, 9);
+    expect_truth(N_GOLDENS, (rig_config){ .pin = PIN_ODD, .verify = true }, 40);
+}
+
+/* A wrong bit in the n-th read changes nothing but the number of reads; from there on it is an error. */
+static void wrong_bits_on_the_way_never_reach_the_logits(void)
+{
+    for (long n = 0; n < 60; n += 3) {
+        lever_error e = { 0 };
+        rig_config c = { .path = model_path(CHECKED), .pin = PIN_NONE, .backend = "sim", .verify = true };
+        lv_io_config_init(&c.io);
+        c.io.fault = (lv_read_fault){ .first = (uint64_t)n, .count = 1, .flip = true };
+        expect_truth(CHECKED, c, 17);
+        rig r;
+        c.io.fault.count = 0; /* and all later ones */
+        const int rc = rig_open(&r, &c, &e);
+        CHECK_OK(rc, &e);
+        uint32_t done = 0;
+        int last = LEVER_OK;
+        for (uint32_t i = 0; i < 6 && last == LEVER_OK; i++) {
+            last = rig_forward(&r, tokens + i, NULL, 1, &e);
+            if (last == LEVER_OK) last = rig_project(&r, 1, got + i * MODEL_VOCAB, &e);
+            if (last == LEVER_OK) rig_commit_chain(&r, 1), done++;
+        }
+        CHECK_EQ(last, LEVER_EIO);
+        CHECK(strstr(e.msg, c.path) && strstr(e.msg, "differs from its checksum"));
+        CHECK(!memcmp(want, got, done * MODEL_VOCAB * sizeof *got));
+        rig_close(&r);
+    }
+}
+
+static void flip_byte(const char *path, uint64_t off)
+{
+    uint8_t byte;
+    const int fd = open(path, O_RDWR);
+    CHECK(fd >= 0 && pread(fd, &byte, 1, (off_t)off) == 1);
+    byte ^= 64;
+    CHECK_EQ(pwrite(fd, &byte, 1, (off_t)off), 1);
+    close(fd);
+}
+
+/* One wrong byte in any tensor, resident or streamed: never a result. */
+static void damage_is_an_error_wherever_it_lies(void)
+{
+    const char *path = model_path(CHECKED);
+    static const enum rig_pin pins[] = { PIN_ALL, PIN_NONE };
+    lever_error e = { 0 };
+    lv_gguf *g;
+    CHECK_OK(lv_gguf_open(&g, path, &e), &e);
+    for (size_t i = 0; i < lv_gguf_n_tensors(g); i++) {
+        const lv_gguf_tensor *t = lv_gguf_tensor_at(g, i);
+        const bool embd = t->name.len == 17 && !memcmp(t->name.s, "token_embd.weight", 17); /* read by rows */
+        const uint64_t row = embd ? (uint64_t)tokens[0] : t->dims[0] - 1;
+        const uint64_t at = t->offset + t->bytes / t->dims[0] * row;
+        flip_byte(path, at);
+        for (size_t p = 0; p < 2; p++) {
+            rig r;
+            int rc = rig_open(&r, &(rig_config){ .path = path, .pin = pins[p], .verify = true }, &e);
+            if (rc == LEVER_OK) rc = rig_forward(&r, tokens, NULL, 1, &e);
+            if (rc == LEVER_OK) rc = rig_project(&r, 1, got, &e);
+            CHECK_EQ(rc, LEVER_EIO);
+            CHECK(strstr(e.msg, "differs from its checksum") != NULL);
+            rig_close(&r);
+        }
+        flip_byte(path, at);
+    }
+    lv_gguf_close(&g);
+}
+
 static void *cancel_soon(void *flag)
 {
     nanosleep(&(struct timespec){ .tv_nsec = 3000000 }, NULL);
@@ -277,6 +358,9 @@ int main(void)
     RUN(streamed_head_serves_any_number_of_projections);
     RUN(failed_reads_are_errors_and_the_model_recovers);
     RUN(reads_that_keep_failing_keep_being_errors);
+    RUN(checked_reads_give_the_same_bits);
+    RUN(wrong_bits_on_the_way_never_reach_the_logits);
+    RUN(damage_is_an_error_wherever_it_lies);
     RUN(canceled_sweeps_leave_no_trace);
     RUN(a_file_that_changes_is_an_error);
     RUN(a_ring_below_the_minimum_is_refused);

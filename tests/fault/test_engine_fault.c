@@ -12,6 +12,8 @@
 static const char *backend; /* not "auto": that turns to the pool when io_uring can not be set up */
 static char target[] = "/tmp/lever-target-XXXXXX", draft[] = "/tmp/lever-draft-XXXXXX";
 
+static bool check_reads;
+
 static int open_fds(void)
 {
     int n = 0;
@@ -34,6 +36,7 @@ static lever_config config(bool streamed)
     c.policy = "tree:2,1";
     c.io_backend = backend;
     c.flash_model = streamed ? "nvme" : NULL; /* holding reads back takes memory too */
+    c.verify_reads = check_reads;
     return c;
 }
 
@@ -91,10 +94,18 @@ static void every_failed_allocation_is_clean(bool streamed)
 static void resident_engine(void) { every_failed_allocation_is_clean(false); }
 static void streamed_engine(void) { every_failed_allocation_is_clean(true); }
 
+static void engine_that_checks_reads(void)
+{
+    check_reads = true;
+    every_failed_allocation_is_clean(true);
+    check_reads = false;
+}
+
 static void generating_allocates_nothing(void)
 {
-    for (int streamed = 0; streamed < 2; streamed++) {
-        const lever_config c = config(streamed);
+    for (int how = 0; how < 3; how++) {
+        lever_config c = config(how > 0);
+        c.verify_reads = how == 2;
         lever_engine *engine;
         lever_session *session;
         lever_error err = { 0 };
@@ -130,7 +141,12 @@ int main(int argc, char **argv)
     }
     RUN(resident_engine);
     RUN(streamed_engine);
+    CHECK_OK(lever_sums_make(target, NULL, NULL, NULL, &err), &err);
+    RUN(engine_that_checks_reads);
     RUN(generating_allocates_nothing);
+    char sums[sizeof target + 8];
+    snprintf(sums, sizeof sums, "%s.sums", target);
+    unlink(sums);
     unlink(target);
     unlink(draft);
     return check_done();

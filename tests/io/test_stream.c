@@ -45,6 +45,43 @@ static lv_io_config io_config(void)
     return c;
 }
 
+static uint8_t *sums_bytes;
+static const lv_sums *sums; /* of the next stream; NULL: not checked */
+
+/* Checksums of the test file; that of page `wrong` differs (UINT32_MAX: none). */
+static void use_sums(lv_sums *s, uint32_t wrong)
+{
+    static uint8_t bytes[FILE_BYTES];
+    uint32_t pages[FILE_BYTES / LV_SUMS_PAGE + 1];
+    lever_error err = { 0 };
+    size_t n;
+    for (size_t i = 0; i < FILE_BYTES; i++) bytes[i] = temp_byte(i);
+    for (size_t at = 0, i = 0; at < FILE_BYTES; at += LV_SUMS_PAGE, i++)
+        pages[i] =
+            lv_sums_of_page(bytes + at, FILE_BYTES - at < LV_SUMS_PAGE ? FILE_BYTES - at : LV_SUMS_PAGE) ^
+            (i == wrong);
+    const lv_sums_tensor t = { .name = { "one.weight", 10 }, .offset = 4000, .bytes = FILE_BYTES - 4000 };
+    const lv_sums head = { .model = { "m", 1 }, .model_bytes = FILE_BYTES, .header_bytes = 100,
+                           .n_tensors = 1 };
+    CHECK_OK(lv_sums_build(&sums_bytes, &n, &head, &t, pages, &err), &err);
+    CHECK_OK(lv_sums_parse(s, sums_bytes, n, &err), &err);
+    sums = s;
+}
+
+static void drop_sums(void)
+{
+    sums = NULL;
+    lv_free(sums_bytes);
+}
+
+static int n_checks; /* reads that a stream compared with its sums */
+
+static void count_checks(void *user, const lever_trace_event *e)
+{
+    (void)user;
+    n_checks += !strcmp(e->name, "check sums");
+}
+
 static lv_stream *open_stream(const lv_io_config *c, size_t bytes)
 {
     lever_error err = { 0 };
@@ -53,7 +90,8 @@ static lv_stream *open_stream(const lv_io_config *c, size_t bytes)
     ring_bytes = bytes;
     ring = lv_map(bytes);
     const lv_stream_config sc = {
-        .io = io, .extents = extents, .n_extents = N, .ring = ring, .ring_bytes = bytes
+        .io = io, .extents = extents, .n_extents = N, .ring = ring, .ring_bytes = bytes, .sums = sums,
+        .trace = { .fn = count_checks }, .track = "test"
     };
     CHECK_OK(lv_stream_open(&s, &sc, &err), &err);
     return s;
@@ -246,6 +284,99 @@ static void a_file_cut_or_changed_under_us_is_an_error(void)
     }
 }
 
+/* ---- checksums ---- */
+
+static void checked_bytes_are_right_and_allocate_nothing(void)
+{
+    lv_sums s;
+    use_sums(&s, UINT32_MAX);
+    bytes_are_right_for_every_ring();
+    restart_works_at_every_step();
+    streaming_allocates_nothing();
+    drop_sums();
+}
+
+/* The one page whose checksum differs, for every page: each extent with bytes of it is refused after exactly
+ * one more read, the others are handed out. */
+static void a_damaged_page_is_an_error_after_one_more_read(void)
+{
+    const lv_io_config c = io_config();
+    make_extents(8, 9000);
+    for (uint32_t page = 0; page <= FILE_BYTES / LV_SUMS_PAGE; page += 7) {
+        lv_sums sum;
+        lever_error err = { 0 };
+        use_sums(&sum, page);
+        lv_stream *s = open_stream(&c, lv_stream_min_ring(extents, N) * 2);
+        int rc = LEVER_OK;
+        for (int i = 0; i < N && rc >= 0; i++) {
+            const uint64_t last = extents[i].off + extents[i].len - 1;
+            const bool hit = extents[i].off / LV_SUMS_PAGE <= page && page <= last / LV_SUMS_PAGE;
+            const void *p;
+            n_checks = 0;
+            rc = lv_stream_next(s, &p, &err);
+            CHECK_EQ(rc, hit ? LEVER_EIO : LEVER_OK);
+            CHECK_EQ(n_checks, hit ? 2 : 1);
+            if (rc >= 0) lv_stream_release(s);
+        }
+        char at[32];
+        snprintf(at, sizeof at, "byte %lu (", (unsigned long)page * LV_SUMS_PAGE);
+        if (rc < 0) CHECK(strstr(err.msg, path) && strstr(err.msg, at) && strstr(err.msg, "read again"));
+        close_stream(&s);
+        drop_sums();
+    }
+}
+
+static void a_wrong_bit_on_the_way_is_repaired_by_another_read(void)
+{
+    if (strcmp(backend, "sim")) return;
+    make_extents(8, 9000);
+    for (int checked = 0; checked < 2; checked++)
+        for (long at = 0; at < 3 * N; at++) {
+            lv_sums sum;
+            lv_io_config c = io_config();
+            c.fault = (lv_read_fault){ .first = (uint64_t)at, .count = 1, .flip = true };
+            if (checked) use_sums(&sum, UINT32_MAX);
+            lv_stream *s = open_stream(&c, lv_stream_min_ring(extents, N) * 2);
+            lever_error err = { 0 };
+            int n_wrong = 0;
+            for (int i = 0; i < 4 * N; i++) {
+                n_wrong += !take(s, i % N, &err);
+                lv_stream_release(s);
+            }
+            lv_stream_stats st;
+            lv_stream_get_stats(s, &st);
+            if (checked) CHECK_EQ(n_wrong, 0);
+            else CHECK(n_wrong <= 1); /* the bit may lie beside the extent */
+            close_stream(&s);
+            if (checked) drop_sums();
+        }
+}
+
+static void wrong_bits_that_stay_are_an_error_and_never_handed_out(void)
+{
+    if (strcmp(backend, "sim")) return;
+    make_extents(8, 9000);
+    for (long at = 0; at < 2 * N; at++) {
+        lv_sums sum;
+        lv_io_config c = io_config();
+        c.fault = (lv_read_fault){ .first = (uint64_t)at, .flip = true };
+        use_sums(&sum, UINT32_MAX);
+        lv_stream *s = open_stream(&c, lv_stream_min_ring(extents, N) * 2);
+        lever_error err = { 0 };
+        int i = 0;
+        while (i < 4 * N && take(s, i % N, &err)) {
+            lv_stream_release(s);
+            i++;
+        }
+        CHECK(i < 4 * N && err.code == LEVER_EIO && strstr(err.msg, "one.weight") != NULL);
+        CHECK_OK(lv_stream_restart(s, &err), &err); /* still usable: the next failure is again clean */
+        const void *p;
+        CHECK_EQ(lv_stream_next(s, &p, &err), LEVER_EIO);
+        close_stream(&s);
+        drop_sums();
+    }
+}
+
 /* ---- faults ---- */
 
 /* Every read for one backend; for the others some: a busy disk takes its time. */
@@ -356,6 +487,10 @@ int main(int argc, char **argv)
     RUN(reads_are_in_flight_whenever_there_is_room);
     RUN(a_ring_too_small_is_refused);
     RUN(a_file_cut_or_changed_under_us_is_an_error);
+    RUN(checked_bytes_are_right_and_allocate_nothing);
+    RUN(a_damaged_page_is_an_error_after_one_more_read);
+    RUN(a_wrong_bit_on_the_way_is_repaired_by_another_read);
+    RUN(wrong_bits_that_stay_are_an_error_and_never_handed_out);
     RUN(one_failing_read_is_retried);
     RUN(reads_that_go_on_failing_are_an_error_and_never_wrong_bytes);
     RUN(opening_survives_every_failed_allocation);
