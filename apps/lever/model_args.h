@@ -19,8 +19,9 @@ typedef struct model_args {
 #define MODEL_OPTIONS(base, field)                                                                           \
     MODEL_FILE_OPTIONS(base, field),                                                                         \
         { "--draft --policy", OPTION_TEXT, "POLICY",                                                         \
-          "what is proposed: none, chain:K, tree:K1,K2,..., lookup:N (needs no\n"                            \
-          "draft model), or another of docs/policies.md; default chain:8",                                   \
+          "what is proposed: none, chain:K, tree:K1,K2,..., specinfer, sequoia:N,\n"                         \
+          "eagle2, opttree, specexec:N, dyspec:N, edgellm; lookup:N needs no draft\n"                        \
+          "model; default chain:8; settings in docs/policies.md",                                            \
           offsetof(base, field.policy) },                                                                    \
         MODEL_RESOURCE_OPTIONS(base, field, "context in tokens; default: the model's, at most 4096")
 

@@ -6,8 +6,11 @@
 #include "base/mem.h"
 #include "spec/policy_impl.h"
 
-static const lv_policy_type *const types[] = { &lv_policy_none,   &lv_policy_chain,     &lv_policy_static,
-                                              &lv_policy_lookup, &lv_policy_specinfer };
+static const lv_policy_type *const types[] = {
+    &lv_policy_none,    &lv_policy_chain,    &lv_policy_static, &lv_policy_specinfer, &lv_policy_sequoia,
+    &lv_policy_eagle2,  &lv_policy_opttree,  &lv_policy_specexec, &lv_policy_dyspec,  &lv_policy_edgellm,
+    &lv_policy_lookup,
+};
 enum { N_TYPES = sizeof types / sizeof *types };
 
 /* "none, chain[:K], tree:K1,K2,..." */

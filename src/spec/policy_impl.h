@@ -34,7 +34,8 @@ struct lv_policy {
 };
 
 extern const lv_policy_type lv_policy_none, lv_policy_chain, lv_policy_static, lv_policy_specinfer,
-    lv_policy_lookup;
+    lv_policy_lookup, lv_policy_eagle2, lv_policy_opttree, lv_policy_specexec, lv_policy_dyspec, lv_policy_edgellm,
+    lv_policy_sequoia;
 
 /* Read a decimal number lo..hi at *at and step over it. LEVER_OK, or LEVER_EINVAL naming the text up
  * to the next comma and the range; `of` is the whole spec. */
