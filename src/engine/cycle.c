@@ -47,6 +47,7 @@ static int grow_tree(lever_session *s, lv_cycle *c, lever_error *err)
     uint32_t depth = c->max_new - 1;
     if (depth > room - 1) depth = room - 1;
     lv_drafter d = { .text = s->tokens, .n_text = s->n_tokens };
+    s->draft.sharpness = lv_policy_sharpness(c->policy);
     if (s->engine->draft) lv_draft_run_begin(&s->draft, &d);
     return lv_policy_grow(c->policy, &s->tree, &d, s->engine->max_nodes, depth, err);
 }

@@ -81,7 +81,7 @@ static uint32_t draft_candidates(void *user, lv_tree *t, int32_t id, uint32_t k,
     const lv_history h = { .tokens = s->tokens, .n_tokens = s->n_tokens, .path = d->path, .n_path = depth };
     float *logits = d->logits + (size_t)t->nodes[id].draft_slot * d->n_vocab;
     t->nodes[id].draft_slot = -1; /* the sampler overwrites them */
-    return lv_sampler_candidates(s->sampler, logits, &h, k, tokens, probs);
+    return lv_sampler_candidates(s->sampler, logits, &h, k, d->sharpness, tokens, probs);
 }
 
 void lv_draft_run_begin(lv_draft_run *d, lv_drafter *out)

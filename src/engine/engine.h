@@ -81,6 +81,7 @@ int  lv_engine_load(lever_engine **out, lv_engine_setup *o, lever_error *err);
 typedef struct lv_draft_run {
     lever_session *session;
     float   *logits;     /* [logit_rows][n_vocab] */
+    float    sharpness;  /* of candidates, as the policy wants */
     int32_t *path;       /* [grow_nodes] tokens from below the root to a node */
     lv_row  *rows;       /* [max_rows] */
     uint32_t logit_rows;

@@ -82,6 +82,21 @@ int lv_policy_parse_params(const lv_policy *p, const char *args, const lv_policy
     return LEVER_OK;
 }
 
+static int parse_sharpness(lv_policy *p, lever_error *err)
+{
+    const char *at = strchr(p->spec, '@');
+    p->sharpness = 1;
+    if (!at) return LEVER_OK;
+    if (p->type->no_draft)
+        return lv_fail(err, LEVER_EINVAL, 0, "tree policy '%.60s' has no draft to sharpen", p->spec);
+    at++;
+    LEVER_TRY(parse_fraction(&at, 16, &p->sharpness, p->spec, err));
+    if (*at || p->sharpness < 0.01f)
+        return lv_fail(err, LEVER_EINVAL, 0, "tree policy '%.60s': a sharpness is one number from 0.01 to 16",
+                       p->spec);
+    return LEVER_OK;
+}
+
 static int open_type(lv_policy **out, const lv_policy_type *type, const char *spec, lever_error *err)
 {
     const size_t len = strlen(spec), name_len = strlen(type->name);
@@ -92,10 +107,12 @@ static int open_type(lv_policy **out, const lv_policy_type *type, const char *sp
     if (!p) return lv_fail(err, LEVER_ENOMEM, 0, "tree policy '%s'", spec);
     p->type = type;
     memcpy(p->spec, spec, len + 1);
+    if (spec[name_len] == ':') memcpy(p->args, spec + name_len + 1, strcspn(spec + name_len + 1, "@"));
     int rc = LEVER_OK;
     if (type->state_bytes && !(p->state = lv_alloc(type->state_bytes, 64)))
         rc = lv_fail(err, LEVER_ENOMEM, 0, "tree policy '%s'", spec);
-    if (rc >= 0) rc = type->parse(p, name_len < len ? p->spec + name_len + 1 : NULL, err);
+    if (rc >= 0) rc = parse_sharpness(p, err);
+    if (rc >= 0) rc = type->parse(p, spec[name_len] == ':' ? p->args : NULL, err);
     if (p->grow_nodes < p->max_nodes) p->grow_nodes = p->max_nodes;
     if (p->draft_rows + 1 < p->max_nodes) p->draft_rows = p->max_nodes - 1;
     assert(rc < 0 || (p->max_nodes >= 1 && p->grow_nodes <= LV_GROW_MAX));
@@ -107,7 +124,7 @@ static int open_type(lv_policy **out, const lv_policy_type *type, const char *sp
 int lv_policy_open(lv_policy **out, const char *spec, lever_error *err)
 {
     *out = NULL;
-    const size_t name_len = strcspn(spec, ":");
+    const size_t name_len = strcspn(spec, ":@");
     const lv_policy_type *type = NULL;
     for (int i = 0; i < N_TYPES; i++)
         if (strlen(types[i]->name) == name_len && !memcmp(types[i]->name, spec, name_len)) type = types[i];
@@ -131,6 +148,7 @@ void lv_policy_close(lv_policy **p)
 }
 
 const char *lv_policy_name(const lv_policy *p) { return p->spec; }
+float lv_policy_sharpness(const lv_policy *p) { return p->sharpness; }
 bool lv_policy_needs_draft(const lv_policy *p) { return !p->type->no_draft; }
 uint32_t lv_policy_max_nodes(const lv_policy *p) { return p->max_nodes; }
 uint32_t lv_policy_grow_nodes(const lv_policy *p) { return p->grow_nodes; }

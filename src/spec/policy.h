@@ -48,12 +48,14 @@ typedef struct lv_outcome {
 
 typedef struct lv_policy lv_policy;
 
-/* spec: "none", "chain:8", "tree:4,2,1", ... (docs/policies.md). LEVER_OK, LEVER_EINVAL (names the bad part
+/* spec: "none", "chain:8", "eagle2:10,6,60@1.5", ... (docs/policies.md). LEVER_OK, LEVER_EINVAL (names the bad part
  * and lists the known policies), LEVER_ENOMEM. Returned: lv_policy_close. Nothing is allocated later. */
 int  lv_policy_open(lv_policy **out, const char *spec, lever_error *err);
 void lv_policy_close(lv_policy **p);
 const char *lv_policy_name(const lv_policy *p);    /* the spec as given */
 bool lv_policy_needs_draft(const lv_policy *p);    /* false: it works, and no better, without a draft model */
+/* How probabilities of candidates are to be sharpened (spec/sampler.h): what follows the '@', else 1. */
+float lv_policy_sharpness(const lv_policy *p);
 /* Most nodes, root included: of the tree to verify (1 for "none"), and while it grows (<= LV_GROW_MAX). */
 uint32_t lv_policy_max_nodes(const lv_policy *p);
 uint32_t lv_policy_grow_nodes(const lv_policy *p);

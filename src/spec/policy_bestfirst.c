@@ -6,8 +6,8 @@
  * "dyspec:N[,D,B]": DySpec. A draw below node x, whose value is V, is worth V times the probability that none
  * of the draws before it hit; what it draws is worth V times its draft probability. Popping the most valuable
  * draw from a heap N times gives the N best nodes by the worth of their draw, and those do not depend on the
- * order in which nodes were evaluated, so batches serve here too. The draft offers candidates in the order of
- * logits with noise, which is the order of draws without replacement. SPDX-License-Identifier: MIT */
+ * order in which nodes were evaluated, so batches serve here too. The draft offers its candidates in the order
+ * in which draws without replacement with the target's noise come. SPDX-License-Identifier: MIT */
 #include "spec/pool.h"
 
 typedef struct best_first_state {

@@ -27,7 +27,9 @@ typedef struct lv_policy_type {
 
 struct lv_policy {
     const lv_policy_type *type;
-    char     spec[LV_POLICY_SPEC_BYTES];
+    char     spec[LV_POLICY_SPEC_BYTES]; /* as given */
+    char     args[LV_POLICY_SPEC_BYTES]; /* of it, what is between ':' and '@' */
+    float    sharpness;
     uint32_t max_nodes, grow_nodes, draft_rows; /* as their getters in policy.h */
     size_t   more_bytes;                        /* what parse took beside the state */
     void    *state;                             /* of the type */

@@ -107,6 +107,23 @@ static void tree_copes_with_few_candidates(void)
     lv_tree_fini(&g.t);
 }
 
+static void sharpness_follows_an_at_sign(void)
+{
+    static const struct { const char *spec; float want; } cases[] = {
+        { "chain", 1 }, { "chain@2", 2 }, { "chain:4@0.5", 0.5f }, { "opttree:9,0.25@1.25", 1.25f },
+    };
+    for (int i = 0; i < 4; i++) {
+        lv_tree t;
+        lv_policy *p = open_policy(cases[i].spec, &t);
+        CHECK(lv_policy_sharpness(p) == cases[i].want);
+        lv_policy_close(&p);
+        lv_tree_fini(&t);
+    }
+    grown g = grow_with("chain:4@2", 256, 64, 8, 99, -1);
+    CHECK_EQ(g.t.n, 5);
+    lv_tree_fini(&g.t);
+}
+
 static void specinfer_is_a_tree_with_a_default(void)
 {
     grown a = grow_with("specinfer", 256, 64, 16, 99, -1), b = grow_with("tree:1,1,3,1,1,1,1,1", 256, 64, 16, 99, -1);
@@ -228,6 +245,12 @@ static void parse_errors_name_the_bad_part(void)
     refused("chain:99999999999999999999", "'99999999999999999999'");
     refused("chain:4,2", "'2'");
     refused("chain:4x", "'4x'");
+    refused("eagle2@", "''");
+    refused("eagle2@0", "0.01 to 16");
+    refused("eagle2:4@17", "0 to 16");
+    refused("eagle2:4@2,1", "one number");
+    refused("lookup@2", "no draft");
+    refused("chain:@2", "length");
     refused("chain:", "length");
     refused("lookup:0", "1 to 64");
     refused("lookup:4,17", "1 to 16");
@@ -270,6 +293,7 @@ int main(void)
     RUN(tree_splits_levels_into_batches);
     RUN(tree_stops_at_every_cap_without_wasted_rows);
     RUN(tree_copes_with_few_candidates);
+    RUN(sharpness_follows_an_at_sign);
     RUN(specinfer_is_a_tree_with_a_default);
     RUN(few_rows_end_a_tree_early);
     RUN(the_longest_and_newest_match_is_found);
