@@ -18,9 +18,10 @@ typedef struct model_args {
  * of a run; a command that does not draft takes the other two, and says what its context is. */
 #define MODEL_OPTIONS(base, field)                                                                           \
     MODEL_FILE_OPTIONS(base, field),                                                                         \
-        { "--draft", OPTION_TEXT, "POLICY",                                                                  \
-          "how the draft proposes: none, chain:K (K tokens in a row) or\n"                                   \
-          "tree:K1,K2,... (children per level); default chain:8",                                            \
+        { "--draft --policy", OPTION_TEXT, "POLICY",                                                         \
+          "what is proposed: none, chain:K, tree:K1,K2,..., specinfer, sequoia:N,\n"                         \
+          "eagle2, opttree, specexec:N, dyspec:N, edgellm; lookup:N needs no draft\n"                        \
+          "model; default chain:8; settings in docs/policies.md",                                            \
           offsetof(base, field.policy) },                                                                    \
         MODEL_RESOURCE_OPTIONS(base, field, "context in tokens; default: the model's, at most 4096")
 

@@ -47,7 +47,8 @@ typedef struct lever_config {
     const char *cpus;   /* cores to bind the threads to, in turn: "0-3,6", or "fast" for the strong ones of
                          * unequal cores; NULL = as the system likes. The calling thread is the first; it
                          * is released by lever_engine_close */
-    const char *policy; /* "none", "chain:K", "tree:K1,K2,..."; NULL = chain:8 with a draft, else none */
+    const char *policy; /* how trees are drafted: "none", "chain:8", "tree:4,2,1", ... (docs/policies.md);
+                         * NULL = chain:8 with a draft, else none */
     const char *io_backend;    /* "auto", "uring", "pool", "sim"; NULL = auto */
     uint32_t    flash_block_bytes; /* longest streamed read, 64 KiB .. 64 MiB; 0 = 4 MiB */
     uint32_t    flash_depth;   /* streamed reads in flight at most, <= 256; 0 = 32 */
@@ -143,20 +144,21 @@ LEVER_API int lever_session_open_answer(lever_session *session, lever_error *err
 /* The text so far, prompt included; borrowed until the next call on the session. */
 LEVER_API const int32_t *lever_session_tokens(const lever_session *session, size_t *n);
 
-enum lever_token_source { LEVER_FROM_TARGET, LEVER_FROM_DRAFT };
+enum lever_token_source { LEVER_FROM_TARGET, LEVER_FROM_DRAFT, LEVER_FROM_LOOKUP };
 
 typedef struct lever_token_event {
     int32_t     token;
     uint32_t    position;   /* in the text */
     const char *text;       /* complete UTF-8 characters that became ready; not NUL-ended; may be empty */
     size_t      text_bytes;
-    int         source;     /* LEVER_FROM_DRAFT: the draft had proposed it and the target agreed */
+    int         source;     /* LEVER_FROM_DRAFT: the draft had proposed it and the target agreed;
+                             * LEVER_FROM_LOOKUP: the text itself had, by what followed the same words before */
 } lever_token_event;
 
 typedef struct lever_generate_params {
     uint32_t    max_tokens;  /* new tokens; 0 = until the end token or the context is full */
     bool        ignore_end;  /* go on after end tokens */
-    const char *policy;      /* NULL = the engine's; must not need more rows than the engine's policy */
+    const char *policy;      /* NULL = the engine's; must not need more memory than the engine's policy */
 } lever_generate_params;
 
 enum lever_stop {

@@ -46,10 +46,10 @@ static int grow_tree(lever_session *s, lv_cycle *c, lever_error *err)
     const uint32_t room = s->n_ctx - s->n_tokens; /* positions a tree may use, the extra token's kept free */
     uint32_t depth = c->max_new - 1;
     if (depth > room - 1) depth = room - 1;
-    if (!s->engine->draft || depth == 0) return LEVER_OK;
-    lv_draft_run_begin(&s->draft);
-    const lv_drafter drafter = lv_draft_run_drafter(&s->draft);
-    return lv_policy_grow(c->policy, &s->tree, &drafter, s->engine->max_nodes, depth, err);
+    lv_drafter d = { .text = s->tokens, .n_text = s->n_tokens };
+    s->draft.sharpness = lv_policy_sharpness(c->policy);
+    if (s->engine->draft) lv_draft_run_begin(&s->draft, &d);
+    return lv_policy_grow(c->policy, &s->tree, &d, s->engine->max_nodes, depth, err);
 }
 
 /* Pending text and tree as one row batch; the root is row n_pending - 1, node i is i rows below it. */
@@ -80,6 +80,13 @@ static int node_logits(lever_session *s, uint32_t root_row, int32_t node, float 
     if (node != 0) return LEVER_OK;
     for (uint32_t i = 0; i < s->tree.n; i++) s->project_rows[i] = root_row + i;
     return lv_model_project(s->engine->target, s->project_rows, s->tree.n, s->logits, err);
+}
+
+/* Who had proposed the node that became text; -1: nobody. */
+static int token_source(const lv_tree *t, int32_t node)
+{
+    if (node < 0) return LEVER_FROM_TARGET;
+    return t->nodes[node].source == LV_SOURCE_LOOKUP ? LEVER_FROM_LOOKUP : LEVER_FROM_DRAFT;
 }
 
 static bool emit(lever_session *s, const lv_cycle *c, int32_t token, int source)
@@ -129,11 +136,26 @@ static int accept_path(lever_session *s, lv_cycle *c, uint32_t n_pending, lever_
         s->path_nodes[c->n_new++] = node;
         s->tokens[s->n_tokens++] = token;
         c->n_accepted += node >= 0;
-        const bool go_on = emit(s, c, token, node >= 0 ? LEVER_FROM_DRAFT : LEVER_FROM_TARGET);
+        const bool go_on = emit(s, c, token, token_source(&s->tree, node));
         c->stop = stop_reason(s, c, token, go_on);
     }
     commit(s, c, n_pending);
     return rc;
+}
+
+static double seconds(uint64_t ns) { return (double)ns * 1e-9; }
+
+static void observe(const lever_session *s, const lv_cycle *c, uint32_t n_pending)
+{
+    const lv_outcome o = { .tree = &s->tree,
+                           .path = s->path_nodes,
+                           .n_path = c->n_new - 1,
+                           .next = s->tokens[s->n_tokens - 1],
+                           .n_rows = n_pending + s->tree.n - 1,
+                           .draft_s = seconds(c->draft_ns),
+                           .verify_s = seconds(c->verify_ns),
+                           .project_s = seconds(c->project_ns) };
+    lv_policy_observe(c->policy, &o);
 }
 
 int lv_session_cycle(lever_session *s, lv_cycle *c, lever_error *err)
@@ -154,7 +176,8 @@ int lv_session_cycle(lever_session *s, lv_cycle *c, lever_error *err)
     c->n_drafted = s->tree.n - 1;
     const int rc = accept_path(s, c, n_pending, err);
     const uint64_t t3 = lv_clock_ns();
-    if (s->engine->draft) trace(s, "draft", t0, t1, s->tree.n - 1);
+    if (rc >= 0) observe(s, c, n_pending);
+    if (s->engine->max_nodes > 1) trace(s, "draft", t0, t1, s->tree.n - 1);
     trace(s, "verify", t1, t2, n_pending + s->tree.n - 1);
     trace(s, "accept", t2, t3, c->n_new);
     trace(s, "cycle", t0, t3, c->n_new);

@@ -55,16 +55,15 @@ static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
     /* From here on the engine owns what prepare opened. */
     e->target = o->target, e->draft = o->draft, e->vocab = o->vocab, e->policy = o->policy;
     e->chat = o->chat;
-    e->max_nodes = o->max_nodes;
+    e->max_nodes = o->max_nodes, e->grow_nodes = o->grow_nodes, e->draft_rows = o->draft_rows;
     e->kv_type = o->target_kv_type, e->draft_kv_type = o->draft_kv_type;
     o->target = o->draft = NULL, o->vocab = NULL, o->policy = NULL;
     /* Every plan has a line for the program, which is there only once. */
     const size_t own = o->plan.total_bytes - LV_PROGRAM_BYTES, limit = o->config.mem_bytes;
     LEVER_TRY(lv_budget_charge(own, limit ? limit - LV_PROGRAM_BYTES : 0, "the memory plan", err));
     e->charged_bytes = own;
-    o->cpu.max_rows = o->plan.max_rows;
-    o->cpu.max_ctx = o->plan.n_ctx;
-    LEVER_TRY(lv_cpu_open(&e->cpu, &o->cpu, err));
+    const lv_cpu_config cpu = lv_engine_setup_cpu(o, o->plan.n_ctx, o->plan.max_rows);
+    LEVER_TRY(lv_cpu_open(&e->cpu, &cpu, err));
     LEVER_TRY(open_io(e, o, err));
     if (o->cpu.cpus.n) { /* only now: the threads of the reads may go anywhere */
         lv_affinity_save(&e->affinity);

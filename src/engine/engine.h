@@ -36,7 +36,7 @@ struct lever_engine {
     const lv_chat_format *chat; /* NULL: the model has no chat template that is known here */
     lv_policy *policy;
     lever_plan plan;
-    uint32_t   max_nodes; /* of the policy, root included */
+    uint32_t   max_nodes, grow_nodes, draft_rows; /* of the policy, as its getters in spec/policy.h */
     uint32_t   kv_type, draft_kv_type; /* enum lv_type of the KV caches */
     uint64_t   target_file_bytes;
     lv_flash_model flash; /* zeroed: reads are not held back */
@@ -58,7 +58,7 @@ typedef struct lv_engine_setup {
     lv_cpu_config  cpu;     /* n_threads, cpu_flags, max_k; rows and context come with the plan */
     uint32_t       kv_type, target_kv_type, draft_kv_type; /* asked for; chosen. enum lv_type */
     bool           kv_any;      /* nothing was asked for */
-    uint32_t       max_nodes;
+    uint32_t       max_nodes, grow_nodes, draft_rows; /* of the policy */
     uint32_t       logit_rows;  /* of the target: 1, or max_nodes when the head streams; eval: the most */
     bool           eval;        /* for lever_eval: no session, no policy; a draft is taken if there is one */
     uint64_t       text_bytes;  /* eval: the text and its tokens */
@@ -75,6 +75,8 @@ int  lv_engine_setup_init(lv_engine_setup *o, const lever_config *c, lever_error
  * fini is due. In between, eval sets text_bytes. */
 int  lv_engine_setup_open(lv_engine_setup *o, const lever_config *c, bool eval, lever_error *err);
 int  lv_engine_setup_plan(lv_engine_setup *o, lever_error *err);
+/* o->cpu for these sizes. */
+lv_cpu_config lv_engine_setup_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint32_t max_rows);
 void lv_engine_setup_fini(lv_engine_setup *o);
 /* The public form of the plan. */
 void lv_engine_setup_export(const lv_engine_setup *o, lever_plan *out);
@@ -85,10 +87,9 @@ int  lv_engine_load(lever_engine **out, lv_engine_setup *o, lever_error *err);
 /* The draft model seen through lv_drafter: keeps its cache in step with the text. */
 typedef struct lv_draft_run {
     lever_session *session;
-    int32_t *row_of;     /* [max_nodes] scratch row of a tree node in the draft's cache; -1: none */
-    int32_t *slot_of;    /* [max_nodes] row of logits of a node of the last expand; -1: none */
     float   *logits;     /* [logit_rows][n_vocab] */
-    int32_t *path;       /* [n_ctx] tokens from below the root to a node */
+    float    sharpness;  /* of candidates, as the policy wants */
+    int32_t *path;       /* [grow_nodes] tokens from below the root to a node */
     lv_row  *rows;       /* [max_rows] */
     uint32_t logit_rows;
     size_t   n_vocab;    /* the draft's, which may be padded otherwise than the target's */
@@ -122,9 +123,15 @@ struct lever_session {
 uint32_t lv_eval_scored(uint32_t n_ctx);
 uint64_t lv_eval_rows_bytes(uint32_t max_rows);
 
+/* Scratch slots of the draft's cache: nodes of a tree, or rows of text it catches up with. */
+static inline uint32_t lv_draft_scratch(uint32_t max_rows, uint32_t draft_rows)
+{
+    return max_rows > draft_rows ? max_rows : draft_rows;
+}
+
 /* engine/drafter.c */
-lv_drafter lv_draft_run_drafter(lv_draft_run *d);
-void lv_draft_run_begin(lv_draft_run *d);                       /* a new tree: no node evaluated */
+/* A new tree: forget the scratch rows of the last one, and fill in the draft's part of *out. */
+void lv_draft_run_begin(lv_draft_run *d, lv_drafter *out);
 /* Nodes of the tree that became text, in order: keep what the draft's cache holds of them. */
 void lv_draft_run_accept(lv_draft_run *d, const int32_t *nodes, uint32_t n);
 

@@ -43,16 +43,14 @@ static int open_draft_run(lever_session *s, lever_error *err)
     lever_engine *e = s->engine;
     lv_draft_run *d = &s->draft;
     LEVER_TRY(lv_kv_init(&s->draft_kv, lv_model_hparams(e->draft), e->draft_kv_type, s->n_ctx,
-                         e->plan.max_rows, err));
+                         lv_draft_scratch(e->plan.max_rows, e->draft_rows), err));
     d->session = s;
     d->logit_rows = e->max_nodes < LV_DRAFT_LOGIT_ROWS ? e->max_nodes : LV_DRAFT_LOGIT_ROWS;
-    d->row_of = lv_alloc_array(e->max_nodes, sizeof *d->row_of, 64);
-    d->slot_of = lv_alloc_array(e->max_nodes, sizeof *d->slot_of, 64);
-    d->path = lv_alloc_array(e->max_nodes, sizeof *d->path, 64);
+    d->path = lv_alloc_array(e->grow_nodes, sizeof *d->path, 64);
     d->rows = lv_alloc_array(e->plan.max_rows, sizeof *d->rows, 64);
     d->n_vocab = lv_model_hparams(e->draft)->n_vocab;
     d->logits = lv_alloc_array(d->logit_rows * d->n_vocab, sizeof(float), 64);
-    if (!d->row_of || !d->slot_of || !d->path || !d->rows || !d->logits)
+    if (!d->path || !d->rows || !d->logits)
         return lv_fail(err, LEVER_ENOMEM, 0, "draft buffers of the session");
     return LEVER_OK;
 }
@@ -62,7 +60,7 @@ static int open_buffers(lever_session *s, lever_error *err)
     lever_engine *e = s->engine;
     const uint32_t max_rows = e->plan.max_rows;
     LEVER_TRY(lv_kv_init(&s->kv, lv_model_hparams(e->target), e->kv_type, s->n_ctx, max_rows, err));
-    LEVER_TRY(lv_tree_init(&s->tree, e->max_nodes, err));
+    LEVER_TRY(lv_tree_init(&s->tree, e->grow_nodes, err));
     s->logit_rows = lv_model_head_streamed(e->target) ? e->max_nodes : 1;
     s->text_cap = lv_detok_max_bytes(e->vocab);
     s->tokens = lv_alloc_array(s->n_ctx, sizeof *s->tokens, 64);
@@ -90,6 +88,7 @@ int lever_session_open(lever_session **out, lever_engine *engine, const lever_sa
     s->engine = engine;
     s->n_ctx = engine->plan.n_ctx;
     engine->has_session = true;
+    lv_policy_reset(engine->policy);
     int rc = open_buffers(s, err);
     if (rc >= 0) rc = open_sampler(s, sampling, err);
     if (rc < 0) {
@@ -117,8 +116,6 @@ void lever_session_close(lever_session **session)
     lv_free(s->project_rows);
     lv_free(s->logits);
     lv_free(s->text);
-    lv_free(s->draft.row_of);
-    lv_free(s->draft.slot_of);
     lv_free(s->draft.path);
     lv_free(s->draft.rows);
     lv_free(s->draft.logits);
@@ -133,6 +130,7 @@ int lever_session_reset(lever_session *s, const lever_sampling *sampling, lever_
     s->detok = (lv_detok){ 0 };
     lv_kv_truncate(&s->kv, 0);
     if (s->engine->draft) lv_kv_truncate(&s->draft_kv, 0);
+    lv_policy_reset(s->engine->policy);
     return LEVER_OK;
 }
 
@@ -184,6 +182,26 @@ typedef struct generate_run {
     uint32_t       left;       /* tokens that may still be added */
 } generate_run;
 
+/* A policy other than the engine's must do with what was planned for that one. */
+static int check_own_policy(const lever_engine *e, const lv_policy *p, lever_error *err)
+{
+    const char *name = lv_policy_name(p), *planned = lv_policy_name(e->policy);
+    if (lv_policy_needs_draft(p) && !e->draft)
+        return lv_fail(err, LEVER_EINVAL, 0,
+                       "policy '%s' needs a draft model, but the engine was opened without one ('%s')", name,
+                       planned);
+    if (lv_policy_max_nodes(p) > e->max_nodes)
+        return lv_fail(err, LEVER_EINVAL, 0,
+                       "policy '%s' needs %u rows, but the engine was opened for %u ('%s')", name,
+                       lv_policy_max_nodes(p), e->max_nodes, planned);
+    if (lv_policy_grow_nodes(p) > e->grow_nodes || lv_policy_draft_rows(p) > e->draft_rows)
+        return lv_fail(err, LEVER_EINVAL, 0,
+                       "policy '%s' needs room for %u nodes and %u draft rows, but the engine was opened for "
+                       "%u and %u ('%s')", name, lv_policy_grow_nodes(p), lv_policy_draft_rows(p),
+                       e->grow_nodes, e->draft_rows, planned);
+    return LEVER_OK;
+}
+
 static int start_run(generate_run *r, const lever_generate_params *p, lever_error *err)
 {
     lever_session *s = r->s;
@@ -199,12 +217,7 @@ static int start_run(generate_run *r, const lever_generate_params *p, lever_erro
     if (!p || !p->policy) return LEVER_OK;
     LEVER_TRY(lv_policy_open(&r->own_policy, p->policy, err));
     r->cycle.policy = r->own_policy;
-    if (lv_policy_max_nodes(r->own_policy) > s->engine->max_nodes)
-        return lv_fail(err, LEVER_EINVAL, 0,
-                       "policy '%s' needs %u rows, but the engine was opened for %u ('%s')", p->policy,
-                       lv_policy_max_nodes(r->own_policy), s->engine->max_nodes,
-                       lv_policy_name(s->engine->policy));
-    return LEVER_OK;
+    return check_own_policy(s->engine, r->own_policy, err);
 }
 
 static int prefill(generate_run *r, lever_error *err)

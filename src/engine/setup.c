@@ -106,8 +106,7 @@ static int open_target(lv_engine_setup *o, lever_error *err)
 
 static int open_draft(lv_engine_setup *o, lever_error *err)
 {
-    const bool speculates = strcmp(o->config.policy, "none") != 0;
-    const bool wanted = speculates || o->eval;
+    const bool speculates = lv_policy_needs_draft(o->policy), wanted = speculates || o->eval;
     if (!o->config.draft_path) {
         if (!speculates) return LEVER_OK;
         return lv_fail(err, LEVER_EINVAL, 0, "policy '%s' needs a draft model (-md)", o->config.policy);
@@ -134,9 +133,19 @@ static int open_draft(lv_engine_setup *o, lever_error *err)
 /* What a session has beside models, caches and logits: text, rows, tree, sampler, detokenizer. */
 static uint64_t session_bytes(const lv_engine_setup *o, uint32_t n_ctx, uint32_t max_rows)
 {
+    const uint64_t tree = o->grow_nodes * (sizeof(lv_tree_node) + sizeof(int32_t));
     return n_ctx * sizeof(int32_t) + max_rows * (2 * sizeof(lv_row) + sizeof(int32_t)) +
-           o->max_nodes * (sizeof(lv_tree_node) + 5 * sizeof(int32_t)) +
+           tree + o->max_nodes * 2 * sizeof(int32_t) + lv_policy_memory_bytes(o->policy) +
            lv_sampler_memory_bytes(lv_vocab_n_used(o->vocab)) + lv_detok_max_bytes(o->vocab);
+}
+
+lv_cpu_config lv_engine_setup_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint32_t max_rows)
+{
+    lv_cpu_config cpu = o->cpu;
+    cpu.max_rows = max_rows;
+    /* The draft's cache may have more scratch slots than a batch has rows. */
+    cpu.max_ctx = n_ctx + lv_draft_scratch(max_rows, o->draft_rows) - max_rows;
+    return cpu;
 }
 
 static uint32_t at_most(uint32_t n, uint32_t most) { return n < most ? n : most; }
@@ -148,9 +157,7 @@ static void plan_sizes(void *user, uint32_t n_ctx, uint32_t max_rows, lv_plan_si
     const uint32_t rows = o->eval ? at_most(max_rows, o->logit_rows) : o->logit_rows;
     const uint32_t draft_rows =
         o->eval ? at_most(max_rows, LV_EVAL_LOGIT_ROWS) : at_most(o->max_nodes, LV_DRAFT_LOGIT_ROWS);
-    lv_cpu_config cpu = o->cpu;
-    cpu.max_rows = max_rows;
-    cpu.max_ctx = n_ctx;
+    const lv_cpu_config cpu = lv_engine_setup_cpu(o, n_ctx, max_rows);
     *out = (lv_plan_sizes){
         .kv_bytes = lv_kv_memory_bytes(lv_model_hparams(o->target), o->target_kv_type, n_ctx, max_rows),
         .activation_bytes = lv_model_activation_bytes(o->target, max_rows) + rows * logits +
@@ -158,7 +165,8 @@ static void plan_sizes(void *user, uint32_t n_ctx, uint32_t max_rows, lv_plan_si
         .scratch_bytes = lv_cpu_memory_bytes(&cpu),
     };
     if (!o->draft) return;
-    out->draft_kv_bytes = lv_kv_memory_bytes(lv_model_hparams(o->draft), o->draft_kv_type, n_ctx, max_rows);
+    out->draft_kv_bytes = lv_kv_memory_bytes(lv_model_hparams(o->draft), o->draft_kv_type, n_ctx,
+                                             lv_draft_scratch(max_rows, o->draft_rows));
     out->activation_bytes += lv_model_activation_bytes(o->draft, max_rows) +
                              draft_rows * (uint64_t)lv_model_hparams(o->draft)->n_vocab * sizeof(float);
 }
@@ -265,7 +273,7 @@ static void choose_window(lv_engine_setup *o)
 
 int lv_engine_setup_open(lv_engine_setup *o, const lever_config *c, bool eval, lever_error *err)
 {
-    *o = (lv_engine_setup){ .max_nodes = 1, .eval = eval };
+    *o = (lv_engine_setup){ .max_nodes = 1, .grow_nodes = 1, .eval = eval };
     int rc = resolve_config(o, c, err);
     if (rc >= 0) rc = lv_policy_open(&o->policy, o->config.policy, err);
     if (rc >= 0) rc = open_target(o, err);
@@ -275,6 +283,8 @@ int lv_engine_setup_open(lv_engine_setup *o, const lever_config *c, bool eval, l
         return rc;
     }
     o->max_nodes = lv_policy_max_nodes(o->policy);
+    o->grow_nodes = lv_policy_grow_nodes(o->policy);
+    o->draft_rows = lv_policy_draft_rows(o->policy);
     if (eval) choose_window(o);
     return LEVER_OK;
 }

@@ -1,5 +1,6 @@
 /* How a draft tree is grown: one file per policy behind this interface, one line in the registry
- * (policy.c). A policy proposes; it can change speed, never text. SPDX-License-Identifier: MIT */
+ * (policy.c). A policy proposes; it can change speed, never text. Threading: one owner.
+ * SPDX-License-Identifier: MIT */
 #ifndef LEVER_SPEC_POLICY_H
 #define LEVER_SPEC_POLICY_H
 
@@ -7,30 +8,67 @@
 
 #include "spec/tree.h"
 
-/* What a policy may ask of the draft model. */
+/* What expanding took, as the engine measured it. */
+typedef struct lv_cost {
+    uint32_t calls, rows; /* rows of the draft, those that catch up with the text included */
+    double   seconds;
+} lv_cost;
+
+/* What a policy may ask of the draft model, and what it may know of the text. A new one for every tree. */
 typedef struct lv_drafter {
     void *user;
-    /* Evaluate tree nodes ids [n] (parents of each already evaluated, not evaluated before) as one
-     * row batch of the draft. Returns LEVER_OK or LEVER_E*. */
-    int (*expand)(void *user, const lv_tree *t, const int32_t *ids, uint32_t n, lever_error *err);
-    /* The k best continuations of an evaluated node of the LAST expand call; returns how many. */
-    uint32_t (*candidates)(void *user, const lv_tree *t, int32_t id, uint32_t k, int32_t *tokens,
-                           float *probs);
-    uint32_t max_rows; /* rows one expand call may have */
+    /* Evaluate tree nodes ids [n] (parents evaluated in earlier calls, none of them twice) as one row batch
+     * of the draft; the root comes first and alone. Sets draft_row and draft_slot of the nodes, and *cost.
+     * Returns LEVER_OK or LEVER_E*. Policies call lv_drafter_expand. NULL without a draft model. */
+    int (*expand)(void *user, lv_tree *t, const int32_t *ids, uint32_t n, lv_cost *cost, lever_error *err);
+    /* The k best continuations of an evaluated node of the LAST expand call, best first; once per node.
+     * Returns how many: fewer than k when the sampler's filters leave fewer. */
+    uint32_t (*candidates)(void *user, lv_tree *t, int32_t id, uint32_t k, int32_t *tokens, float *probs);
+    uint32_t max_rows;   /* rows one expand call may have */
+    uint32_t rows_left;  /* nodes that still fit in the draft's cache; the root needs no place */
+    lv_cost  last, total; /* of the last expand call; of all for this tree */
+    const int32_t *text; /* [n_text] the text so far; its last token is the root. Borrowed */
+    uint32_t n_text;
 } lv_drafter;
+
+/* d->expand with the books kept. n from 1 to max_rows, and at most rows_left unless ids is the root.
+ * LEVER_OK or the drafter's error. */
+int lv_drafter_expand(lv_drafter *d, lv_tree *t, const int32_t *ids, uint32_t n, lever_error *err);
+
+/* What became of a tree. Borrowed, for the time of the call. */
+typedef struct lv_outcome {
+    const lv_tree *tree;
+    const int32_t *path;  /* [n_path] nodes the target agreed with, from below the root on */
+    uint32_t n_path;
+    int32_t  next;        /* the target's token after the path; usually, but not always, outside the tree:
+                           * a walk also ends where the text does */
+    uint32_t n_rows;      /* rows of the sweep, text that was pending included */
+    double   draft_s, verify_s, project_s;
+} lv_outcome;
 
 typedef struct lv_policy lv_policy;
 
-/* spec: "none", "chain:8", "tree:4,2,1" (children per node by level). LEVER_OK, LEVER_EINVAL (names the
- * bad part and lists the known policies), LEVER_ENOMEM. Returned: lv_policy_close. */
+/* spec: "none", "chain:8", "eagle2:10,6,60@1.5", ... (docs/policies.md). LEVER_OK, LEVER_EINVAL (names the bad part
+ * and lists the known policies), LEVER_ENOMEM. Returned: lv_policy_close. Nothing is allocated later. */
 int  lv_policy_open(lv_policy **out, const char *spec, lever_error *err);
 void lv_policy_close(lv_policy **p);
 const char *lv_policy_name(const lv_policy *p);    /* the spec as given */
-/* Most nodes, root included, a tree of this policy has; 1 for "none". */
+bool lv_policy_needs_draft(const lv_policy *p);    /* false: it works, and no better, without a draft model */
+/* How probabilities of candidates are to be sharpened (spec/sampler.h): what follows the '@', else 1. */
+float lv_policy_sharpness(const lv_policy *p);
+/* Most nodes, root included: of the tree to verify (1 for "none"), and while it grows (<= LV_GROW_MAX). */
 uint32_t lv_policy_max_nodes(const lv_policy *p);
-/* Grow t, which holds only its root, to at most max_nodes nodes and max_depth levels below the root.
- * The tree is usable whatever is returned. LEVER_OK or the drafter's error. */
-int  lv_policy_grow(lv_policy *p, lv_tree *t, const lv_drafter *d, uint32_t max_nodes,
-                    uint32_t max_depth, lever_error *err);
+uint32_t lv_policy_grow_nodes(const lv_policy *p);
+/* Nodes it may have the draft evaluate for one tree, the root not counted: wanted as rows_left. */
+uint32_t lv_policy_draft_rows(const lv_policy *p);
+size_t   lv_policy_memory_bytes(const lv_policy *p);
+/* Grow t, which holds only its root, to at most max_nodes nodes and max_depth levels below the root; on the
+ * way it may fill t->cap. The tree keeps to the limits whatever is returned. LEVER_OK or the drafter's error. */
+int  lv_policy_grow(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, uint32_t max_depth,
+                    lever_error *err);
+/* Tell what became of the last tree grown. */
+void lv_policy_observe(lv_policy *p, const lv_outcome *o);
+/* A new text begins: forget what belongs to the old one, not what was learnt about the models. */
+void lv_policy_reset(lv_policy *p);
 
 #endif

@@ -9,11 +9,4 @@ static int parse(lv_policy *p, const char *args, lever_error *err)
     return LEVER_OK;
 }
 
-static int grow(lv_policy *p, lv_tree *t, const lv_drafter *d, uint32_t max_nodes, uint32_t max_depth,
-                lever_error *err)
-{
-    (void)p, (void)t, (void)d, (void)max_nodes, (void)max_depth, (void)err;
-    return LEVER_OK;
-}
-
-const lv_policy_type lv_policy_none = { "none", "none", parse, grow };
+const lv_policy_type lv_policy_none = { .name = "none", .usage = "none", .no_draft = true, .parse = parse };

@@ -241,23 +241,33 @@ int32_t lv_sampler_pick(lv_sampler *s, float *logits, const lv_history *h)
     return best.id;
 }
 
-uint32_t lv_sampler_candidates(lv_sampler *s, float *logits, const lv_history *h, uint32_t k, int32_t *tokens,
-                               float *probs)
+/* s->probs of the n survivors in s->cands; logits is scratch. */
+static void survivor_probs(lv_sampler *s, float *logits, size_t n, float scale)
 {
-    const size_t n_vocab = (size_t)s->n_vocab;
+    for (size_t i = 0; i < n; i++) logits[i] = s->cands[i].key * scale;
+    s->k->softmax(logits, logits, n);
+    for (size_t i = 0; i < n; i++) s->probs[s->cands[i].id] = logits[i];
+}
+
+uint32_t lv_sampler_candidates(lv_sampler *s, float *logits, const lv_history *h, uint32_t k, float sharpness,
+                               int32_t *tokens, float *probs)
+{
+    const float temp = s->p.temperature, scale = temp > 0.0f ? sharpness * temp : sharpness;
     const uint64_t pos = h->n_tokens + h->n_path;
+    size_t n = (size_t)s->n_vocab;
     if (k == 0) return 0;
     apply_penalty(s, logits, h);
-    s->k->softmax(s->probs, logits, n_vocab);
-    size_t n = n_vocab;
-    if (s->p.temperature > 0.0f && filters_on(s)) {
+    if (temp > 0.0f && filters_on(s)) {
+        if (!top_k_on(s)) s->k->softmax(s->probs, logits, n);
         n = filter_and_perturb(s, logits, pos);
+        survivor_probs(s, logits, n, scale);
         if (k > n) k = (uint32_t)n;
         make_heap(s->cands, n, true);
         for (uint32_t i = 0; i < k; i++) tokens[i] = pop_top(s->cands, n - i, true).id;
     } else {
-        if (s->p.temperature > 0.0f)
-            s->k->perturb(logits, logits, n_vocab, s->p.temperature, s->p.seed, pos, 0);
+        if (temp > 0.0f) s->k->perturb(logits, logits, n, temp, s->p.seed, pos, 0);
+        for (size_t i = 0; i < n; i++) s->probs[i] = logits[i] * scale;
+        s->k->softmax(s->probs, s->probs, n);
         if (k > n) k = (uint32_t)n;
         select_best(s->cands, logits, n, k);
         for (uint32_t i = 0; i < k; i++) tokens[i] = s->cands[i].id;

@@ -53,12 +53,15 @@ typedef struct lv_history {
 /* The token at absolute position pos = h->n_tokens + h->n_path. logits [n_vocab] may be overwritten. */
 int32_t lv_sampler_pick(lv_sampler *s, float *logits, const lv_history *h);
 /* The `k` tokens the same rule would most likely pick if the target had these (draft) logits: best
- * first by perturbed score (T > 0) or logit (T = 0), ties to the lower id, with p = softmax of the
- * penalised logits over the whole vocabulary. Ranking by perturbed score over the draft's own filtered
- * set is what makes hits likely: target and draft share the noise (METHODS.md section 4), and a token
- * the filters remove is never picked. Returns how many (<= k; fewer when the filters leave fewer).
- * logits may be overwritten. */
-uint32_t lv_sampler_candidates(lv_sampler *s, float *logits, const lv_history *h, uint32_t k,
+ * first by perturbed score (T > 0) or logit (T = 0), ties to the lower id. Ranking by perturbed score over the
+ * draft's own filtered set is what makes hits likely: target and draft share the noise (METHODS.md section 4),
+ * and a token the filters remove is never picked.
+ * p estimates how likely the target picks the token, given that noise: the softmax of
+ * sharpness * (penalised logit + T * noise) over what the filters leave, so of sharpness * logit at T = 0. The
+ * plain probability of a token says little once its noise is known. sharpness > 0; 1 where draft and target
+ * differ as much as draws from the draft do, more where they agree more often.
+ * Returns how many (<= k; fewer when the filters leave fewer). logits may be overwritten. */
+uint32_t lv_sampler_candidates(lv_sampler *s, float *logits, const lv_history *h, uint32_t k, float sharpness,
                                int32_t *tokens, float *probs);
 
 #endif

@@ -285,6 +285,24 @@ class Cli(CliTest):
         self.assertEqual(code, OK, err)
         self.assertEqual(text, lever(*options)[1])
 
+    def test_every_policy_gives_the_same_text_and_help_and_errors_list_it(self):
+        names = "none chain tree specinfer sequoia eagle2 opttree specexec dyspec edgellm lookup".split()
+        settings = {"tree": ":3,2", "sequoia": ":12", "eagle2": ":4,3,12", "specexec": ":12", "dyspec": ":12"}
+        options = ["-m", self.model, "-p", "abc abc abc", "-n", 16, "--ignore-eos", "--json"]
+        want = json.loads(self.run_ok(*options)[0])["tokens"]
+        page = lever("run", "--help")[1].decode()
+        code, _, err = lever("run", *options, "--policy", "zigzag")
+        self.assertEqual(code, USAGE)
+        for name in names:
+            draft = ["-md", self.draft] if name not in ("none", "lookup") else []
+            policy = name + settings.get(name, "")
+            out, _ = self.run_ok(*options, *draft, "--policy", policy)
+            report = json.loads(out)
+            self.assertEqual(report["tokens"], want, policy)
+            self.assertEqual(report["engine"]["policy"], policy)
+            self.assertIn(name, err)
+            self.assertIn(name, page)
+
     def test_draft_with_other_vocabulary_is_refused(self):
         other = ROOT / "models/lever-demo-draft.Q8_0.gguf"
         code, _, err = lever("run", "-m", self.model, "-md", other, "-p", "x")

@@ -73,21 +73,24 @@ static outcome want[2]; /* plain decoding, resident, one thread, at temperatures
 static const float temperatures[2] = { 0.0f, 0.8f };
 static outcome got;
 
+static void expect_same_at(const lever_config *c, int i, const char *what)
+{
+    if (!generate(c, temperatures[i], &got)) {
+        fprintf(stderr, "  ... %s at temperature %.1f\n", what, (double)temperatures[i]);
+        return;
+    }
+    const bool same =
+        got.n == want[i].n && !memcmp(got.tokens, want[i].tokens, got.n * sizeof(int32_t)) &&
+        got.text_bytes == want[i].text_bytes && !memcmp(got.text, want[i].text, got.text_bytes);
+    if (!same)
+        fprintf(stderr, "%s at temperature %.1f differs:\n  want %.200s\n  got  %.200s\n", what,
+                (double)temperatures[i], want[i].text, got.text);
+    CHECK(same);
+}
+
 static void expect_same(const lever_config *c, const char *what)
 {
-    for (int i = 0; i < 2; i++) {
-        if (!generate(c, temperatures[i], &got)) {
-            fprintf(stderr, "  ... %s at temperature %.1f\n", what, (double)temperatures[i]);
-            continue;
-        }
-        const bool same =
-            got.n == want[i].n && !memcmp(got.tokens, want[i].tokens, got.n * sizeof(int32_t)) &&
-            got.text_bytes == want[i].text_bytes && !memcmp(got.text, want[i].text, got.text_bytes);
-        if (!same)
-            fprintf(stderr, "%s at temperature %.1f differs:\n  want %.200s\n  got  %.200s\n", what,
-                    (double)temperatures[i], want[i].text, got.text);
-        CHECK(same);
-    }
+    for (int i = 0; i < 2; i++) expect_same_at(c, i, what);
 }
 
 static void plain_decoding_is_the_reference(void)
@@ -111,17 +114,80 @@ static void plain_decoding_is_the_reference(void)
 
 static void every_policy_gives_the_same_text(void)
 {
-    static const char *const policies[] = { "chain:1",    "chain:4",        "chain:8",
-                                            "tree:4,2,1", "tree:1,1,3,1,1", "tree:8" };
+    static const char *const policies[] = {
+        "chain:1", "chain",  "tree:4,2,1", "tree:8",   "specinfer", "sequoia:15", "sequoia:24,3", "eagle2",
+        "eagle2:4,3,9", "opttree", "opttree:8,0", "specexec:24", "dyspec:20", "edgellm:16", "edgellm", "lookup",
+    };
     uint32_t accepted = 0;
     for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
         lever_config c = base_config();
         c.policy = policies[i];
         expect_same(&c, policies[i]);
         accepted += got.stats.n_accepted;
-        CHECK(got.stats.n_drafted > 0);
+        if (strcmp(c.policy, "lookup")) CHECK(got.stats.n_drafted > 0);
     }
     CHECK(accepted > 0); /* else nothing was tested */
+}
+
+/* Each at the smallest memory that works for it; the temperatures in turn, since streaming takes its time. */
+static void every_policy_gives_the_same_text_streamed(void)
+{
+    static const char *const policies[] = { "specinfer", "sequoia:20", "eagle2:6,4,20", "opttree:12",
+                                            "specexec:16", "dyspec:16", "edgellm:12", "lookup" };
+    for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
+        lever_config c = base_config();
+        lever_plan plan;
+        lever_error err = { 0 };
+        c.policy = policies[i];
+        c.mem_bytes = 1;
+        CHECK_OK(lever_plan_memory(&c, &plan, &err), &err);
+        c.mem_bytes = plan.needed_bytes;
+        expect_same_at(&c, (int)i % 2, policies[i]);
+        CHECK(got.plan.total_bytes <= c.mem_bytes);
+        CHECK(got.stats.bytes_read > 0 || got.plan.streamed_bytes == 0);
+    }
+}
+
+static bool count_sources(void *user, const lever_token_event *e)
+{
+    if (e->token >= 0) ((int *)user)[e->source]++; /* the last event may be bytes only */
+    return true;
+}
+
+static void lookup_needs_no_draft_and_says_where_tokens_come_from(void)
+{
+    lever_config c = base_config();
+    c.policy = "lookup:6,2";
+    lever_plan with, without;
+    lever_error err = { 0 };
+    CHECK_OK(lever_plan_memory(&c, &with, &err), &err);
+    c.draft_path = NULL;
+    CHECK_OK(lever_plan_memory(&c, &without, &err), &err);
+    CHECK_EQ(with.total_bytes, without.total_bytes); /* a draft that is named is not loaded */
+    expect_same(&c, "lookup without a draft");
+
+    lever_engine *engine;
+    lever_session *session;
+    lever_sampling greedy;
+    lever_sampling_init(&greedy);
+    greedy.temperature = 0;
+    int sources[3] = { 0 };
+    lever_stats st;
+    CHECK_OK(lever_engine_open(&engine, &c, &err), &err);
+    CHECK_OK(lever_session_open(&session, engine, &greedy, &err), &err);
+    /* The text that greedy decoding gives, twice: the second time it is in the first. */
+    CHECK_OK(lever_session_append(session, want[0].tokens, want[0].n, &err), &err);
+    CHECK_OK(lever_session_append(session, want[0].tokens, want[0].n / 2, &err), &err);
+    lever_generate_params p = { .max_tokens = n_tokens, .ignore_end = true };
+    CHECK_OK(lever_session_generate(session, &p, count_sources, sources, &st, &err), &err);
+    CHECK_EQ(sources[LEVER_FROM_DRAFT], 0);
+    CHECK(sources[LEVER_FROM_LOOKUP] >= (int)st.n_accepted); /* and those of the prompt's last sweep */
+    CHECK_EQ(sources[LEVER_FROM_LOOKUP] + sources[LEVER_FROM_TARGET], n_tokens);
+    p.policy = "chain:3"; /* fits the rows, but there is nothing to draft with */
+    CHECK_EQ(lever_session_generate(session, &p, NULL, NULL, NULL, &err), LEVER_EINVAL);
+    CHECK(strstr(err.msg, "draft model") != NULL);
+    lever_session_close(&session);
+    lever_engine_close(&engine);
 }
 
 static void streamed_equals_resident_at_three_budgets(void)
@@ -274,7 +340,7 @@ static void text_can_be_continued_and_reset(void)
     CHECK_OK(lever_engine_open(&engine, &c, &err), &err);
     CHECK_OK(lever_session_open(&session, engine, &greedy, &err), &err);
     for (int round = 0; round < 2; round++) { /* in pieces of odd size, with changing policies */
-        static const char *const policies[] = { "chain:3", "none", "tree:2,2", "chain:8" };
+        static const char *const policies[] = { "chain:3", "none", "tree:2,2", "lookup:5" };
         CHECK_OK(lever_session_append_text(session, prompt, SIZE_MAX, 0, &err), &err);
         uint32_t left = n_tokens;
         for (int i = 0; left; i++) {
@@ -402,6 +468,8 @@ int main(int argc, char **argv)
     fclose(f);
     RUN(plain_decoding_is_the_reference);
     RUN(every_policy_gives_the_same_text);
+    RUN(every_policy_gives_the_same_text_streamed);
+    RUN(lookup_needs_no_draft_and_says_where_tokens_come_from);
     RUN(streamed_equals_resident_at_three_budgets);
     RUN(every_backend_and_batch_width_gives_the_same_text);
     RUN(every_thread_count_and_isa_gives_the_same_text);

@@ -134,7 +134,7 @@ static void repeat_penalty_counts_each_token_once(void)
     lv_sampler *s = must_open(&p, 5);
     for (int round = 0; round < 2; round++) { /* the marks are clean again for the second call */
         memcpy(copy, x, sizeof copy);
-        CHECK_EQ(lv_sampler_candidates(s, copy, &h, 5, got, probs), 5);
+        CHECK_EQ(lv_sampler_candidates(s, copy, &h, 5, 1, got, probs), 5);
         const int32_t want[5] = { 1, 3, 0, 4, 2 };
         for (int i = 0; i < 5; i++) CHECK_EQ(got[i], want[i]);
     }
@@ -204,7 +204,7 @@ static void filters_agree_with_sorting_everything(void)
 
 static void candidates_are_the_filtered_set_by_score(void)
 {
-    static float x[N_MAX], copy[N_MAX], full[N_MAX];
+    static float x[N_MAX], copy[N_MAX];
     static ranked r[N_MAX];
     int32_t got[N_MAX];
     float probs[N_MAX];
@@ -216,18 +216,42 @@ static void candidates_are_the_filtered_set_by_score(void)
         p.top_k = round % 3 ? 30 : 0, p.top_p = round % 4 ? 0.9f : 1.0f, p.seed = rng();
         lv_sampler *s = must_open(&p, N_MAX);
         memcpy(copy, x, sizeof copy);
-        const uint32_t n = lv_sampler_candidates(s, copy, &h, N_MAX, got, probs);
+        const float sharpness = round % 5 ? 1.0f : 2.5f;
+        const uint32_t n = lv_sampler_candidates(s, copy, &h, N_MAX, sharpness, got, probs);
         lv_sampler_close(&s);
         const int m = naive_filter(&p, x, N_MAX, r);
         CHECK_EQ(n, m);
         for (int i = 0; i < m; i++) /* rank the survivors by score, with the same order on ties */
             kernels.perturb(&r[i].logit, &(float){ r[i].logit }, 1, 0.9f, p.seed, 0, (uint32_t)r[i].id);
         qsort(r, (size_t)m, sizeof *r, by_rank);
-        kernels.softmax(full, x, N_MAX);
+        double sum = 0;
+        for (int i = 0; i < m; i++) sum += exp((double)sharpness * 0.9 * (r[i].logit - r[0].logit));
         for (uint32_t i = 0; i < n && (int)i < m; i++) {
+            const double want = exp((double)sharpness * 0.9 * (r[i].logit - r[0].logit)) / sum;
             CHECK_EQ(got[i], r[i].id);
-            CHECK(probs[i] == full[got[i]]);
+            CHECK(fabs(probs[i] - want) < 1e-5);
         }
+    }
+}
+
+static void greedy_probabilities_are_the_sharpened_softmax(void)
+{
+    static float x[N_MAX], copy[N_MAX], want[N_MAX];
+    const lv_history h = { 0 };
+    const lv_sampler_params p = plain(0.0f);
+    rng_state = 5;
+    for (int round = 0; round < 20; round++) {
+        const float sharpness = round % 2 ? 1.0f : 2.0f;
+        int32_t got[4];
+        float probs[4];
+        random_logits(x, N_MAX, 12, 1000);
+        memcpy(copy, x, sizeof copy);
+        lv_sampler *s = must_open(&p, N_MAX);
+        CHECK_EQ(lv_sampler_candidates(s, copy, &h, 4, sharpness, got, probs), 4);
+        lv_sampler_close(&s);
+        for (int i = 0; i < N_MAX; i++) x[i] *= sharpness;
+        kernels.softmax(want, x, N_MAX);
+        for (int i = 0; i < 4; i++) CHECK(probs[i] == want[got[i]]);
     }
 }
 
@@ -249,7 +273,7 @@ static void first_candidate_is_the_pick(void)
         int32_t tokens[4];
         float probs[4];
         memcpy(copy, x, sizeof copy);
-        const uint32_t n = lv_sampler_candidates(s, copy, &h, 4, tokens, probs);
+        const uint32_t n = lv_sampler_candidates(s, copy, &h, 4, 1, tokens, probs);
         lv_sampler_close(&s);
         CHECK(n >= 1 && n <= 4);
         CHECK_EQ(tokens[0], pick(&p, x, N_MAX, &h));
@@ -276,7 +300,7 @@ static void noise_depends_on_seed_and_position_only(void)
                 int32_t t[3];
                 float q[3];
                 memcpy(copy, x, sizeof copy);
-                lv_sampler_candidates(s, copy, &(lv_history){ text, 7, NULL, 0 }, 3, t, q);
+                lv_sampler_candidates(s, copy, &(lv_history){ text, 7, NULL, 0 }, 3, 1, t, q);
             }
             memcpy(copy, x, sizeof copy);
             const int32_t id = lv_sampler_pick(s, copy, &h);
@@ -333,8 +357,8 @@ static void odd_logits_never_break_the_choice(void)
         float probs[4], copy[4];
         memcpy(copy, mixed, sizeof copy);
         lv_sampler *s = must_open(&p, 4);
-        CHECK(lv_sampler_candidates(s, copy, &h, 9, tokens, probs) <= 4);
-        CHECK_EQ(lv_sampler_candidates(s, copy, &h, 0, tokens, probs), 0);
+        CHECK(lv_sampler_candidates(s, copy, &h, 9, 1, tokens, probs) <= 4);
+        CHECK_EQ(lv_sampler_candidates(s, copy, &h, 0, 1, tokens, probs), 0);
         lv_sampler_close(&s);
     }
 }
@@ -389,7 +413,7 @@ static void memory_is_allocated_at_open_only(void)
     int32_t tokens[8];
     float probs[8];
     lv_sampler_pick(s, x, &h);
-    lv_sampler_candidates(s, x, &h, 8, tokens, probs);
+    lv_sampler_candidates(s, x, &h, 8, 1, tokens, probs);
     CHECK_EQ(lv_alloc_calls(), calls);
     CHECK(lv_sampler_memory_bytes(N_MAX) >= N_MAX * 12);
     lv_sampler_close(&s);
@@ -407,6 +431,7 @@ int main(void)
     RUN(path_history_equals_concatenated_text);
     RUN(filters_agree_with_sorting_everything);
     RUN(candidates_are_the_filtered_set_by_score);
+    RUN(greedy_probabilities_are_the_sharpened_softmax);
     RUN(first_candidate_is_the_pick);
     RUN(noise_depends_on_seed_and_position_only);
     RUN(picks_follow_the_softmax);
