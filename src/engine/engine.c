@@ -131,6 +131,17 @@ int64_t lever_tokenize(const lever_engine *e, const char *text, size_t len, unsi
 
 int32_t lever_n_vocab(const lever_engine *e) { return lv_vocab_n_tokens(e->vocab); }
 
+const char *lever_policy_known(size_t i) { return lv_policy_known(i); }
+
+int lever_policy_rows(const char *spec, lever_error *err)
+{
+    lv_policy *p;
+    LEVER_TRY(lv_policy_open(&p, spec, err));
+    const uint32_t rows = lv_policy_max_nodes(p);
+    lv_policy_close(&p);
+    return (int)rows;
+}
+
 void lever_engine_get_info(const lever_engine *e, lever_engine_info *info)
 {
     *info = (lever_engine_info){ .isa = lv_cpu_kernels(e->cpu)->isa,

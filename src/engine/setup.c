@@ -57,7 +57,10 @@ static int resolve_config(lv_engine_setup *o, const lever_config *c, lever_error
     o->config = *c;
     if (!c->model_path) return lv_fail(err, LEVER_EINVAL, 0, "no model given");
     if (!o->config.io_backend) o->config.io_backend = "auto";
-    if (o->eval) o->config.policy = "none";
+    if (o->eval) {
+        o->config.policy = "none";
+        o->config.n_more_policies = 0;
+    }
     if (!o->config.policy) o->config.policy = c->draft_path ? "chain:8" : "none";
     if (!o->config.mem_bytes) o->config.mem_bytes = lv_memory_available() / 4 * 3;
     if (c->n_threads > MAX_THREADS)
@@ -103,15 +106,24 @@ static int open_target(lv_engine_setup *o, lever_error *err)
     return choose_kv_type(o, o->target, o->config.model_path, &o->target_kv_type, err);
 }
 
+/* The first of the engine's policies that needs a draft; NULL: none does. */
+static const char *policy_that_drafts(const lv_engine_setup *o)
+{
+    const lever_config *c = &o->config;
+    if (strcmp(c->policy, "none")) return c->policy;
+    for (uint32_t i = 0; i < c->n_more_policies; i++)
+        if (strcmp(c->more_policies[i], "none")) return c->more_policies[i];
+    return NULL;
+}
+
 static int open_draft(lv_engine_setup *o, lever_error *err)
 {
-    const bool speculates = strcmp(o->config.policy, "none") != 0;
-    const bool wanted = speculates || o->eval;
+    const char *drafting = policy_that_drafts(o);
     if (!o->config.draft_path) {
-        if (!speculates) return LEVER_OK;
-        return lv_fail(err, LEVER_EINVAL, 0, "policy '%s' needs a draft model (-md)", o->config.policy);
+        if (!drafting) return LEVER_OK;
+        return lv_fail(err, LEVER_EINVAL, 0, "policy '%s' needs a draft model (-md)", drafting);
     }
-    if (!wanted) return LEVER_OK; /* not needed: its memory is better used for the target */
+    if (!drafting && !o->eval) return LEVER_OK; /* not needed: its memory is better used for the target */
     LEVER_TRY(lv_model_open(&o->draft, o->config.draft_path, err));
     lv_vocab *vocab;
     LEVER_TRY(lv_vocab_open(&vocab, lv_model_gguf(o->draft), err));
@@ -259,18 +271,31 @@ static void choose_window(lv_engine_setup *o)
     if (!o->config.n_ctx) o->config.n_ctx = at_most(trained ? trained : LV_EVAL_WINDOW, LV_EVAL_WINDOW);
 }
 
+/* Room for the trees of every policy that will be named. */
+static int open_policies(lv_engine_setup *o, lever_error *err)
+{
+    LEVER_TRY(lv_policy_open(&o->policy, o->config.policy, err));
+    o->max_nodes = lv_policy_max_nodes(o->policy);
+    for (uint32_t i = 0; i < o->config.n_more_policies; i++) {
+        lv_policy *p;
+        LEVER_TRY(lv_policy_open(&p, o->config.more_policies[i], err));
+        if (lv_policy_max_nodes(p) > o->max_nodes) o->max_nodes = lv_policy_max_nodes(p);
+        lv_policy_close(&p);
+    }
+    return LEVER_OK;
+}
+
 int lv_engine_setup_open(lv_engine_setup *o, const lever_config *c, bool eval, lever_error *err)
 {
     *o = (lv_engine_setup){ .max_nodes = 1, .eval = eval };
     int rc = resolve_config(o, c, err);
-    if (rc >= 0) rc = lv_policy_open(&o->policy, o->config.policy, err);
+    if (rc >= 0) rc = open_policies(o, err);
     if (rc >= 0) rc = open_target(o, err);
     if (rc >= 0) rc = open_draft(o, err);
     if (rc < 0) {
         lv_engine_setup_fini(o);
         return rc;
     }
-    o->max_nodes = lv_policy_max_nodes(o->policy);
     if (eval) choose_window(o);
     return LEVER_OK;
 }

@@ -76,6 +76,7 @@ void lv_policy_close(lv_policy **p)
     *p = NULL;
 }
 
+const char *lv_policy_known(size_t i) { return i < N_TYPES ? types[i]->name : NULL; }
 const char *lv_policy_name(const lv_policy *p) { return p->spec; }
 uint32_t lv_policy_max_nodes(const lv_policy *p) { return p->max_nodes; }
 

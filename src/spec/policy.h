@@ -3,6 +3,7 @@
 #ifndef LEVER_SPEC_POLICY_H
 #define LEVER_SPEC_POLICY_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "spec/tree.h"
@@ -20,6 +21,9 @@ typedef struct lv_drafter {
 } lv_drafter;
 
 typedef struct lv_policy lv_policy;
+
+/* Name of the i-th known policy, "chain"; NULL: there are no more. Static. */
+const char *lv_policy_known(size_t i);
 
 /* spec: "none", "chain:8", "tree:4,2,1" (children per node by level). LEVER_OK, LEVER_EINVAL (names the
  * bad part and lists the known policies), LEVER_ENOMEM. Returned: lv_policy_close. */
