@@ -1,5 +1,5 @@
-/* gnuplot reads a script with its data from standard input and writes the picture to its standard output, so no
- * name of a file passes through its language. SPDX-License-Identifier: MIT */
+/* gnuplot reads a script with its data from standard input and writes the picture to its standard output, so
+ * no name of a file passes through its language. SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
 #include "bench_plot.h"
 
@@ -106,7 +106,8 @@ static void put_sweep_data(FILE *f, const bench_setup *s, const bench_summary *m
     fputs("EOD\n", f);
 }
 
-/* Of two or three prompts intervals may be a hundred times as long as the bars: then they leave the picture. */
+/* Of two or three prompts intervals may be a hundred times as long as the bars: then they leave the picture.
+ * */
 static double speed_range(const bench_setup *s, const bench_summary *m)
 {
     double most = 0;
@@ -126,7 +127,8 @@ static void plot_policies(FILE *f, const char *path, const bench_setup *s, const
     fputs("set multiplot layout 3,1\n"
           "set title 'Speed by kind of prompt (geometric mean, 95 % interval over prompts)'\n"
           "set ylabel 'tokens per second'\nset xtics scale 0 noenhanced\n"
-          "set style data histograms\nset style histogram errorbars gap 1.5 lw 1\nset style fill solid 0.85 border lc rgb '#222222'\n"
+          "set style data histograms\nset style histogram errorbars gap 1.5 lw 1\n"
+          "set style fill solid 0.85 border lc rgb '#222222'\n"
           "set errorbars lw 1\nset key below noenhanced\nset lmargin 11\n", f);
     fprintf(f, "set yrange [0:%.6g]\nplot ", speed_range(s, m));
     for (uint32_t k = 0; k < s->n_policies; k++) {
@@ -134,8 +136,10 @@ static void plot_policies(FILE *f, const char *path, const bench_setup *s, const
         put_quoted(f, s->policies[k], 60);
         fputs(k + 1 < s->n_policies ? ", " : "\n", f);
     }
-    fputs("set title 'What a sweep gives for the rows it verifies'\nset xlabel 'rows per sweep' offset 0,0.6\n"
-          "set ylabel 'tokens per sweep'\nset xrange [0:*]\nset yrange [0:*]\nset offsets graph 0, graph 0.12, graph 0.1, 0\n"
+    fputs("set title 'What a sweep gives for the rows it verifies'\n"
+          "set xlabel 'rows per sweep' offset 0,0.6\n"
+          "set ylabel 'tokens per sweep'\nset xrange [0:*]\nset yrange [0:*]\n"
+          "set offsets graph 0, graph 0.12, graph 0.1, 0\n"
           "set xtics auto scale 1\nset grid xtics\nplot ", f);
     for (uint32_t k = 0; k < s->n_policies; k++) {
         fprintf(f, "$cycle every ::%u::%u using 2:3 with points ls %d ps 1.5 title ", k, k, style_of(k));
@@ -144,7 +148,8 @@ static void plot_policies(FILE *f, const char *path, const bench_setup *s, const
     }
     fputs("set title 'Where the time of a cycle goes (draft, sweep, accept)'\nunset xlabel\n"
           "set ylabel 'ms per cycle'\nset offsets 0,0,0,0\nset xrange [*:*]\nset grid noxtics\n"
-          "set style histogram rowstacked gap 1\nset boxwidth 0.6\nset xtics scale 0 rotate by -20 noenhanced\n"
+          "set style histogram rowstacked gap 1\nset boxwidth 0.6\n"
+          "set xtics scale 0 rotate by -20 noenhanced\n"
           "plot $cycle using 4:xtic(1) lc rgb '#e69f00' title 'draft', "
           "'' using 5 lc rgb '#999999' title 'verify: waiting for flash', "
           "'' using 6 lc rgb '#0072b2' title 'verify: compute', "
@@ -174,7 +179,16 @@ static bool is_first_of_its_kind(const bench_setup *s, uint32_t cell)
     return true;
 }
 
-static void put_share_lines(FILE *f, const bench_setup *s, int column)
+static bool has_share_data(const bench_setup *s, const bench_summary *m, uint32_t k, uint32_t first)
+{
+    for (uint32_t c = first; c < s->n_cells; c++)
+        if (!strcmp(s->cells[c].residency, s->cells[first].residency) &&
+            has_values(bench_summary_group(m, s, c, s->n_files, k)))
+            return true;
+    return false;
+}
+
+static void put_share_lines(FILE *f, const bench_setup *s, const bench_summary *m, int column)
 {
     const char *comma = "plot ";
     char title[128];
@@ -183,6 +197,7 @@ static void put_share_lines(FILE *f, const bench_setup *s, int column)
         if (!is_first_of_its_kind(s, c)) continue;
         dash++;
         for (uint32_t k = 0; k < s->n_policies; k++) {
+            if (!has_share_data(s, m, k, c)) continue;
             fprintf(f, "%s$share%u_%u using 1:%d with linespoints ls %d dt %d lw 1.5 title ", comma, k, c,
                     column, style_of(k), dash);
             snprintf(title, sizeof title, "%.60s, %.40s", s->policies[k], s->cells[c].residency);
@@ -200,11 +215,12 @@ static void plot_shares(FILE *f, const char *path, const bench_setup *s, const b
         for (uint32_t k = 0; k < s->n_policies && is_first_of_its_kind(s, c); k++)
             put_share_data(f, s, m, k, c);
     fputs("set multiplot layout 2,1\nset key below noenhanced\nset lmargin 11\n"
-          "set xlabel 'share of the target''s matrices in memory, %' offset 0,0.6\nset xrange [0:100]\nset yrange [0:*]\n"
+          "set xlabel 'share of the target''s matrices in memory, %' offset 0,0.6\n"
+          "set xrange [0:100]\nset yrange [0:*]\n"
           "set title 'Speed by share of the model in memory'\nset ylabel 'tokens per second'\n", f);
-    put_share_lines(f, s, 2);
+    put_share_lines(f, s, m, 2);
     fputs("set title 'Read from flash'\nset ylabel 'GB per sweep'\n", f);
-    put_share_lines(f, s, 3);
+    put_share_lines(f, s, m, 3);
     fputs("unset multiplot\n", f);
 }
 
@@ -251,6 +267,9 @@ int bench_plot(const char *path, const bench_setup *s, const bench_summary *m, l
 {
     pid_t pid;
     FILE *script;
+    bool any = false;
+    for (size_t i = 0; i < m->n; i++) any |= has_values(&m->groups[i]);
+    if (!any) return fail(err, LEVER_EINVAL, path, "nothing was decoded; take a longer -n");
     const int out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (out < 0) return fail(err, LEVER_EIO, path, strerror(errno));
     int rc = start(&pid, &script, out, path, err);

@@ -126,7 +126,8 @@ static bool parse_measured(const char *at, const char *end, bench_row *r)
     bench_row got = *r;
     char value[64];
     for (int i = N_KEY; i < N_COLUMNS; i++)
-        if (!take_value(&at, end, value, sizeof value) || !parse_value(value, &got, &columns[i])) return false;
+        if (!take_value(&at, end, value, sizeof value) || !parse_value(value, &got, &columns[i]))
+            return false;
     if (at != end) return false;
     *r = got;
     return true;
@@ -172,8 +173,8 @@ static int read_old(bench_csv *csv, const char *header, lever_error *err)
                     "it is not a file of this version of lever bench; choose another name", err);
     while (len && csv->old[len - 1] != '\n') len--;
     csv->old_len = len;
-    return ftruncate(fileno(csv->f), (off_t)len) ? fail(csv, LEVER_EIO, "can not be cut", strerror(errno), err)
-                                                 : LEVER_OK;
+    if (ftruncate(fileno(csv->f), (off_t)len) == 0) return LEVER_OK;
+    return fail(csv, LEVER_EIO, "can not be cut", strerror(errno), err);
 }
 
 int bench_csv_open(bench_csv *csv, const char *path, lever_error *err)

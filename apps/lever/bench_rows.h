@@ -1,5 +1,5 @@
-/* Measurements of `lever bench`: one row per prompt and policy, as CSV and JSON, and the rows of an earlier run.
- * SPDX-License-Identifier: MIT */
+/* Measurements of `lever bench`: one row per prompt and policy, as CSV and JSON, and the rows of an earlier
+ * run. SPDX-License-Identifier: MIT */
 #ifndef LEVER_APPS_BENCH_ROWS_H
 #define LEVER_APPS_BENCH_ROWS_H
 
@@ -10,16 +10,18 @@
 
 #include "lever/lever.h"
 
-/* Texts of the key are borrowed. Numbers that are not known are NAN; they are empty in CSV and null in JSON. */
+/* Texts of the key are borrowed. Numbers that are not known are NAN; empty in CSV, null in JSON. */
 typedef struct bench_row {
-    /* The key: rows with the same one measure the same thing. options: settings as asked for that have no column */
+    /* The key: rows with the same one measure the same thing. options: settings as asked for that have no
+     * column */
     const char *machine, *model, *draft, *residency, *options, *file, *prompt, *policy;
     uint64_t model_bytes, draft_bytes, mem; /* of the files; mem: limit asked for, 0 = by what is free */
     uint64_t most_rows;                     /* that the engine was opened for */
     uint64_t n_predict, seed, round;
     double   share_asked, temperature;      /* share: percent */
 
-    /* What was measured. Times in seconds; of decoding but for prefill_s (lever_stats says what belongs where). */
+    /* What was measured. Times in seconds; of decoding but for prefill_s (lever_stats says what belongs
+     * where). */
     char     date[24], version[16], isa[16], io[16], kv[16], text_hash[20];
     uint64_t threads, ctx, mem_limit_bytes, resident_bytes, streamed_bytes;
     uint64_t prompt_tokens, new_tokens, decode_tokens, sweeps, rows, drafted, accepted;
@@ -59,8 +61,8 @@ typedef struct bench_csv {
     size_t old_len;
 } bench_csv;
 
-/* Begin or continue a file. Half a line at its end, from a run that was killed, is cut off. LEVER_OK; LEVER_EIO;
- * LEVER_EFORMAT: it holds something else; LEVER_ENOMEM. */
+/* Begin or continue a file. Half a line at its end, from a run that was killed, is cut off. LEVER_OK;
+ * LEVER_EIO; LEVER_EFORMAT: it holds something else; LEVER_ENOMEM. */
 int  bench_csv_open(bench_csv *csv, const char *path, lever_error *err);
 /* Whether the file had a row with the key of *r; then its measured part is filled in. */
 bool bench_csv_find(const bench_csv *csv, bench_row *r);

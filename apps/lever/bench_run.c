@@ -267,8 +267,8 @@ static int open_engine(job *j, uint32_t cell, lever_error *err)
     return lever_session_open(&j->session, j->engine, &sampling, err);
 }
 
-/* The first sweep finds caches, clocks and page tables cold. Of a prompt that fits; else there is nothing to warm
- * up for. */
+/* The first sweep finds caches, clocks and page tables cold. Of a prompt that fits; else there is nothing to
+ * warm up for. */
 static int warm_up(job *j, uint32_t i_prompt, lever_error *err)
 {
     const uint32_t n = j->s->args->n_predict;

@@ -11,10 +11,11 @@ typedef struct bench_result {
     bool       cancelled, texts_differ;
 } bench_result;
 
-/* Measure everything of *s that is not in *csv yet (with args->resume) into *rows and *csv. One engine per cell is
- * open at a time; on it every prompt is answered by all policies in turn, in an order that rotates, after one
- * answer that does not count. LEVER_OK, also when a Ctrl-C (result->cancelled, after the prompt it came in) or two
- * texts that differ (result->texts_differ, *err says where) ended it; else LEVER_E*: *rows has what was measured. */
+/* Measure everything of *s that is not in *csv yet (with args->resume) into *rows and *csv. One engine per
+ * cell is open at a time; on it every prompt is answered by all policies in turn, in an order that rotates,
+ * after one answer that does not count. LEVER_OK, also when a Ctrl-C (result->cancelled, after the prompt it
+ * came in) or two texts that differ (result->texts_differ, *err says where) ended it; else LEVER_E*: *rows
+ * has what was measured. */
 int bench_run(bench_setup *s, bench_csv *csv, bench_rows *rows, bench_result *result, lever_error *err);
 
 #endif

@@ -73,7 +73,8 @@ double highest_celsius(const char *folder)
     if (!d) return NAN;
     for (struct dirent *e; (e = readdir(d));) {
         uint64_t milli;
-        if (strncmp(e->d_name, "thermal_zone", 12) || !read_number(folder, e->d_name, "temp", &milli)) continue;
+        if (strncmp(e->d_name, "thermal_zone", 12)) continue;
+        if (!read_number(folder, e->d_name, "temp", &milli)) continue;
         /* Zones without a sensor report 0 or nonsense. */
         if (milli > 0 && milli < 150000 && !(highest >= (double)milli / 1000)) highest = (double)milli / 1000;
     }

@@ -19,8 +19,8 @@ typedef struct energy_meter {
 
 /* folder: "/sys/class/powercap", or another with the same files for tests. */
 void   energy_open(energy_meter *m, const char *folder);
-/* Joules since the last call or since energy_open, of the whole machine; NAN: not known. A counter that runs full
- * twice between two calls is not noticed; it takes minutes. */
+/* Joules since the last call or since energy_open, of the whole machine; NAN: not known. A counter that runs
+ * full twice between two calls is not noticed; it takes minutes. */
 double energy_joules(energy_meter *m);
 
 /* Highest temperature of folder ("/sys/class/thermal") in degrees Celsius; NAN: none is known. */

@@ -157,8 +157,8 @@ static int plan_with(lever_config *c, uint64_t mem, lever_plan *plan, lever_erro
     return lever_plan_memory(c, plan, err);
 }
 
-/* The largest limit whose plan keeps at most `most` bytes resident, to one part in 4096 of the model; lo keeps no
- * more than that, or is the smallest limit that works. hi keeps more. */
+/* The largest limit whose plan keeps at most `most` bytes resident, to one part in 4096 of the model; lo
+ * keeps no more than that, or is the smallest limit that works. hi keeps more. */
 static int largest_limit(lever_config *c, uint64_t most, uint64_t lo, uint64_t hi, uint64_t grain,
                          uint64_t *limit, uint64_t *above, lever_error *err)
 {
@@ -175,9 +175,9 @@ static int largest_limit(lever_config *c, uint64_t most, uint64_t lo, uint64_t h
     return rc;
 }
 
-/* Of the limits just below and just above the wanted share, the one that is nearer. The larger of all limits with
- * the same share is taken, because what is left over makes the ring of the stream longer; of those that keep
- * everything the smallest. */
+/* Of the limits just below and just above the wanted share, the one that is nearer. The larger of all limits
+ * with the same share is taken, because what is left over makes the ring of the stream longer; of those that
+ * keep everything the smallest. */
 static int search_limit(bench_setup *s, uint32_t cell, lever_error *err)
 {
     lever_config c;

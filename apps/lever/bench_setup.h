@@ -46,17 +46,17 @@ typedef struct bench_setup {
     uint32_t     n_cells;
 } bench_setup;
 
-/* Each step: LEVER_OK or LEVER_E*. *s is zeroed before the first; its strings are borrowed from args and live as
- * long as *s.
+/* Each step: LEVER_OK or LEVER_E*. *s is zeroed before the first; its strings are borrowed from args and
+ * live as long as *s.
  *
  * Policies are separated by semicolons, white space, or a comma that the name of a known policy follows:
  * "none,chain:8,tree:4,2,1" has three. */
 int  bench_setup_policies(bench_setup *s, const bench_args *args, lever_error *err);
 /* Files are separated by commas. With a limit, prompts are taken from all over a file, evenly. */
 int  bench_setup_prompts(bench_setup *s, lever_error *err);
-/* After the others and s->config, which gets the policies here. For a share of the weights the --mem limit is
- * searched whose plan keeps just that much; the context is then the one of a limit without bounds, the same for
- * all shares. progress may be NULL. */
+/* After the others and s->config, which gets the policies here. For a share of the weights the --mem limit
+ * is searched whose plan keeps just that much; the context is then the one of a limit without bounds, the
+ * same for all shares. progress may be NULL. */
 int  bench_setup_cells(bench_setup *s, progress *shown, lever_error *err);
 /* The engine of a cell. */
 void bench_setup_config(const bench_setup *s, uint32_t cell, lever_config *c);

@@ -11,7 +11,8 @@ static double ratio(double a, double b) { return b > 0 ? a / b : NAN; }
 
 /* ---- speeds ---- */
 
-/* Geometric mean over rounds of each prompt and policy of one cell: speed [n_prompts][n_policies], 0 = none. */
+/* Geometric mean over rounds of each prompt and policy of one cell: speed [n_prompts][n_policies], 0 = none.
+ * */
 static void prompt_speeds(const bench_setup *s, const bench_rows *rows, uint32_t cell, double *speed,
                           uint32_t *count)
 {
@@ -30,7 +31,9 @@ static bool in_group(const bench_setup *s, uint32_t i_prompt, uint32_t file)
     return file == s->n_files || s->prompts[i_prompt].file == file;
 }
 
-static void fill_speeds(const bench_setup *s, bench_group *g, const double *speed, double *own, double *ratios)
+/* own, ratios [n_prompts]: scratch. */
+static void fill_speeds(const bench_setup *s, bench_group *g, const double *speed, double *own,
+                        double *ratios)
 {
     const uint32_t n = s->n_policies;
     g->n_prompts = 0;
@@ -167,7 +170,7 @@ static void print_by_cell(const bench_summary *m, const bench_setup *s, bool ene
     for (uint32_t c = 0; c < s->n_cells; c++)
         for (uint32_t k = 0; k < s->n_policies; k++) {
             const bench_group *g = bench_summary_group(m, s, c, s->n_files, k);
-            if (!g->sweeps) continue; /* broken off before */
+            if (!g->mem_limit_bytes) continue; /* broken off before */
             printf("%5s %6s %-7s %9s %-20s ", number(kept[0], "%.0f%%", s->cells[c].asked),
                    number(kept[1], "%.1f%%", g->share), s->cells[c].residency,
                    format_bytes(size, sizeof size, (double)g->mem_limit_bytes), s->policies[k]);
@@ -181,6 +184,10 @@ void bench_summary_print(const bench_summary *m, const bench_setup *s)
     for (size_t i = 0; i < m->n; i++) energy |= !isnan(m->groups[i].energy_j);
     if (s->n_cells > 1) print_by_cell(m, s, energy);
     else print_by_file(m, s, energy);
+    const bench_group *all = bench_summary_group(m, s, s->n_cells - 1, s->n_files, 0);
+    if (all->mem_limit_bytes && all->n_prompts < s->n_prompts)
+        puts("\nspeeds are of the prompts that every policy decoded: an answer that ends with the sweep\n"
+             "that reads its prompt has no speed; take a longer -n or --ignore-eos");
     if (s->n_policies > 1)
         printf("\nratio: to %s, geometric mean over prompts, with its 95 %% interval (t, paired by prompt)\n",
                s->policies[0]);

@@ -6,9 +6,10 @@
 #include "bench_setup.h"
 #include "bench_stats.h"
 
-/* One policy with one division of memory on the prompts of one file, or of all. Means of speeds are geometric,
- * over the prompts that every policy decoded (an answer that ended within the sweep that reads the prompt has
- * nothing to time); several rounds of a prompt count as their geometric mean. NAN: not known. */
+/* One policy with one division of memory on the prompts of one file, or of all. Means of speeds are
+ * geometric, over the prompts that every policy decoded (an answer that ended within the sweep that reads
+ * the prompt has nothing to time); several rounds of a prompt count as their geometric mean. NAN: not known.
+ * */
 typedef struct bench_group {
     uint32_t cell, file, policy;     /* file n_files: all */
     uint32_t n_prompts;

@@ -197,8 +197,8 @@ int cmd_bench(int argc, char **argv)
         return EXIT_USAGE;
     if (b->args.help) {
         puts("usage: lever bench --policies LIST --prompts FILE [FILE...] [options]\n\n"
-             "Answers the same prompts with several policies in turn, on one open model, and compares their speed.\n"
-             "The texts must be the same; exit code 7 if they are not.");
+             "Answers the same prompts with several policies in turn, on one open model, and compares\n"
+             "their speed. The texts must be the same; exit code 7 if they are not.");
         options_help(options, N_OPTIONS);
         return EXIT_OK;
     }

@@ -289,6 +289,7 @@ class Bench(CliTest):
         _, err = self.bench("--residency", "spread,none", "--limit", 1, "--plot", png)
         self.assertEqual(err, "")
         self.assertTrue(png.read_bytes().startswith(b"\x89PNG"))
+        self.bench("--limit", 1, "-n", 1, "--plot", svg, code=USAGE)  # nothing decoded
         _, err = self.bench("--limit", 1, "--plot", WORK / "no/such/p.svg", code=IO)
         self.assertIn("no/such/p.svg", err)
 

@@ -1,4 +1,5 @@
-/* The parts of `lever bench` that need no model: statistics, rows as CSV, sensors. SPDX-License-Identifier: MIT */
+/* The parts of `lever bench` that need no model: statistics, rows as CSV, sensors.
+ * SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
 #include "support/check.h"
 
