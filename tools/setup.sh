@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Install what building ("build") or building and testing ("test") needs on Debian or Ubuntu. Does
-# nothing when every package is there; needs no terminal; runs as root or through sudo.
+# Install what building ("build"), building and testing ("test") or the pictures of lever bench ("plot") need on
+# Debian or Ubuntu. Does nothing when every package is there; needs no terminal; runs as root or through sudo.
 set -euo pipefail
 
 build_packages=(build-essential cmake ninja-build pkg-config libpcre2-dev libutf8proc-dev libxxhash-dev
@@ -19,7 +19,8 @@ installed() {
 case "${1:-test}" in
     build) wanted=("${build_packages[@]}") ;;
     test) wanted=("${build_packages[@]}" "${test_packages[@]}" "${arm64_packages[@]}") ;;
-    *) echo "usage: tools/setup.sh build|test" >&2; exit 2 ;;
+    plot) wanted=(gnuplot-nox) ;;
+    *) echo "usage: tools/setup.sh build|test|plot" >&2; exit 2 ;;
 esac
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then

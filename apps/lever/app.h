@@ -17,7 +17,7 @@ enum {
     EXIT_FORMAT = 4,   /* malformed model file */
     EXIT_UNSUP = 5,    /* valid, but this build can not run it */
     EXIT_LIMIT = 6,    /* memory limit or context too small */
-    EXIT_CHECK = 7,    /* --check found another text than plain decoding */
+    EXIT_CHECK = 7,    /* --check or bench found another text than it should */
     EXIT_CANCEL = 130, /* Ctrl-C */
 };
 
@@ -43,6 +43,7 @@ bool demo_model_path(char *buf, size_t cap, const char *name);
 int cmd_run(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
 int cmd_profile(int argc, char **argv);
 int cmd_quantize(int argc, char **argv);
 int cmd_grow(int argc, char **argv);

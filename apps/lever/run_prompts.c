@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "prompts.h"
 #include "run_report.h"
 
 enum { MAX_KINDS = 32 };
@@ -54,12 +53,12 @@ static void count(job *j, const prompt *p, size_t turn)
     k->decode_ns += s->decode_ns;
 }
 
-static int append(job *j, const prompt *p, size_t turn, lever_error *err)
+int prompt_append(lever_session *session, const prompt *p, size_t turn, bool raw, lever_error *err)
 {
     const char *text = p->turns[turn];
-    if (p->continues || j->args->raw) return lever_session_append_text(j->session, text, SIZE_MAX, 0, err);
-    const int rc = lever_session_append_message(j->session, "user", text, SIZE_MAX, err);
-    return rc < 0 ? rc : lever_session_open_answer(j->session, err);
+    if (p->continues || raw) return lever_session_append_text(session, text, SIZE_MAX, 0, err);
+    const int rc = lever_session_append_message(session, "user", text, SIZE_MAX, err);
+    return rc < 0 ? rc : lever_session_open_answer(session, err);
 }
 
 static int answer_turn(job *j, const prompt *p, size_t turn, lever_error *err)
@@ -68,7 +67,7 @@ static int answer_turn(job *j, const prompt *p, size_t turn, lever_error *err)
     const lever_generate_params params = { .max_tokens = a->n_predict, .ignore_end = a->ignore_eos };
     j->answer.text_len = 0;
     j->answer.stats = (lever_stats){ 0 };
-    int rc = append(j, p, turn, err);
+    int rc = prompt_append(j->session, p, turn, a->raw, err);
     if (rc >= 0) {
         lever_session_tokens(j->session, &j->answer.n_prompt);
         rc = lever_session_generate(j->session, &params, on_token, j, &j->answer.stats, err);

@@ -3,6 +3,7 @@
 #define LEVER_APPS_RUN_PROMPTS_H
 
 #include "app.h"
+#include "prompts.h"
 
 typedef struct run_prompts_args {
     const char *files;     /* separated by commas */
@@ -16,5 +17,8 @@ typedef struct run_prompts_args {
  * fit the context is reported and skipped. Returns an exit code: EXIT_LIMIT if one was skipped, EXIT_CANCEL,
  * ... */
 int run_prompts(lever_session *session, const run_prompts_args *args);
+
+/* Append message `turn` of a prompt, ready to be answered; raw: as plain text. As lever_session_append_message. */
+int prompt_append(lever_session *session, const prompt *p, size_t turn, bool raw, lever_error *err);
 
 #endif

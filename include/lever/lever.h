@@ -49,6 +49,9 @@ typedef struct lever_config {
                          * is released by lever_engine_close */
     const char *policy; /* how trees are drafted: "none", "chain:8", "tree:4,2,1", ... (docs/policies.md);
                          * NULL = chain:8 with a draft, else none */
+    const char *const *more_policies; /* [n_more_policies] those that lever_generate_params will name: memory is
+                                       * planned for each of them, and the draft loaded if one needs it */
+    uint32_t    n_more_policies;
     const char *io_backend;    /* "auto", "uring", "pool", "sim"; NULL = auto */
     uint32_t    flash_block_bytes; /* longest streamed read, 64 KiB .. 64 MiB; 0 = 4 MiB */
     uint32_t    flash_depth;   /* streamed reads in flight at most, <= 256; 0 = 32 */
@@ -92,6 +95,12 @@ enum lever_encode_flags {
 LEVER_API int64_t lever_tokenize(const lever_engine *engine, const char *text, size_t len, unsigned flags,
                                  int32_t *tokens, size_t cap, lever_error *err);
 LEVER_API int32_t lever_n_vocab(const lever_engine *engine);
+
+/* Tree policies. The name of the i-th one known, "chain" of "chain:8"; NULL: there are no more. Static. */
+LEVER_API const char *lever_policy_known(size_t i);
+/* Rows of the target that one sweep of a policy verifies at most, at least 1: "none" 1, "chain:8" 9.
+ * LEVER_EINVAL (names what is wrong and lists the known policies), LEVER_ENOMEM. */
+LEVER_API int lever_policy_rows(const char *spec, lever_error *err);
 
 /* What is going on inside; strings are static or live as long as the engine. */
 typedef struct lever_engine_info {
@@ -158,7 +167,7 @@ typedef struct lever_token_event {
 typedef struct lever_generate_params {
     uint32_t    max_tokens;  /* new tokens; 0 = until the end token or the context is full */
     bool        ignore_end;  /* go on after end tokens */
-    const char *policy;      /* NULL = the engine's; must not need more memory than the engine's policy */
+    const char *policy;      /* NULL = the engine's; must not need more memory than those it was opened for */
 } lever_generate_params;
 
 enum lever_stop {

@@ -53,11 +53,12 @@ static int load_models(lever_engine *e, const lv_engine_setup *o, lever_error *e
 static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
 {
     /* From here on the engine owns what prepare opened. */
-    e->target = o->target, e->draft = o->draft, e->vocab = o->vocab, e->policy = o->policy;
+    e->target = o->target, e->draft = o->draft, e->vocab = o->vocab;
+    e->policies = o->policies, e->n_policies = o->n_policies;
     e->chat = o->chat;
     e->max_nodes = o->max_nodes, e->grow_nodes = o->grow_nodes, e->draft_rows = o->draft_rows;
     e->kv_type = o->target_kv_type, e->draft_kv_type = o->draft_kv_type;
-    o->target = o->draft = NULL, o->vocab = NULL, o->policy = NULL;
+    o->target = o->draft = NULL, o->vocab = NULL, o->policies = NULL, o->n_policies = 0;
     /* Every plan has a line for the program, which is there only once. */
     const size_t own = o->plan.total_bytes - LV_PROGRAM_BYTES, limit = o->config.mem_bytes;
     LEVER_TRY(lv_budget_charge(own, limit ? limit - LV_PROGRAM_BYTES : 0, "the memory plan", err));
@@ -118,7 +119,7 @@ void lever_engine_close(lever_engine **engine)
     lv_io_close(&e->io);
     lv_cpu_close(&e->cpu);
     lv_vocab_close(&e->vocab);
-    lv_policy_close(&e->policy);
+    lv_policies_close(e->policies, e->n_policies);
     lv_affinity_restore(&e->affinity);
     lv_budget_refund(e->charged_bytes);
     lv_free(e);
@@ -134,11 +135,22 @@ int64_t lever_tokenize(const lever_engine *e, const char *text, size_t len, unsi
 
 int32_t lever_n_vocab(const lever_engine *e) { return lv_vocab_n_tokens(e->vocab); }
 
+const char *lever_policy_known(size_t i) { return lv_policy_known(i); }
+
+int lever_policy_rows(const char *spec, lever_error *err)
+{
+    lv_policy *p;
+    LEVER_TRY(lv_policy_open(&p, spec, err));
+    const uint32_t rows = lv_policy_max_nodes(p);
+    lv_policy_close(&p);
+    return (int)rows;
+}
+
 void lever_engine_get_info(const lever_engine *e, lever_engine_info *info)
 {
     *info = (lever_engine_info){ .isa = lv_cpu_kernels(e->cpu)->isa,
                                  .io_backend = lv_io_backend(e->io),
-                                 .policy = lv_policy_name(e->policy),
+                                 .policy = lv_policy_name(e->policies[0]),
                                  .kv_type = e->kv_type == LV_TYPE_F16 ? "f16" : "q8_0",
                                  .n_threads = lv_cpu_n_threads(e->cpu),
                                  .n_ctx = e->plan.n_ctx,

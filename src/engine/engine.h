@@ -34,9 +34,10 @@ struct lever_engine {
     lv_model  *target, *draft; /* draft NULL: no speculation */
     lv_vocab  *vocab;
     const lv_chat_format *chat; /* NULL: the model has no chat template that is known here */
-    lv_policy *policy;
+    lv_policy **policies; /* [n_policies] the first is the default; they learn as long as the engine lives */
+    uint32_t   n_policies;
     lever_plan plan;
-    uint32_t   max_nodes, grow_nodes, draft_rows; /* of the policy, as its getters in spec/policy.h */
+    uint32_t   max_nodes, grow_nodes, draft_rows; /* the most of any policy, as its getters in spec/policy.h */
     uint32_t   kv_type, draft_kv_type; /* enum lv_type of the KV caches */
     uint64_t   target_file_bytes;
     lv_flash_model flash; /* zeroed: reads are not held back */
@@ -52,13 +53,15 @@ typedef struct lv_engine_setup {
     lv_model      *target, *draft;
     lv_vocab      *vocab;
     const lv_chat_format *chat;
-    lv_policy     *policy;
+    lv_policy    **policies; /* [n_policies] config.policy, then config.more_policies */
+    uint32_t       n_policies;
+    uint64_t       policy_bytes; /* of all policies */
     lv_flash_model flash;   /* of the target's stream */
     lv_read_fault  io_fault;
     lv_cpu_config  cpu;     /* n_threads, cpu_flags, max_k; rows and context come with the plan */
     uint32_t       kv_type, target_kv_type, draft_kv_type; /* asked for; chosen. enum lv_type */
     bool           kv_any;      /* nothing was asked for */
-    uint32_t       max_nodes, grow_nodes, draft_rows; /* of the policy */
+    uint32_t       max_nodes, grow_nodes, draft_rows; /* the most of any policy */
     uint32_t       logit_rows;  /* of the target: 1, or max_nodes when the head streams; eval: the most */
     bool           eval;        /* for lever_eval: no session, no policy; a draft is taken if there is one */
     uint64_t       text_bytes;  /* eval: the text and its tokens */
@@ -117,6 +120,9 @@ struct lever_session {
     atomic_bool   cancel;
     uint64_t      n_cycles;   /* of this session, for traces */
 };
+
+/* engine/setup.c: close policies [n] and the list itself. */
+void lv_policies_close(lv_policy **policies, uint32_t n);
 
 /* engine/eval.c: what the plan asks. Tokens scored of a window; bytes of an evaluation's rows beside models,
  * caches and logits. */

@@ -88,7 +88,7 @@ int lever_session_open(lever_session **out, lever_engine *engine, const lever_sa
     s->engine = engine;
     s->n_ctx = engine->plan.n_ctx;
     engine->has_session = true;
-    lv_policy_reset(engine->policy);
+    for (uint32_t i = 0; i < engine->n_policies; i++) lv_policy_reset(engine->policies[i]);
     int rc = open_buffers(s, err);
     if (rc >= 0) rc = open_sampler(s, sampling, err);
     if (rc < 0) {
@@ -130,7 +130,7 @@ int lever_session_reset(lever_session *s, const lever_sampling *sampling, lever_
     s->detok = (lv_detok){ 0 };
     lv_kv_truncate(&s->kv, 0);
     if (s->engine->draft) lv_kv_truncate(&s->draft_kv, 0);
-    lv_policy_reset(s->engine->policy);
+    for (uint32_t i = 0; i < s->engine->n_policies; i++) lv_policy_reset(s->engine->policies[i]);
     return LEVER_OK;
 }
 
@@ -178,14 +178,14 @@ typedef struct generate_run {
     lever_session *s;
     lever_stats   *st;
     lv_cycle       cycle;
-    lv_policy     *own_policy; /* when params ask for another one than the engine's */
+    lv_policy     *own_policy; /* when params ask for one that is not among the engine's */
     uint32_t       left;       /* tokens that may still be added */
 } generate_run;
 
-/* A policy other than the engine's must do with what was planned for that one. */
+/* A policy the engine was not opened for must do with what was planned for the others. */
 static int check_own_policy(const lever_engine *e, const lv_policy *p, lever_error *err)
 {
-    const char *name = lv_policy_name(p), *planned = lv_policy_name(e->policy);
+    const char *name = lv_policy_name(p), *planned = lv_policy_name(e->policies[0]);
     if (lv_policy_needs_draft(p) && !e->draft)
         return lv_fail(err, LEVER_EINVAL, 0,
                        "policy '%s' needs a draft model, but the engine was opened without one ('%s')", name,
@@ -213,8 +213,13 @@ static int start_run(generate_run *r, const lever_generate_params *p, lever_erro
         s->detok.started = !lv_vocab_is_special(s->engine->vocab, s->tokens[i]);
     r->left = p && p->max_tokens ? p->max_tokens : UINT32_MAX;
     r->cycle.ignore_end = p && p->ignore_end;
-    r->cycle.policy = s->engine->policy;
+    r->cycle.policy = s->engine->policies[0];
     if (!p || !p->policy) return LEVER_OK;
+    for (uint32_t i = 0; i < s->engine->n_policies; i++)
+        if (!strcmp(p->policy, lv_policy_name(s->engine->policies[i]))) {
+            r->cycle.policy = s->engine->policies[i];
+            return LEVER_OK;
+        }
     LEVER_TRY(lv_policy_open(&r->own_policy, p->policy, err));
     r->cycle.policy = r->own_policy;
     return check_own_policy(s->engine, r->own_policy, err);

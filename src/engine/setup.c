@@ -54,7 +54,10 @@ static int resolve_config(lv_engine_setup *o, const lever_config *c, lever_error
     o->config = *c;
     if (!c->model_path) return lv_fail(err, LEVER_EINVAL, 0, "no model given");
     if (!o->config.io_backend) o->config.io_backend = "auto";
-    if (o->eval) o->config.policy = "none";
+    if (o->eval) {
+        o->config.policy = "none";
+        o->config.n_more_policies = 0;
+    }
     if (!o->config.policy) o->config.policy = c->draft_path ? "chain:8" : "none";
     o->others_bytes = lv_budget_used();
     if (!o->config.mem_bytes) o->config.mem_bytes = o->others_bytes + lv_memory_available() / 4 * 3;
@@ -104,14 +107,22 @@ static int open_target(lv_engine_setup *o, lever_error *err)
     return choose_kv_type(o, o->target, o->config.model_path, &o->target_kv_type, err);
 }
 
+/* The first of the engine's policies that needs a draft; NULL: none does. */
+static const char *policy_that_drafts(const lv_engine_setup *o)
+{
+    for (uint32_t i = 0; i < o->n_policies; i++)
+        if (lv_policy_needs_draft(o->policies[i])) return lv_policy_name(o->policies[i]);
+    return NULL;
+}
+
 static int open_draft(lv_engine_setup *o, lever_error *err)
 {
-    const bool speculates = lv_policy_needs_draft(o->policy), wanted = speculates || o->eval;
+    const char *drafting = policy_that_drafts(o);
     if (!o->config.draft_path) {
-        if (!speculates) return LEVER_OK;
-        return lv_fail(err, LEVER_EINVAL, 0, "policy '%s' needs a draft model (-md)", o->config.policy);
+        if (!drafting) return LEVER_OK;
+        return lv_fail(err, LEVER_EINVAL, 0, "policy '%s' needs a draft model (-md)", drafting);
     }
-    if (!wanted) return LEVER_OK; /* not needed: its memory is better used for the target */
+    if (!drafting && !o->eval) return LEVER_OK; /* not needed: its memory is better used for the target */
     LEVER_TRY(lv_model_open(&o->draft, o->config.draft_path, err));
     lv_vocab *vocab;
     LEVER_TRY(lv_vocab_open(&vocab, lv_model_gguf(o->draft), err));
@@ -135,7 +146,7 @@ static uint64_t session_bytes(const lv_engine_setup *o, uint32_t n_ctx, uint32_t
 {
     const uint64_t tree = o->grow_nodes * (sizeof(lv_tree_node) + sizeof(int32_t));
     return n_ctx * sizeof(int32_t) + max_rows * (2 * sizeof(lv_row) + sizeof(int32_t)) +
-           tree + o->max_nodes * 2 * sizeof(int32_t) + lv_policy_memory_bytes(o->policy) +
+           tree + o->max_nodes * 2 * sizeof(int32_t) + o->policy_bytes +
            lv_sampler_memory_bytes(lv_vocab_n_used(o->vocab)) + lv_detok_max_bytes(o->vocab);
 }
 
@@ -271,20 +282,43 @@ static void choose_window(lv_engine_setup *o)
     if (!o->config.n_ctx) o->config.n_ctx = at_most(trained ? trained : LV_EVAL_WINDOW, LV_EVAL_WINDOW);
 }
 
+void lv_policies_close(lv_policy **policies, uint32_t n)
+{
+    for (uint32_t i = 0; policies && i < n; i++) lv_policy_close(&policies[i]);
+    lv_free(policies);
+}
+
+static uint32_t at_least(uint32_t n, uint32_t least) { return n > least ? n : least; }
+
+/* Every policy that will be named, and room for the trees of each. */
+static int open_policies(lv_engine_setup *o, lever_error *err)
+{
+    const uint32_t n = 1 + o->config.n_more_policies;
+    if (!(o->policies = lv_alloc_array(n, sizeof *o->policies, 16)))
+        return lv_fail(err, LEVER_ENOMEM, 0, "list of %u policies", n);
+    for (o->n_policies = 0; o->n_policies < n; o->n_policies++) {
+        const uint32_t i = o->n_policies;
+        lv_policy **p = &o->policies[i];
+        LEVER_TRY(lv_policy_open(p, i ? o->config.more_policies[i - 1] : o->config.policy, err));
+        o->max_nodes = at_least(lv_policy_max_nodes(*p), o->max_nodes);
+        o->grow_nodes = at_least(lv_policy_grow_nodes(*p), o->grow_nodes);
+        o->draft_rows = at_least(lv_policy_draft_rows(*p), o->draft_rows);
+        o->policy_bytes += lv_policy_memory_bytes(*p);
+    }
+    return LEVER_OK;
+}
+
 int lv_engine_setup_open(lv_engine_setup *o, const lever_config *c, bool eval, lever_error *err)
 {
     *o = (lv_engine_setup){ .max_nodes = 1, .grow_nodes = 1, .eval = eval };
     int rc = resolve_config(o, c, err);
-    if (rc >= 0) rc = lv_policy_open(&o->policy, o->config.policy, err);
+    if (rc >= 0) rc = open_policies(o, err);
     if (rc >= 0) rc = open_target(o, err);
     if (rc >= 0) rc = open_draft(o, err);
     if (rc < 0) {
         lv_engine_setup_fini(o);
         return rc;
     }
-    o->max_nodes = lv_policy_max_nodes(o->policy);
-    o->grow_nodes = lv_policy_grow_nodes(o->policy);
-    o->draft_rows = lv_policy_draft_rows(o->policy);
     if (eval) choose_window(o);
     return LEVER_OK;
 }
@@ -299,7 +333,7 @@ int lv_engine_setup_init(lv_engine_setup *o, const lever_config *c, lever_error 
 
 void lv_engine_setup_fini(lv_engine_setup *o)
 {
-    lv_policy_close(&o->policy);
+    lv_policies_close(o->policies, o->n_policies);
     lv_vocab_close(&o->vocab);
     lv_model_close(&o->target);
     lv_model_close(&o->draft);

@@ -147,6 +147,7 @@ void lv_policy_close(lv_policy **p)
     *p = NULL;
 }
 
+const char *lv_policy_known(size_t i) { return i < N_TYPES ? types[i]->name : NULL; }
 const char *lv_policy_name(const lv_policy *p) { return p->spec; }
 float lv_policy_sharpness(const lv_policy *p) { return p->sharpness; }
 bool lv_policy_needs_draft(const lv_policy *p) { return !p->type->no_draft; }

@@ -4,6 +4,7 @@
 #ifndef LEVER_SPEC_POLICY_H
 #define LEVER_SPEC_POLICY_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "spec/tree.h"
@@ -47,6 +48,9 @@ typedef struct lv_outcome {
 } lv_outcome;
 
 typedef struct lv_policy lv_policy;
+
+/* Name of the i-th known policy, "chain"; NULL: there are no more. Static. */
+const char *lv_policy_known(size_t i);
 
 /* spec: "none", "chain:8", "eagle2:10,6,60@1.5", ... (docs/policies.md). LEVER_OK, LEVER_EINVAL (names the bad part
  * and lists the known policies), LEVER_ENOMEM. Returned: lv_policy_close. Nothing is allocated later. */

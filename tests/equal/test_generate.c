@@ -337,10 +337,13 @@ static void text_can_be_continued_and_reset(void)
     lever_sampling greedy;
     lever_sampling_init(&greedy);
     greedy.temperature = 0;
+    static const char *const policies[] = { "chain:3", "none", "tree:2,2", "chain:8" };
+    c.policy = "none";
+    c.more_policies = policies;
+    c.n_more_policies = 4;
     CHECK_OK(lever_engine_open(&engine, &c, &err), &err);
     CHECK_OK(lever_session_open(&session, engine, &greedy, &err), &err);
     for (int round = 0; round < 2; round++) { /* in pieces of odd size, with changing policies */
-        static const char *const policies[] = { "chain:3", "none", "tree:2,2", "lookup:5" };
         CHECK_OK(lever_session_append_text(session, prompt, SIZE_MAX, 0, &err), &err);
         uint32_t left = n_tokens;
         for (int i = 0; left; i++) {
@@ -358,8 +361,37 @@ static void text_can_be_continued_and_reset(void)
         CHECK(n == want[0].n && !memcmp(t, want[0].tokens, n * sizeof *t));
         CHECK_OK(lever_session_reset(session, NULL, &err), &err);
     }
+    const lever_generate_params wide = { .max_tokens = 5, .policy = "chain:9" };
+    CHECK_OK(lever_session_append_text(session, prompt, SIZE_MAX, 0, &err), &err);
+    CHECK_EQ(lever_session_generate(session, &wide, NULL, NULL, NULL, &err), LEVER_EINVAL);
     lever_session_close(&session);
     lever_engine_close(&engine);
+}
+
+static void policies_are_known_by_name_and_rows(void)
+{
+    lever_error err = { 0 };
+    size_t n = 0;
+    bool has_chain = false;
+    for (const char *name; (name = lever_policy_known(n)); n++) has_chain |= !strcmp(name, "chain");
+    CHECK(n >= 3 && has_chain);
+    CHECK_EQ(lever_policy_rows("none", &err), 1);
+    CHECK_EQ(lever_policy_rows("chain:8", &err), 9);
+    CHECK_EQ(lever_policy_rows("tree:4,2,1", &err), 21);
+    CHECK_EQ(lever_policy_rows("chain:", &err), LEVER_EINVAL);
+    CHECK_EQ(lever_policy_rows("zigzag", &err), LEVER_EINVAL);
+    CHECK(strstr(err.msg, "zigzag") && strstr(err.msg, "chain"));
+    lever_config c = base_config();
+    c.policy = "none";
+    static const char *const policies[] = { "none", "chain:2" };
+    c.more_policies = policies;
+    c.n_more_policies = 2;
+    c.draft_path = NULL;
+    lever_plan plan;
+    CHECK_EQ(lever_plan_memory(&c, &plan, &err), LEVER_EINVAL);
+    CHECK(strstr(err.msg, "chain:2"));
+    c.n_more_policies = 1;
+    CHECK_OK(lever_plan_memory(&c, &plan, &err), &err);
 }
 
 static bool stop_at_third(void *user, const lever_token_event *e)
@@ -476,6 +508,7 @@ int main(int argc, char **argv)
     RUN(every_cache_type_gives_the_same_text_with_and_without_speculation);
     RUN(threads_bound_to_cores_give_the_same_text);
     RUN(text_can_be_continued_and_reset);
+    RUN(policies_are_known_by_name_and_rows);
     RUN(stopping_and_cancelling_lose_nothing);
     RUN(context_end_is_a_clean_stop);
     RUN(failing_reads_never_give_a_wrong_token);
