@@ -79,23 +79,20 @@ def io_bound(a, model):
     """Part 1: rows of the table, bars."""
     readers = {f"plain loop, {kib} KiB": [] for kib in PLAIN_KIB}
     has_fio = shutil.which("fio")
-    ours, ratios, cpu = [], [], []
+    ours, cpu = [], []
     with huge_pages(32) as huge:
         if has_fio:
             kind = "huge pages" if huge else "small pages"
             readers |= {f"fio {b} x {d}, {kind}": [] for b, d in FIO}
         for i in range(a.rounds):
             print(f"reading, round {i + 1} of {a.rounds}", file=sys.stderr, flush=True)
-            best = []
             for kib in PLAIN_KIB:
                 readers[f"plain loop, {kib} KiB"].append(plain_loop(a.build, model, kib)["bytes_per_s"])
             before, _, _ = stream(a, model, [1])
             for b, d in FIO if has_fio else []:
                 readers[f"fio {b} x {d}, {kind}"].append(fio(model, b, d, huge))
             after, seconds, out = stream(a, model, [1])
-            best = max(v[i] for v in readers.values())
             ours.append((before + after) / 2)
-            ratios.append(ours[-1] / best)
             cpu.append((out["cpu_s"] / sum(out["rows"]["1"]), out["flash_wait_s"] / sum(out["rows"]["1"])))
     print(f"\n{'reader':28} {'median GB/s':>12} {'least':>7} {'most':>7}")
     table = []
@@ -110,7 +107,8 @@ def io_bound(a, model):
     paired = [x / y for x, y in zip(ours, readers[name])]
     print(
         f"best reader: {name}; share by round: {' '.join(f'{x:.3f}' for x in paired)}; processor "
-        f"{statistics.median(c for c, _ in cpu):.2f} cores with the products, waiting {statistics.median(w for _, w in cpu):.2f}"
+        f"{statistics.median(c for c, _ in cpu):.2f} cores with the products, "
+        f"waiting {statistics.median(w for _, w in cpu):.2f}"
     )
     return table, [("flash_share_of_best_reader", statistics.median(paired), 0.97)]
 
@@ -167,9 +165,7 @@ def beside_mmap(a, model):
     """Part 3."""
     table, bars = [], []
     goals = {1536: 1.8, 3072: 2.5}
-    print(
-        f"\n{'limit':>9} {'llama.cpp mmap, tokens/s':>25} {'GB/token':>9} {'lever plain':>12} {'GB/token':>9} {'ratio':>6}"
-    )
+    print("\n    limit  llama.cpp mmap, tokens/s  GB/token  lever plain  GB/token  ratio")
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "out"
         for mib in goals:
@@ -187,7 +183,8 @@ def beside_mmap(a, model):
             ours, theirs = ([statistics.median(v) for v in zip(*side)] for side in zip(*runs))
             ratio = statistics.median(x[0] / y[0] for x, y in runs)
             print(
-                f"{mib:5d} MiB {theirs[0]:25.2f} {theirs[1] / 1e9:9.2f} {ours[0]:12.2f} {ours[1] / 1e9:9.2f} {ratio:6.2f}",
+                f"{mib:5d} MiB {theirs[0]:25.2f} {theirs[1] / 1e9:9.2f} {ours[0]:12.2f} {ours[1] / 1e9:9.2f} "
+                f"{ratio:6.2f}",
                 flush=True,
             )
             table.append(

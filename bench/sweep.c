@@ -6,7 +6,8 @@
  *            CONTEXT: positions already in the cache; unless 0, sweeps over an empty one go beside
  *            KV: type of the cache, f16 or q8_0
  *            ROWS: numbers of rows, each timed once a round
- *            --stream: no matrix stays in memory, all are streamed through a ring of this size
+ *            --stream: no layer stays in memory, all are streamed through a ring of this size; the head does,
+ *                      as in any plan that has room for it
  *        lever_sweep --floors THREADS     the peak of byte products
  *        lever_sweep --read FILE SECONDS BLOCK_KIB   a plain loop of direct reads into huge pages
  * A sweep is what verification costs: the rows through all layers, and the output head for one row.
@@ -154,7 +155,7 @@ static int open_rig(rig *r, const settings *o, lever_error *err)
     LEVER_TRY(lv_kv_init(&r->empty, lv_model_hparams(r->m), o->kv_type, max_rows, max_rows, err));
     size_t n;
     lv_model_weight *w = lv_model_weights(r->m, &n);
-    for (size_t i = 0; i < n; i++) w[i].resident = o->ring_bytes == 0;
+    for (size_t i = 0; i < n; i++) w[i].resident = o->ring_bytes == 0 || w[i].layer < 0;
     lv_io_config ioc;
     lv_io_config_init(&ioc);
     LEVER_TRY(lv_io_open(&r->io, "auto", &ioc, err));

@@ -281,8 +281,10 @@ static int check_bytes(lv_stream *s, place *p, lever_error *err)
 int lv_stream_next(lv_stream *s, const void **bytes, lever_error *err)
 {
     if (s->taken == 0) LEVER_TRY(lv_file_check(s->extents[0].file, err));
-    LEVER_TRY(reap(s, 0, err));
-    LEVER_TRY(fill(s, err));
+    if (s->n_held == s->n || !place_at(s, s->n_held)->ready) {
+        LEVER_TRY(reap(s, 0, err));
+        LEVER_TRY(fill(s, err));
+    }
     if (s->n_held == s->n)
         return lv_fail(err, LEVER_EINVAL, 0, "the ring is full of extents that were not released");
     place *p = place_at(s, s->n_held);
@@ -307,6 +309,10 @@ void lv_stream_release(lv_stream *s)
     s->first = (s->first + 1) % s->n_places;
     s->n--;
     s->n_held--;
+}
+
+void lv_stream_pump(lv_stream *s)
+{
     lever_error ignored; /* a queue that fails now fails again in next(), which reports it */
     if (reap(s, 0, &ignored) >= 0) fill(s, &ignored);
 }

@@ -8,7 +8,7 @@
  * Threading: one owner thread makes every call.
  * Memory:    ring_bytes (the caller's) + bookkeeping; nothing is allocated after open.
  * Never idle: every free part of the ring has a read in flight (as far as the backend's depth goes)
- *            after each call. SPDX-License-Identifier: MIT */
+ *            after open, restart, pump and a next that had to wait. SPDX-License-Identifier: MIT */
 #ifndef LEVER_FLASH_STREAM_H
 #define LEVER_FLASH_STREAM_H
 
@@ -59,7 +59,9 @@ void lv_stream_close(lv_stream **s); /* waits for reads in flight */
  * bytes that differ from the sums twice, or the file ended early (message: file, offset, bytes): the stream
  * then restarts with lv_stream_restart. */
 int  lv_stream_next(lv_stream *s, const void **bytes, lever_error *err);
-void lv_stream_release(lv_stream *s); /* the oldest held one */
+void lv_stream_release(lv_stream *s); /* the oldest held one; its room is used from the next call on */
+/* Collect what was read and start reads into free room, without waiting. Errors show in the next lv_stream_next. */
+void lv_stream_pump(lv_stream *s);
 /* After an aborted sweep: drop everything, also what was read ahead, and start again at extent 0.
  * LEVER_OK; LEVER_EIO: nothing can be queued, to be called again. */
 int  lv_stream_restart(lv_stream *s, lever_error *err);

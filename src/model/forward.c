@@ -193,6 +193,7 @@ static int run_checked(lv_model *m, lv_batch *b, lever_error *err)
     if (reads) LEVER_TRY(lv_file_check(&m->file, err));
     LEVER_TRY(rewind_stream(m, err));
     LEVER_TRY(run_layers(m, b, err));
+    if (m->stream) lv_stream_pump(m->stream); /* the room of the last extent: reads go on across the sweep's end */
     return reads ? lv_file_check(&m->file, err) : LEVER_OK;
 }
 

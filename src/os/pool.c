@@ -196,8 +196,17 @@ unsigned lv_pool_n_threads(const lv_pool *pool) { return pool->n_threads; }
 
 void lv_pool_run(lv_pool *p, size_t n, size_t grain, lv_pool_fn fn, void *arg)
 {
-    if (n == 0) return;
+    lv_pool_run_beside(p, n, grain, fn, arg, (lv_beside){ 0 });
+}
+
+void lv_pool_run_beside(lv_pool *p, size_t n, size_t grain, lv_pool_fn fn, void *arg, lv_beside beside)
+{
+    if (n == 0) {
+        if (beside.fn) beside.fn(beside.arg);
+        return;
+    }
     if (p->n_threads == 1 || n <= grain) {
+        if (beside.fn) beside.fn(beside.arg);
         fn(arg, 0, n, 0);
         return;
     }
@@ -205,6 +214,7 @@ void lv_pool_run(lv_pool *p, size_t n, size_t grain, lv_pool_fn fn, void *arg)
     p->n = n, p->grain = grain, p->fn = fn, p->arg = arg;
     deal(p);
     announce(p);
+    if (beside.fn) beside.fn(beside.arg);
     work(p, 0);
     atomic_fetch_or(&p->gate, GATE_CLOSED);
     for (unsigned spins = 0; atomic_load_explicit(&p->gate, memory_order_acquire) & GATE_INSIDE; spins++) {

@@ -23,5 +23,8 @@ unsigned lv_pool_n_threads(const lv_pool *pool);
  * are done; what fn wrote is visible to the caller. */
 typedef void (*lv_pool_fn)(void *arg, size_t begin, size_t end, unsigned thread);
 void lv_pool_run(lv_pool *pool, size_t n, size_t grain, lv_pool_fn fn, void *arg);
+/* The same; the calling thread first runs `beside`, while the others have begun. */
+typedef struct lv_beside { void (*fn)(void *arg); void *arg; } lv_beside; /* fn NULL: nothing */
+void lv_pool_run_beside(lv_pool *pool, size_t n, size_t grain, lv_pool_fn fn, void *arg, lv_beside beside);
 
 #endif

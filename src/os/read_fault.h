@@ -19,8 +19,8 @@ typedef struct lv_read_fault {
     bool     flip;         /* one wrong bit in the middle of what such a read gives */
 } lv_read_fault;
 
-/* From "first=12,count=1,error=EIO,times=3,short=4096,flip=1", any selection with error, short or flip. The errors are EIO,
- * ENOSPC, ENODEV, EINTR, EAGAIN, EINVAL. LEVER_OK, or LEVER_EINVAL naming what is wrong. */
+/* From "first=12,count=1,error=EIO,times=3,short=4096,flip=1", any selection with error, short or flip. The
+ * errors are EIO, ENOSPC, ENODEV, EINTR, EAGAIN, EINVAL. LEVER_OK, or LEVER_EINVAL naming what is wrong. */
 int lv_read_fault_parse(lv_read_fault *f, const char *text, lever_error *err);
 
 /* The result of attempt `attempt` (from 0) of read `read`, whose system call put `got` bytes at dst or

@@ -68,10 +68,14 @@ void lv_cpu_close(lv_cpu **cpu)
 const lv_kernels *lv_cpu_kernels(const lv_cpu *cpu) { return &cpu->k; }
 unsigned lv_cpu_n_threads(const lv_cpu *cpu) { return cpu->c.n_threads; }
 
+static void run_if(lv_cpu *cpu, size_t n, size_t grain, size_t work, lv_pool_fn fn, void *arg, lv_beside beside)
+{
+    lv_pool_run_beside(cpu->pool, n, work < MIN_WORK ? n : grain, fn, arg, beside);
+}
+
 void lv_cpu_run_if(lv_cpu *cpu, size_t n, size_t grain, size_t work, lv_pool_fn fn, void *arg)
 {
-    if (work < MIN_WORK || cpu->c.n_threads == 1) fn(arg, 0, n, 0);
-    else lv_pool_run(cpu->pool, n, grain, fn, arg);
+    run_if(cpu, n, grain, work, fn, arg, (lv_beside){ 0 });
 }
 
 void lv_cpu_run(lv_cpu *cpu, size_t n, size_t grain, lv_pool_fn fn, void *arg)
@@ -122,12 +126,19 @@ static void matmul_rows(void *arg, size_t begin, size_t end, unsigned thread)
 void lv_cpu_matmul(lv_cpu *cpu, float *y, size_t ldy, uint32_t type, const void *w, size_t n_out,
                    size_t n_rows, size_t k)
 {
+    lv_cpu_matmul_beside(cpu, y, ldy, type, w, n_out, n_rows, k, (lv_beside){ 0 });
+}
+
+void lv_cpu_matmul_beside(lv_cpu *cpu, float *y, size_t ldy, uint32_t type, const void *w, size_t n_out,
+                          size_t n_rows, size_t k, lv_beside beside)
+{
     matmul_job j = { cpu,    y, ldy, lv_type_row_bytes(type, k),       n_out,
                      n_rows, k, w,   cpu->act[lv_type_act_kind(type)], cpu->k.matmul[type] };
     /* Work is cut at whole tiles of the kernels; the last unit takes what is left. Some 16 chunks a thread,
-     * so that a slow core leaves its share to a fast one. */
-    const size_t units = n_out < ROW_UNIT ? 1 : n_out / ROW_UNIT;
-    lv_cpu_run_if(cpu, units, units / (16 * cpu->c.n_threads) + 1, n_out * n_rows * k, matmul_rows, &j);
+     * so that a slow core leaves its share to a fast one; more where one tile is long, because a streamed
+     * extent has few of them, and half a chunk is what the threads wait for each other. */
+    const size_t units = n_out < ROW_UNIT ? 1 : n_out / ROW_UNIT, chunks = n_rows < 16 ? 16 : 128;
+    run_if(cpu, units, units / (chunks * cpu->c.n_threads) + 1, n_out * n_rows * k, matmul_rows, &j, beside);
 }
 
 typedef struct rows_job {

@@ -37,6 +37,9 @@ void lv_cpu_pack(lv_cpu *cpu, enum lv_act_kind kind, const float *x, size_t n_ro
  * w: n_out rows in file layout. type must have a product (lv_type_act_kind >= 0). */
 void lv_cpu_matmul(lv_cpu *cpu, float *y, size_t ldy, uint32_t type, const void *w, size_t n_out,
                    size_t n_rows, size_t k);
+/* The same; the calling thread first runs `beside`, while the others compute. */
+void lv_cpu_matmul_beside(lv_cpu *cpu, float *y, size_t ldy, uint32_t type, const void *w, size_t n_out,
+                          size_t n_rows, size_t k, lv_beside beside);
 
 /* Work of the caller's own on the same threads: lv_pool_run. */
 void lv_cpu_run(lv_cpu *cpu, size_t n, size_t grain, lv_pool_fn fn, void *arg);
