@@ -141,6 +141,8 @@ def llama_mmap(a, model, limit, out):
     for n in (2, 6):
         command = [a.llama_bench, "-m", model, "-t", a.threads, "-p", 0, "-n", n, "-r", 1, "-o", "json"]
         command += ["--repack", 0]  # else the weights are copied, which takes their size in memory
+        with open(model, "rb") as f:  # what an earlier run left in the page cache belongs to no limit
+            os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         with Cgroup(limit) as g:
             code, usage = g.run(command, out)
         if code != 0:

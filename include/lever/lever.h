@@ -164,7 +164,18 @@ typedef struct lever_token_event {
                              * LEVER_FROM_LOOKUP: the text itself had, by what followed the same words before */
 } lever_token_event;
 
+/* A proposed token whose parent the target agreed with: did it agree with this one too? For judging how well
+ * probabilities are calibrated. */
+typedef struct lever_guess {
+    double prob;    /* that it would, as the policy believed; never 0 */
+    int    source;  /* enum lever_token_source */
+    bool   right;
+} lever_guess;
+typedef void (*lever_on_guess)(void *user, const lever_guess *guess);
+
 typedef struct lever_generate_params {
+    lever_on_guess on_guess; /* nullable; called by policies that state probabilities ("lever") */
+    void       *guess_user;
     uint32_t    max_tokens;  /* new tokens; 0 = until the end token or the context is full */
     bool        ignore_end;  /* go on after end tokens */
     const char *policy;      /* NULL = the engine's; must not need more memory than those it was opened for */
@@ -193,6 +204,8 @@ typedef struct lever_stats {
     uint64_t flash_wait_ns;         /* [decode] part of verify_ns: compute waited for flash */
     uint64_t flash_idle_ns;         /* [decode] nothing was being read, because the ring was full */
     uint64_t bytes_read;            /* [decode] read from flash for the target */
+    double   expected_tokens, expected_s; /* [decode] what the policy expected of its trees, summed: tokens, and
+                                           * seconds of their cycles; 0: it does not say */
     uint64_t peak_rss_bytes, mem_limit_bytes;
     int      stop;                          /* enum lever_stop */
 } lever_stats;

@@ -40,7 +40,7 @@ int lv_session_prefill(lever_session *s, uint32_t n, lever_error *err)
     return LEVER_OK;
 }
 
-static int grow_tree(lever_session *s, lv_cycle *c, lever_error *err)
+static int grow_tree(lever_session *s, lv_cycle *c, uint32_t n_pending, lever_error *err)
 {
     lv_tree_reset(&s->tree, s->tokens[s->n_tokens - 1]);
     const uint32_t room = s->n_ctx - s->n_tokens; /* positions a tree may use, the extra token's kept free */
@@ -48,8 +48,12 @@ static int grow_tree(lever_session *s, lv_cycle *c, lever_error *err)
     if (depth > room - 1) depth = room - 1;
     lv_drafter d = { .text = s->tokens, .n_text = s->n_tokens };
     s->draft.sharpness = lv_policy_sharpness(c->policy);
+    d.n_pending = n_pending;
+    d.target_ratio = s->engine->target_ratio;
     if (s->engine->draft) lv_draft_run_begin(&s->draft, &d);
-    return lv_policy_grow(c->policy, &s->tree, &d, s->engine->max_nodes, depth, err);
+    const int rc = lv_policy_grow(c->policy, &s->tree, &d, s->engine->max_nodes, depth, err);
+    lv_policy_expected(c->policy, &c->expected);
+    return rc;
 }
 
 /* Pending text and tree as one row batch; the root is row n_pending - 1, node i is i rows below it. */
@@ -143,6 +147,23 @@ static int accept_path(lever_session *s, lv_cycle *c, uint32_t n_pending, lever_
     return rc;
 }
 
+/* Every child of a node that was reached was a guess about the token that followed. */
+static void tell_guesses(const lever_session *s, const lv_cycle *c)
+{
+    const lv_tree *t = &s->tree;
+    for (uint32_t i = 0; i < c->n_new; i++) {
+        const int32_t node = i ? s->path_nodes[i - 1] : 0;
+        const int32_t token = s->tokens[s->n_tokens - c->n_new + i];
+        for (int32_t k = t->nodes[node].first_child; k >= 0; k = t->nodes[k].next_sibling) {
+            if (!(t->nodes[k].prob > 0)) continue;
+            const lever_guess g = { .prob = (double)t->nodes[k].prob,
+                                    .source = token_source(t, k),
+                                    .right = t->nodes[k].token == token };
+            c->on_guess(c->guess_user, &g);
+        }
+    }
+}
+
 static double seconds(uint64_t ns) { return (double)ns * 1e-9; }
 
 static void observe(const lever_session *s, const lv_cycle *c, uint32_t n_pending)
@@ -156,6 +177,7 @@ static void observe(const lever_session *s, const lv_cycle *c, uint32_t n_pendin
                            .verify_s = seconds(c->verify_ns),
                            .project_s = seconds(c->project_ns) };
     lv_policy_observe(c->policy, &o);
+    if (c->on_guess) tell_guesses(s, c);
 }
 
 int lv_session_cycle(lever_session *s, lv_cycle *c, lever_error *err)
@@ -166,7 +188,7 @@ int lv_session_cycle(lever_session *s, lv_cycle *c, lever_error *err)
     c->stop = -1;
 
     const uint64_t t0 = lv_clock_ns();
-    LEVER_TRY(grow_tree(s, c, err));
+    LEVER_TRY(grow_tree(s, c, n_pending, err));
     const uint64_t t1 = lv_clock_ns();
     LEVER_TRY(verify(s, n_pending, err));
     const uint64_t t2 = lv_clock_ns();

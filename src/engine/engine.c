@@ -50,12 +50,24 @@ static int load_models(lever_engine *e, const lv_engine_setup *o, lever_error *e
     return lv_model_load(e->draft, &load, err);
 }
 
+/* Weights that each row is multiplied with: without the head for the target, which projects few rows. */
+static double count_weights(lv_model *m, bool head)
+{
+    size_t n;
+    double count = 1; /* never 0 */
+    const lv_model_weight *w = lv_model_weights(m, &n);
+    for (size_t i = 0; i < n; i++)
+        if (head || w[i].layer >= 0) count += (double)w[i].rows * (double)w[i].cols;
+    return count;
+}
+
 static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
 {
     /* From here on the engine owns what prepare opened. */
     e->target = o->target, e->draft = o->draft, e->vocab = o->vocab;
     e->policies = o->policies, e->n_policies = o->n_policies;
     e->chat = o->chat;
+    if (e->draft) e->target_ratio = count_weights(e->target, false) / count_weights(e->draft, true);
     e->max_nodes = o->max_nodes, e->grow_nodes = o->grow_nodes, e->draft_rows = o->draft_rows;
     e->kv_type = o->target_kv_type, e->draft_kv_type = o->draft_kv_type;
     o->target = o->draft = NULL, o->vocab = NULL, o->policies = NULL, o->n_policies = 0;

@@ -41,6 +41,7 @@ struct lever_engine {
     uint32_t   kv_type, draft_kv_type; /* enum lv_type of the KV caches */
     uint64_t   target_file_bytes;
     lv_flash_model flash; /* zeroed: reads are not held back */
+    double     target_ratio; /* weights of the target per weight of the draft */
     bool       has_session;
     lv_trace   trace;
     lv_affinity affinity; /* of the thread that opened the engine, when it was bound to a core */
@@ -152,6 +153,9 @@ typedef struct lv_cycle {
     uint32_t   n_rows, n_drafted, n_accepted;     /* out */
     uint64_t   draft_ns, verify_ns, project_ns;   /* out */
     int        stop;         /* out: enum lever_stop, or -1 to go on */
+    lv_expectation expected; /* out: zero where the policy does not say */
+    lever_on_guess on_guess; /* nullable */
+    void      *guess_user;
 } lv_cycle;
 int lv_session_cycle(lever_session *s, lv_cycle *c, lever_error *err);
 /* Evaluate `n` pending tokens of the text as prefill, no projection. */

@@ -213,6 +213,8 @@ static int start_run(generate_run *r, const lever_generate_params *p, lever_erro
         s->detok.started = !lv_vocab_is_special(s->engine->vocab, s->tokens[i]);
     r->left = p && p->max_tokens ? p->max_tokens : UINT32_MAX;
     r->cycle.ignore_end = p && p->ignore_end;
+    r->cycle.on_guess = p ? p->on_guess : NULL;
+    r->cycle.guess_user = p ? p->guess_user : NULL;
     r->cycle.policy = s->engine->policies[0];
     if (!p || !p->policy) return LEVER_OK;
     for (uint32_t i = 0; i < s->engine->n_policies; i++)
@@ -234,7 +236,10 @@ static int prefill(generate_run *r, lever_error *err)
     for (;;) {
         const uint32_t pending = s->n_tokens - s->kv.n_committed;
         if (pending == 1 || pending + tree_rows <= max_rows) break;
-        LEVER_TRY(lv_session_prefill(s, pending - 1 < max_rows ? pending - 1 : max_rows, err));
+        const uint32_t n = pending - 1 < max_rows ? pending - 1 : max_rows;
+        const uint64_t t1 = lv_clock_ns();
+        LEVER_TRY(lv_session_prefill(s, n, err));
+        lv_policy_observe_sweep(r->cycle.policy, n, (double)(lv_clock_ns() - t1) * 1e-9);
         r->st->n_prefill_sweeps++;
     }
     r->st->prefill_ns = lv_clock_ns() - t0;
@@ -258,6 +263,8 @@ static void count_cycle(generate_run *r, bool is_prefill, uint64_t ns, const lv_
     st->n_drafted += c->n_drafted;
     st->n_accepted += c->n_accepted;
     st->decode_ns += ns;
+    st->expected_tokens += c->expected.tokens;
+    st->expected_s += c->expected.seconds;
     st->draft_ns += c->draft_ns;
     st->verify_ns += c->verify_ns;
     st->project_ns += c->project_ns;

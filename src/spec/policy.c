@@ -9,7 +9,7 @@
 static const lv_policy_type *const types[] = {
     &lv_policy_none,    &lv_policy_chain,    &lv_policy_static, &lv_policy_specinfer, &lv_policy_sequoia,
     &lv_policy_eagle2,  &lv_policy_opttree,  &lv_policy_specexec, &lv_policy_dyspec,  &lv_policy_edgellm,
-    &lv_policy_lookup,
+    &lv_policy_lookup,  &lv_policy_lever,
 };
 enum { N_TYPES = sizeof types / sizeof *types };
 
@@ -186,6 +186,7 @@ int lv_policy_grow(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, 
 {
     if (max_nodes > t->cap) max_nodes = t->cap;
     if (max_nodes > p->max_nodes) max_nodes = p->max_nodes;
+    p->expected_tokens = p->expected_s = 0;
     if (max_nodes <= t->n || max_depth == 0 || !p->type->grow) return LEVER_OK;
     assert(t->n == 1 && (p->type->no_draft || (d->expand && d->max_rows >= 1)));
     const int rc = p->type->grow(p, t, d, max_nodes, max_depth, err);
@@ -199,6 +200,17 @@ void lv_policy_observe(lv_policy *p, const lv_outcome *o)
     for (uint32_t i = 0; i < o->n_path; i++)
         assert(o->tree->nodes[o->path[i]].parent == (i ? o->path[i - 1] : 0));
     if (p->type->observe) p->type->observe(p, o);
+}
+
+void lv_policy_observe_sweep(lv_policy *p, uint32_t rows, double seconds)
+{
+    if (p->type->observe_sweep) p->type->observe_sweep(p, rows, seconds);
+}
+
+bool lv_policy_expected(const lv_policy *p, lv_expectation *out)
+{
+    *out = (lv_expectation){ p->expected_tokens, p->expected_s };
+    return p->expected_tokens > 0;
 }
 
 void lv_policy_reset(lv_policy *p)

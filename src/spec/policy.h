@@ -28,6 +28,8 @@ typedef struct lv_drafter {
     uint32_t max_rows;   /* rows one expand call may have */
     uint32_t rows_left;  /* nodes that still fit in the draft's cache; the root needs no place */
     lv_cost  last, total; /* of the last expand call; of all for this tree */
+    uint32_t n_pending;  /* rows the sweep has beside the tree's new nodes: the root, and text before it */
+    double   target_ratio; /* weights of the target per weight of the draft */
     const int32_t *text; /* [n_text] the text so far; its last token is the root. Borrowed */
     uint32_t n_text;
 } lv_drafter;
@@ -72,6 +74,11 @@ int  lv_policy_grow(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes,
                     lever_error *err);
 /* Tell what became of the last tree grown. */
 void lv_policy_observe(lv_policy *p, const lv_outcome *o);
+/* Another sweep, of a prompt, took this long for that many rows. */
+void lv_policy_observe_sweep(lv_policy *p, uint32_t rows, double seconds);
+/* What the policy expects of the last tree it grew. False: it does not say. */
+typedef struct lv_expectation { double tokens, seconds; } lv_expectation; /* of text; of the whole cycle */
+bool lv_policy_expected(const lv_policy *p, lv_expectation *out);
 /* A new text begins: forget what belongs to the old one, not what was learnt about the models. */
 void lv_policy_reset(lv_policy *p);
 

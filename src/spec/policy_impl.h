@@ -21,6 +21,7 @@ typedef struct lv_policy_type {
     int (*grow)(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, uint32_t max_depth,
                 lever_error *err);
     void (*observe)(lv_policy *p, const lv_outcome *o); /* nullable */
+    void (*observe_sweep)(lv_policy *p, uint32_t rows, double seconds); /* nullable */
     void (*reset)(lv_policy *p);                        /* nullable */
     void (*close)(lv_policy *p);                        /* nullable: what parse took beside the state */
 } lv_policy_type;
@@ -31,13 +32,14 @@ struct lv_policy {
     char     args[LV_POLICY_SPEC_BYTES]; /* of it, what is between ':' and '@' */
     float    sharpness;
     uint32_t max_nodes, grow_nodes, draft_rows; /* as their getters in policy.h */
+    double   expected_tokens, expected_s; /* of the last tree, for lv_policy_expected; 0: not said */
     size_t   more_bytes;                        /* what parse took beside the state */
     void    *state;                             /* of the type */
 };
 
 extern const lv_policy_type lv_policy_none, lv_policy_chain, lv_policy_static, lv_policy_specinfer,
     lv_policy_lookup, lv_policy_eagle2, lv_policy_opttree, lv_policy_specexec, lv_policy_dyspec, lv_policy_edgellm,
-    lv_policy_sequoia;
+    lv_policy_sequoia, lv_policy_lever;
 
 /* Read a decimal number lo..hi at *at and step over it. LEVER_OK, or LEVER_EINVAL naming the text up
  * to the next comma and the range; `of` is the whole spec. */

@@ -18,6 +18,7 @@ typedef struct lv_tree_node {
     int32_t draft_row;    /* scratch row in the draft's KV cache; -1: not evaluated, or the root */
     int32_t draft_slot;   /* row of logits of the draft's last batch; -1: none, or used up */
     float   draft_prob;   /* p_d(token | parent) as the policy saw it; 1 for the root */
+    float   prob;         /* that the token follows its parent, as the policy believes; 0: it does not say */
     uint8_t source;       /* enum lv_source: who proposed it */
 } lv_tree_node;
 

@@ -1,0 +1,30 @@
+/* What a batch of rows costs, learnt from the batches that ran: an online table with a model behind it for sizes
+ * not seen yet (METHODS.md section 1.3, C_verify and C_draft). Times are smoothed by exponential forgetting and made
+ * monotone: more rows never cost less. Plain data, no allocation. Threading: one owner.
+ * SPDX-License-Identifier: MIT */
+#ifndef LEVER_SPEC_COST_H
+#define LEVER_SPEC_COST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { LV_COST_BINS = 40 }; /* four for every doubling of rows, up to 1024 */
+
+typedef struct lv_cost_table {
+    double rows[LV_COST_BINS], seconds[LV_COST_BINS]; /* running means of what fell into a bin */
+    double weight[LV_COST_BINS];                      /* how much they stand for; 0: nothing yet */
+    double curve_rows[LV_COST_BINS], curve[LV_COST_BINS]; /* [n_curve] monotone, of the bins that have any */
+    uint32_t n_curve;
+} lv_cost_table; /* zeroed: nothing seen */
+
+void lv_cost_add(lv_cost_table *c, uint32_t rows, double seconds);
+static inline bool lv_cost_known(const lv_cost_table *c) { return c->n_curve > 0; }
+/* Seconds of a batch of `rows`. Between sizes that were seen: in proportion. Below: as the smallest seen. Above: as
+ * the largest seen, or as `model` says where that is more (seconds of fixed + per_row * rows). 0 when nothing was
+ * seen and the model is zero. */
+typedef struct lv_cost_model { double fixed, per_row; } lv_cost_model;
+double lv_cost_get(const lv_cost_table *c, uint32_t rows, const lv_cost_model *model);
+/* The straight line through the smallest and the largest size seen; one size: through 0. False: nothing seen. */
+bool lv_cost_line(const lv_cost_table *c, lv_cost_model *out);
+
+#endif

@@ -1,0 +1,300 @@
+/* "lever[:N]": the tree with the most expected tokens per second (METHODS.md section 1.3; arXiv 2605.16786).
+ *
+ *   G(T) = 1 + sum of b(v), b(v) = b(parent) * calibrated probability of v       expected tokens of the cycle
+ *   C(T) = draft so far + verify(rows) + project * G                            expected seconds of the cycle
+ *
+ * Candidates come from the draft and, for nothing, from what followed the same words earlier in the text; one
+ * calibration per source makes them comparable. All candidates of evaluated nodes form the frontier. Because b falls
+ * along a path, the best n candidates are a tree for every n, so two questions can be answered apart:
+ *   - which n to verify: the one with the largest G / C. Rows that hide under flash I/O cost nothing in C and are all
+ *     taken; rows of a resident target are paid for, and fewer are.
+ *   - what to have the draft evaluate next: as many of the best unevaluated candidates, in one batch, as raise
+ *     G / C most by what evaluating has brought so far (gain per b); nothing when none raises it.
+ * The paper inserts and evaluates in one step, node by node. Evaluating in batches costs a fraction on processors too
+ * (16 rows of a 0.6B draft take 2 to 3 times as long as one), and a node worth verifying is often not worth evaluating.
+ * There is no budget of nodes; N (default 96) only bounds memory. SPDX-License-Identifier: MIT */
+#include <string.h>
+
+#include "spec/calibrate.h"
+#include "spec/cost.h"
+#include "spec/lookup.h"
+#include "spec/policy_impl.h"
+
+enum {
+    DEFAULT_N = 96,
+    CHILDREN = 8,         /* candidates of an evaluated node */
+    ROOT_CHILDREN = 16,
+    LOOKUP_LENGTH = 16,   /* tokens a match may propose */
+    LOOKUP_SUFFIX = 8,    /* longest match looked for */
+    DRAFT_ROWS = 112,     /* evaluated for one tree: what 1024 nodes of a growing tree have room for */
+    BATCH = 64
+};
+_Static_assert(1 + ROOT_CHILDREN + LOOKUP_LENGTH + DRAFT_ROWS * CHILDREN <= LV_GROW_MAX, "room to grow");
+
+static const double least_value = 1e-3; /* candidates less likely than this are not worth a place */
+static const double rate_of_change = 0.1; /* of running means */
+
+typedef struct lever_state {
+    uint32_t n;
+    /* Learnt about the models and the machine. */
+    lv_cost_table  verify, draft;
+    lv_calibration calibration;
+    double overhead_s; /* of a drafted row beside evaluating it: its candidates */
+    double project_s;  /* of a token of text */
+    bool   warm;       /* the draft has run: its first batch touches all its memory for the first time */
+    double gain;       /* expected tokens won per b of evaluated nodes */
+    /* Of the tree being grown; [t->n]. */
+    lv_guess guess[LV_GROW_MAX];
+    double   value[LV_GROW_MAX];      /* b */
+    bool     evaluated[LV_GROW_MAX], keep[LV_GROW_MAX];
+    int32_t  order[LV_GROW_MAX];      /* [t->n - 1] by value, best first */
+    lv_cost  spent;                   /* on evaluating */
+    uint32_t n_pending;               /* rows of the sweep beside the candidates */
+    double   rows_ratio;              /* cost of a target row in draft rows */
+} lever_state;
+
+static int parse(lv_policy *p, const char *args, lever_error *err)
+{
+    lever_state *s = p->state;
+    s->n = DEFAULT_N;
+    const lv_policy_param params[] = { { "nodes verified at most", &s->n, 1, LV_POLICY_MAX_NODES - 1, NULL } };
+    LEVER_TRY(lv_policy_parse_params(p, args, params, 1, err));
+    s->gain = 0.8;
+    p->max_nodes = 1 + s->n;
+    p->grow_nodes = LV_GROW_MAX;
+    p->draft_rows = DRAFT_ROWS;
+    return LEVER_OK;
+}
+
+/* ---- expected cost ---- */
+
+static double draft_cost(const lever_state *s, uint32_t rows)
+{
+    lv_cost_model line = { 0 };
+    lv_cost_line(&s->draft, &line);
+    return lv_cost_get(&s->draft, rows, &line) + s->overhead_s * rows;
+}
+
+/* Shapes not seen yet cost what their arithmetic does, from that of the draft, and a tenth more. */
+static double verify_cost(const lever_state *s, uint32_t rows)
+{
+    lv_cost_model line = { 0 };
+    lv_cost_line(&s->draft, &line);
+    line.fixed *= 1.1 * s->rows_ratio;
+    line.per_row *= 1.1 * s->rows_ratio;
+    return lv_cost_get(&s->verify, rows, &line);
+}
+
+typedef struct choice {
+    uint32_t n;  /* best candidates to verify */
+    double tokens, seconds;
+} choice;
+
+/* The n with the most tokens per second, after `drafted` seconds. */
+static choice choose(const lever_state *s, uint32_t n_candidates, uint32_t most, double drafted)
+{
+    choice best = { 0, 1, drafted + verify_cost(s, s->n_pending) + s->project_s };
+    double tokens = 1;
+    for (uint32_t n = 1; n <= n_candidates && n <= most; n++) {
+        tokens += s->value[s->order[n - 1]];
+        const double seconds = drafted + verify_cost(s, s->n_pending + n) + s->project_s * tokens;
+        if (tokens * best.seconds > best.tokens * seconds) best = (choice){ n, tokens, seconds };
+    }
+    return best;
+}
+
+static double drafted_s(const lever_state *s) { return s->spent.seconds + s->overhead_s * s->spent.rows; }
+
+/* ---- candidates ---- */
+
+static void set_guess(lever_state *s, int32_t id, uint8_t source, uint32_t rank, double stated)
+{
+    s->guess[id] = (lv_guess){ .source = source, .rank = (uint8_t)(rank < 255 ? rank : 255),
+                               .stated = (float)(stated > 0 ? stated : 0) };
+}
+
+static int32_t add(lever_state *s, lv_tree *t, int32_t parent, int32_t token, uint8_t source)
+{
+    const uint32_t before = t->n;
+    const int32_t id = lv_tree_add(t, parent, token, 0, source);
+    if (id >= 0 && t->n > before) s->evaluated[id] = false;
+    return id;
+}
+
+/* The draft's candidates below an evaluated node. One that lookup had named already becomes a common guess. */
+static void add_children(lever_state *s, lv_tree *t, lv_drafter *d, int32_t parent, uint32_t k)
+{
+    int32_t tokens[ROOT_CHILDREN];
+    float probs[ROOT_CHILDREN];
+    const uint32_t got = d->candidates(d->user, t, parent, k, tokens, probs);
+    s->evaluated[parent] = true;
+    for (uint32_t i = 0; i < got; i++) {
+        const bool named = lv_tree_find_child(t, parent, tokens[i]) >= 0;
+        if (!named && s->value[parent] * (double)probs[i] < least_value) continue;
+        const int32_t id = add(s, t, parent, tokens[i], LV_SOURCE_DRAFT);
+        if (id < 0) return;
+        t->nodes[id].draft_prob = probs[i];
+        t->nodes[id].source = LV_SOURCE_DRAFT;
+        set_guess(s, id, named ? LV_GUESS_BOTH : LV_GUESS_DRAFT, i, (double)probs[i]);
+    }
+}
+
+/* What followed the longest suffix of the text that appeared before, as a chain below the root. */
+static void add_lookup(lever_state *s, lv_tree *t, const lv_drafter *d, uint32_t depth)
+{
+    uint32_t from;
+    const uint32_t match = lv_lookup_find(d->text, d->n_text, LOOKUP_SUFFIX, &from);
+    if (match == 0) return;
+    const uint32_t period = d->n_text - from;
+    int32_t at = 0;
+    for (uint32_t i = 0; i < LOOKUP_LENGTH && i < depth; i++) {
+        const uint32_t before = t->n;
+        at = add(s, t, at, d->text[from + i % period], LV_SOURCE_LOOKUP);
+        if (at < 0) return;
+        if (t->n > before) set_guess(s, at, LV_GUESS_LOOKUP, 0, (match + i) / 16.0);
+        else s->guess[at].source = LV_GUESS_BOTH;
+    }
+}
+
+/* Values from the root down, then the order. Children stand behind their parents and are worth less. */
+static void rank(lever_state *s, lv_tree *t)
+{
+    s->value[0] = 1;
+    for (uint32_t i = 1; i < t->n; i++) {
+        const double q = lv_calibrated(&s->calibration, s->guess[i]);
+        t->nodes[i].prob = (float)q;
+        s->value[i] = s->value[t->nodes[i].parent] * q;
+        uint32_t at = i - 1; /* insertion into what is sorted already; ties to the lower id */
+        while (at > 0 && s->value[s->order[at - 1]] < s->value[i]) s->order[at] = s->order[at - 1], at--;
+        s->order[at] = (int32_t)i;
+    }
+}
+
+/* ---- growing ---- */
+
+static int evaluate(lever_state *s, lv_tree *t, lv_drafter *d, const int32_t *ids, uint32_t n, uint32_t k,
+                    lever_error *err)
+{
+    LEVER_TRY(lv_drafter_expand(d, t, ids, n, err));
+    if (s->warm) lv_cost_add(&s->draft, d->last.rows, d->last.seconds);
+    s->warm = true;
+    s->spent = d->total;
+    for (uint32_t i = 0; i < n; i++) add_children(s, t, d, ids[i], k);
+    return LEVER_OK;
+}
+
+/* Tokens per second if evaluating n more wins `won` tokens: with n more rows, or in the place of the last n of those
+ * chosen now, worth `lost`. */
+static double rate_with(const lever_state *s, const choice *now, uint32_t n, double won, double lost)
+{
+    const uint32_t rows = s->n_pending + now->n;
+    const double drafted = now->seconds + draft_cost(s, n), more = verify_cost(s, rows + n) - verify_cost(s, rows);
+    const double longer = (now->tokens + won) / (drafted + more + s->project_s * won);
+    const double instead = (now->tokens + won - lost) / (drafted + s->project_s * (won - lost));
+    return longer > instead ? longer : instead;
+}
+
+/* The candidates to evaluate next, best first, into ids; as many as raise tokens per second most. 0: none does. */
+static uint32_t next_batch(const lever_state *s, const lv_tree *t, const lv_drafter *d, const choice *now,
+                           uint32_t depth, int32_t *ids)
+{
+    uint32_t most = d->max_rows < d->rows_left ? d->max_rows : d->rows_left, n = 0, best_n = 0;
+    if (most > BATCH) most = BATCH;
+    double sum = 0, lost = 0, best = now->tokens / now->seconds;
+    for (uint32_t i = 0; i + 1 < t->n && n < most; i++) {
+        const int32_t id = s->order[i];
+        if (s->evaluated[id] || t->nodes[id].depth >= (int32_t)depth) continue;
+        if (s->value[id] < least_value) break;
+        ids[n++] = id;
+        sum += s->value[id];
+        if (n <= now->n) lost += s->value[s->order[now->n - n]];
+        const double rate = rate_with(s, now, n, s->gain * sum, lost);
+        if (rate > best) best = rate, best_n = n;
+    }
+    return best_n;
+}
+
+static void select_best(lever_state *s, lv_tree *t, uint32_t n)
+{
+    memset(s->keep, 0, t->n * sizeof *s->keep);
+    s->keep[0] = true;
+    for (uint32_t i = 0; i < n; i++) s->keep[s->order[i]] = true;
+    for (uint32_t i = 0, to = 0; i < t->n; i++)
+        if (s->keep[i]) s->guess[to++] = s->guess[i];
+    lv_tree_keep(t, s->keep);
+}
+
+static int grow(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, uint32_t max_depth,
+                lever_error *err)
+{
+    lever_state *s = p->state;
+    int32_t ids[BATCH] = { 0 };
+    s->rows_ratio = d->target_ratio;
+    s->n_pending = d->n_pending;
+    s->value[0] = 1;
+    int rc = evaluate(s, t, d, ids, 1, ROOT_CHILDREN, err);
+    if (rc >= 0) add_lookup(s, t, d, max_depth);
+    rank(s, t);
+    choice now = choose(s, t->n - 1, max_nodes - 1, drafted_s(s));
+    while (rc >= 0) {
+        const uint32_t n = next_batch(s, t, d, &now, max_depth, ids);
+        if (n == 0) break;
+        double sum = 0;
+        for (uint32_t i = 0; i < n; i++) sum += s->value[ids[i]];
+        rc = evaluate(s, t, d, ids, n, CHILDREN, err);
+        rank(s, t);
+        const choice then = choose(s, t->n - 1, max_nodes - 1, drafted_s(s));
+        s->gain += rate_of_change * ((then.tokens - now.tokens) / sum - s->gain);
+        if (s->gain < 0.2) s->gain = 0.2;
+        now = then;
+    }
+    select_best(s, t, now.n);
+    p->expected_tokens = now.tokens;
+    p->expected_s = now.seconds;
+    return rc;
+}
+
+/* ---- learning ---- */
+
+/* Every child of a node that was reached was a guess about the token that followed. */
+static void learn_node(lever_state *s, const lv_tree *t, int32_t node, int32_t token)
+{
+    for (int32_t c = t->nodes[node].first_child; c >= 0; c = t->nodes[c].next_sibling)
+        lv_calibration_learn(&s->calibration, s->guess[c], t->nodes[c].token == token);
+}
+
+static void observe(lv_policy *p, const lv_outcome *o)
+{
+    lever_state *s = p->state;
+    lv_cost_add(&s->verify, o->n_rows, o->verify_s);
+    s->project_s += rate_of_change * (o->project_s / (o->n_path + 1) - s->project_s);
+    if (s->spent.rows)
+        s->overhead_s +=
+            rate_of_change * ((o->draft_s - s->spent.seconds) / s->spent.rows - s->overhead_s);
+    s->spent = (lv_cost){ 0 };
+    for (uint32_t i = 0; i <= o->n_path; i++) {
+        const int32_t node = i ? o->path[i - 1] : 0;
+        learn_node(s, o->tree, node, i < o->n_path ? o->tree->nodes[o->path[i]].token : o->next);
+    }
+}
+
+static void observe_sweep(lv_policy *p, uint32_t rows, double seconds)
+{
+    lever_state *s = p->state;
+    lv_cost_add(&s->verify, rows, seconds);
+}
+
+static void reset(lv_policy *p)
+{
+    lever_state *s = p->state;
+    lv_calibration_new_text(&s->calibration);
+}
+
+const lv_policy_type lv_policy_lever = { .name = "lever",
+                                         .usage = "lever[:N]",
+                                         .state_bytes = sizeof(lever_state),
+                                         .parse = parse,
+                                         .grow = grow,
+                                         .observe = observe,
+                                         .observe_sweep = observe_sweep,
+                                         .reset = reset };
