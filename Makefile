@@ -1,5 +1,5 @@
 # The front doors. CMake and its presets do the work; see CONTRIBUTING.md for single steps.
-.PHONY: help setup setup-build setup-test build demo test bench-demo bench-grown bench-kernels bench-quality bench-flash clean
+.PHONY: help setup setup-build setup-test build demo test bench-demo bench-grown bench-kernels bench-quality bench-flash bench-policies clean
 
 help:
 	@echo 'make build   set up and build: the program is build/release/lever'
@@ -10,6 +10,7 @@ help:
 	@echo 'make bench-kernels  sweeps of an 8B shape by rows, beside llama-bench where it is on the PATH (17 GB)'
 	@echo 'make bench-quality  perplexity of every weight type, beside llama-perplexity where it is on the PATH'
 	@echo 'make bench-flash  streaming beside plain reads, fio and llama.cpp with mmap, where they are (5 GB)'
+	@echo 'make bench-policies  Lever beside the tree policies of the literature, on the grown pair (5 GB, an hour)'
 	@echo 'make setup   install the packages that building and testing need (Debian, Ubuntu)'
 	@echo 'make clean   remove build/'
 
@@ -47,6 +48,9 @@ bench-quality: build
 
 bench-flash: build
 	python3 -B bench/bench_flash.py build/release
+
+bench-policies: build
+	python3 -B bench/bench_policies.py build/release/lever
 
 clean:
 	rm -rf build

@@ -263,6 +263,17 @@ static int finish(pid_t pid, FILE *script, const char *path, lever_error *err)
     return fail(err, LEVER_EIO, path, "gnuplot failed (its message stands above)");
 }
 
+/* The file and gnuplot that draws into it. */
+static int begin(const char *path, pid_t *pid, FILE **script, lever_error *err)
+{
+    const int out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (out < 0) return fail(err, LEVER_EIO, path, strerror(errno));
+    const int rc = start(pid, script, out, path, err);
+    close(out);
+    if (rc < 0) remove(path);
+    return rc;
+}
+
 int bench_plot(const char *path, const bench_setup *s, const bench_summary *m, lever_error *err)
 {
     pid_t pid;
@@ -270,16 +281,42 @@ int bench_plot(const char *path, const bench_setup *s, const bench_summary *m, l
     bool any = false;
     for (size_t i = 0; i < m->n; i++) any |= has_values(&m->groups[i]);
     if (!any) return fail(err, LEVER_EINVAL, path, "nothing was decoded; take a longer -n");
-    const int out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (out < 0) return fail(err, LEVER_EIO, path, strerror(errno));
-    int rc = start(&pid, &script, out, path, err);
-    close(out);
-    if (rc < 0) {
-        remove(path);
-        return rc;
-    }
+    int rc = begin(path, &pid, &script, err);
+    if (rc < 0) return rc;
     if (s->n_cells > 1) plot_shares(script, path, s, m);
     else plot_policies(script, path, s, m);
+    rc = finish(pid, script, path, err);
+    if (rc < 0) remove(path);
+    return rc;
+}
+
+static void plot_calibration(FILE *f, const char *path, const stats_calibration *c)
+{
+    put_head(f, path, 500);
+    fputs("$guesses << EOD\n", f);
+    for (int i = 0; i < STATS_BINS; i++) {
+        if (c->n[i] < 1) continue;
+        fprintf(f, "%.6f %.6f %.6f %.0f\n", c->stated[i] / c->n[i], c->right[i] / c->n[i],
+                1.96 * sqrt(c->right[i] * (c->n[i] - c->right[i]) / c->n[i]) / c->n[i], c->n[i]);
+    }
+    fprintf(f, "EOD\nset title 'Probability of candidates whose parent was reached: %.0f guesses, expected "
+               "calibration error %.3f'\n", stats_calibration_count(c), stats_calibration_error(c));
+    fputs("set xrange [0:1]\nset yrange [0:1]\nset xlabel 'stated probability (mean of the bin)'\n"
+          "set ylabel 'share that was the target\\'s token'\nset key left top\n"
+          "plot x with lines dashtype 2 lc rgb '#999999' title 'perfect', "
+          "$guesses using 1:2:3 with yerrorlines ls 2 lw 2 title 'measured, 95 %', "
+          "$guesses using 1:2:(sprintf('%d', $4)) with labels offset 2.5,-0.8 font ',9' notitle\n", f);
+}
+
+int bench_plot_calibration(const char *path, const stats_calibration *c, lever_error *err)
+{
+    pid_t pid;
+    FILE *script;
+    if (stats_calibration_count(c) < 1)
+        return fail(err, LEVER_EINVAL, path, "no policy stated a probability; 'lever' does");
+    int rc = begin(path, &pid, &script, err);
+    if (rc < 0) return rc;
+    plot_calibration(script, path, c);
     rc = finish(pid, script, path, err);
     if (rc < 0) remove(path);
     return rc;

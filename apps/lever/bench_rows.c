@@ -36,6 +36,7 @@ static const struct column { const char *name; enum kind kind; size_t offset, si
     COLUMN(REAL, decode_s), COLUMN(REAL, draft_s), COLUMN(REAL, verify_s), COLUMN(REAL, project_s),
     COLUMN(REAL, flash_wait_s), COLUMN(REAL, flash_idle_s), COLUMN(COUNT, flash_bytes),
     COLUMN(COUNT, peak_rss_bytes), COLUMN(REAL, celsius), COLUMN(REAL, energy_j), COLUMN(CHARS, text_hash),
+    COLUMN(REAL, expected_tokens), COLUMN(REAL, expected_s),
 #undef COLUMN
 };
 enum { N_COLUMNS = sizeof columns / sizeof *columns, N_KEY = 17 };
@@ -281,6 +282,8 @@ void bench_row_add(bench_row *r, const lever_stats *s)
     r->flash_wait_s += (double)s->flash_wait_ns * ns;
     r->flash_idle_s += (double)s->flash_idle_ns * ns;
     r->flash_bytes += s->bytes_read;
+    r->expected_tokens += s->expected_tokens;
+    r->expected_s += s->expected_s;
     r->peak_rss_bytes = s->peak_rss_bytes;
     r->tokens_per_s = ratio((double)r->decode_tokens, r->decode_s);
     r->tokens_per_sweep = ratio((double)r->decode_tokens, (double)r->sweeps);

@@ -31,6 +31,7 @@ typedef struct job {
     uint64_t      hash;         /* of the answer being made */
     uint64_t      model_bytes, draft_bytes;
     uint64_t      n_wanted, n_done; /* rows to be measured in this run, and those done or left out */
+    bool          counts;       /* the answer is not for warming up */
     uint32_t      n_now;        /* tokens of the answer being made */
     progress      load, run;
     char          line[160];    /* of the progress */
@@ -165,13 +166,19 @@ static bool on_token(void *user, const lever_token_event *e)
     return true;
 }
 
+static void on_guess(void *user, const lever_guess *g)
+{
+    job *j = user;
+    if (j->counts) stats_calibration_add(&j->result->guesses, g->prob, g->right);
+}
+
 /* All messages of a prompt, one after the other; the statistics of their answers together in *r. */
 static int answer(job *j, bench_row *r, uint32_t max_tokens, lever_error *err)
 {
     const bench_args *a = j->s->args;
     const prompt *p = j->s->prompts[r->i_prompt].text;
     const lever_generate_params params = { .max_tokens = max_tokens, .ignore_end = a->ignore_eos,
-                                           .policy = r->policy };
+                                           .policy = r->policy, .on_guess = on_guess, .guess_user = j };
     lever_stats stats;
     int rc = lever_session_reset(j->session, NULL, err);
     j->hash = BENCH_HASH_START;
@@ -205,7 +212,9 @@ static int measure(job *j, bench_row *r, lever_error *err)
 {
     snprintf(j->line, sizeof j->line, "%.60s, %.60s,", r->prompt, r->policy);
     energy_joules(&j->energy); /* counts from here */
+    j->counts = true;
     const int rc = answer(j, r, j->s->args->n_predict, err);
+    j->counts = false;
     r->energy_j = energy_joules(&j->energy);
     r->celsius = highest_celsius("/sys/class/thermal");
     if (rc < 0) return rc;

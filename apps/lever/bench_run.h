@@ -4,11 +4,13 @@
 
 #include "bench_rows.h"
 #include "bench_setup.h"
+#include "bench_stats.h"
 
 typedef struct bench_result {
     char       machine[256], options[256];
     uint32_t   n_measured, n_resumed, n_left_out; /* rows, rows, prompts */
     bool       cancelled, texts_differ;
+    stats_calibration guesses; /* of what was measured now */
 } bench_result;
 
 /* Measure everything of *s that is not in *csv yet (with args->resume) into *rows and *csv. One engine per

@@ -27,3 +27,25 @@ stats_interval stats_geometric(const double *x, size_t n)
     const double half = stats_t95(n - 1) * sqrt(squares / (double)(n - 1) / (double)n);
     return (stats_interval){ exp(mean), exp(mean - half), exp(mean + half) };
 }
+
+void stats_calibration_add(stats_calibration *c, double probability, bool right)
+{
+    const int bin = probability >= 1 ? STATS_BINS - 1 : probability > 0 ? (int)(probability * STATS_BINS) : 0;
+    c->n[bin]++;
+    c->stated[bin] += probability;
+    c->right[bin] += right;
+}
+
+double stats_calibration_count(const stats_calibration *c)
+{
+    double n = 0;
+    for (int i = 0; i < STATS_BINS; i++) n += c->n[i];
+    return n;
+}
+
+double stats_calibration_error(const stats_calibration *c)
+{
+    double off = 0;
+    for (int i = 0; i < STATS_BINS; i++) off += fabs(c->stated[i] - c->right[i]);
+    return off / stats_calibration_count(c); /* 0 / 0 is NAN */
+}

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -51,6 +52,10 @@ static const option options[] = {
       offsetof(bench_args, resume) },
     { "--plot", OPTION_TEXT, "FILE", "draw the result as .svg or .png; needs gnuplot",
       offsetof(bench_args, plot) },
+    { "--calibration", OPTION_TEXT, "FILE",
+      "draw how often candidates came true against the probability that a\n"
+      "policy (lever) gave them, as .svg or .png; needs gnuplot",
+      offsetof(bench_args, calibration) },
     { "--json", OPTION_FLAG, NULL, "one JSON object on stdout: settings, rows, summary",
       offsetof(bench_args, json) },
     { "-h --help", OPTION_FLAG, NULL, "this page", offsetof(bench_args, help) },
@@ -73,6 +78,8 @@ static int check_args(const bench_args *a)
     const char *what = NULL;
     if (a->resume && !a->csv) what = "--resume needs the file to go on with: --csv FILE";
     else if (a->plot && !bench_plot_knows(a->plot)) what = "--plot needs a name that ends in .svg or .png";
+    else if (a->calibration && !bench_plot_knows(a->calibration))
+        what = "--calibration needs a name that ends in .svg or .png";
     else if (a->sweep_mem && a->model.mem) what = "--sweep-mem chooses the limits itself: leave out --mem";
     else if (a->sweep_mem && a->model.no_pin) what = "--no-pin keeps nothing, so it can not keep a share";
     else if (a->residency && (a->model.no_pin || a->model.pin_first))
@@ -96,7 +103,7 @@ static int prepare(struct bench *b)
     rc = bench_setup_cells(&b->setup, &shown, &err);
     if (rc >= 0 && b->args.csv) rc = bench_csv_open(&b->csv, b->args.csv, &err);
     if (rc < 0) return app_fail(rc, &err);
-    if (b->args.plot && !bench_plot_possible())
+    if ((b->args.plot || b->args.calibration) && !bench_plot_possible())
         fputs("lever: gnuplot is not installed (package gnuplot-nox): no picture will be drawn\n", stderr);
     return EXIT_OK;
 }
@@ -106,6 +113,51 @@ static int prepare(struct bench *b)
 static const char *state_of(const bench_result *r, int rc)
 {
     return r->texts_differ ? "texts differ" : rc < 0 ? "error" : r->cancelled ? "cancel" : "end";
+}
+
+/* What policies that state probabilities expected, and what came of it. */
+static void sum_expected(const bench_rows *rows, double *tokens, double *seconds)
+{
+    double expected[2] = { 0 }, got[2] = { 0 };
+    for (size_t i = 0; i < rows->n; i++) {
+        const bench_row *r = &rows->items[i];
+        if (!(r->expected_tokens > 0)) continue;
+        expected[0] += r->expected_tokens, expected[1] += r->expected_s;
+        got[0] += (double)r->decode_tokens, got[1] += r->decode_s;
+    }
+    *tokens = got[0] > 0 ? expected[0] / got[0] : NAN;
+    *seconds = got[1] > 0 ? expected[1] / got[1] : NAN;
+}
+
+static void print_calibration(const struct bench *b)
+{
+    double tokens, seconds;
+    sum_expected(&b->rows, &tokens, &seconds);
+    if (isnan(tokens)) return;
+    printf("\nexpected by policies that say so, of what was measured: tokens per cycle %.2f, time per cycle %.2f\n",
+           tokens, seconds);
+    const stats_calibration *c = &b->result.guesses;
+    if (stats_calibration_count(c) > 0)
+        printf("calibration: %.0f guesses, expected calibration error %.3f\n", stats_calibration_count(c),
+               stats_calibration_error(c));
+}
+
+static json_t *calibration_json(const struct bench *b)
+{
+    double tokens, seconds;
+    const stats_calibration *c = &b->result.guesses;
+    json_t *bins = json_array();
+    sum_expected(&b->rows, &tokens, &seconds);
+    for (int i = 0; i < STATS_BINS; i++)
+        if (c->n[i] > 0)
+            json_array_append_new(bins, json_pack("{s:f, s:f, s:f}", "guesses", c->n[i], "stated",
+                                                  c->stated[i] / c->n[i], "right", c->right[i] / c->n[i]));
+    json_t *o = json_pack("{s:f, s:o}", "guesses", stats_calibration_count(c), "bins", bins);
+    if (stats_calibration_count(c) > 0)
+        json_object_set_new(o, "error", json_real(stats_calibration_error(c)));
+    if (!isnan(tokens)) json_object_set_new(o, "expected_tokens_of_measured", json_real(tokens));
+    if (!isnan(seconds)) json_object_set_new(o, "expected_time_of_measured", json_real(seconds));
+    return o;
 }
 
 static void print_json(const struct bench *b, int rc, const lever_error *err)
@@ -121,6 +173,7 @@ static void print_json(const struct bench *b, int rc, const lever_error *err)
                              "measured", (int)b->result.n_measured, "resumed", (int)b->result.n_resumed,
                              "left_out", (int)b->result.n_left_out, "rows", rows, "summary",
                              bench_summary_json(&b->summary, s));
+    json_object_set_new(root, "calibration", calibration_json(b));
     if (rc < 0 || b->result.texts_differ) json_object_set_new(root, "error", json_string(err->msg));
     json_dumpf(root, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
     putchar('\n');
@@ -145,6 +198,7 @@ static void print_text(const struct bench *b)
     if (b->result.n_resumed) printf("; %u of %zu rows were there already", b->result.n_resumed, b->rows.n);
     fputs("\n\n", stdout);
     bench_summary_print(&b->summary, s);
+    print_calibration(b);
 }
 
 /* EXIT_OK, or another after a message. */
@@ -163,7 +217,9 @@ static int report(struct bench *b, int rc, const lever_error *run_err)
                 strerror(errno ? errno : EIO));
         code = EXIT_IO;
     }
-    const int drawn = b->args.plot && b->rows.n ? bench_plot(b->args.plot, &b->setup, &b->summary, &err) : 0;
+    int drawn = b->args.plot && b->rows.n ? bench_plot(b->args.plot, &b->setup, &b->summary, &err) : 0;
+    if (drawn >= 0 && b->args.calibration)
+        drawn = bench_plot_calibration(b->args.calibration, &b->result.guesses, &err);
     if (drawn < 0) {
         const int plot_code = app_fail(drawn, &err);
         if (code == EXIT_OK) code = plot_code;

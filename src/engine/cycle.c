@@ -70,15 +70,48 @@ static int verify(lever_session *s, uint32_t n_pending, lever_error *err)
     return lv_model_forward(s->engine->target, &b, err);
 }
 
+/* The child that is most likely to follow, and how likely that is; -1: there is none. */
+static int32_t likeliest_child(const lv_tree *t, int32_t node, double *prob)
+{
+    int32_t best = -1;
+    *prob = 0;
+    for (int32_t c = t->nodes[node].first_child; c >= 0; c = t->nodes[c].next_sibling) {
+        const lv_tree_node *n = &t->nodes[c];
+        const double p = n->prob > 0 ? (double)n->prob : n->source == LV_SOURCE_DRAFT ? (double)n->draft_prob : 0.5;
+        if (p > *prob) best = c, *prob = p;
+    }
+    return best;
+}
+
+/* Project a node, and with it those that will probably be asked for next: a few rows cost what one does, because
+ * the head is read once for all. */
+static int project_ahead(lever_session *s, uint32_t root_row, int32_t node, lever_error *err)
+{
+    static const double worth = 0.3; /* a row that is asked for saves a pass, others cost a part of one */
+    double path = 1, p;
+    s->n_projected = 0;
+    for (int32_t at = node; at >= 0 && s->n_projected < s->logit_rows && path >= worth; path *= p) {
+        s->project_rows[s->n_projected] = root_row + (uint32_t)at;
+        s->projected[s->n_projected++] = at;
+        at = likeliest_child(&s->tree, at, &p);
+    }
+    return lv_model_project(s->engine->target, s->project_rows, s->n_projected, s->logits, err);
+}
+
 /* Logits of one node. A resident head is multiplied on demand; a streamed one was read once, for
  * every node, when the root was asked for. */
 static int node_logits(lever_session *s, uint32_t root_row, int32_t node, float **logits, lever_error *err)
 {
     const size_t n_vocab = (size_t)lv_vocab_n_tokens(s->engine->vocab);
     if (!lv_model_head_streamed(s->engine->target)) {
-        const uint32_t row = root_row + (uint32_t)node;
-        *logits = s->logits;
-        return lv_model_project(s->engine->target, &row, 1, s->logits, err);
+        uint32_t i = 0;
+        while (i < s->n_projected && s->projected[i] != node) i++;
+        if (i == s->n_projected) {
+            LEVER_TRY(project_ahead(s, root_row, node, err));
+            i = 0;
+        }
+        *logits = s->logits + i * n_vocab;
+        return LEVER_OK;
     }
     *logits = s->logits + (size_t)node * n_vocab;
     if (node != 0) return LEVER_OK;
@@ -127,6 +160,7 @@ static int accept_path(lever_session *s, lv_cycle *c, uint32_t n_pending, lever_
 {
     int rc = LEVER_OK;
     int32_t node = 0;
+    s->n_projected = 0;
     while (node >= 0 && c->stop < 0) {
         float *logits;
         const uint64_t t0 = lv_clock_ns();

@@ -19,6 +19,7 @@
 
 enum {
     LV_DRAFT_LOGIT_ROWS = 16, /* draft nodes expanded at once; each needs a row of logits */
+    LV_PROJECT_ROWS = 4,       /* of the target's head at once: reading it takes as long for these as for one */
     LV_CONTEXT_DEFAULT = 4096, /* longest context taken without being asked */
     /* Code, libraries, stdio and allocator slack of the lever program. The peak resident set of a run with a
      * tiny model, less its planned lines, is 2.5 MiB with stacks (glibc 2.36, x86-64); the rest is margin. */
@@ -63,7 +64,7 @@ typedef struct lv_engine_setup {
     uint32_t       kv_type, target_kv_type, draft_kv_type; /* asked for; chosen. enum lv_type */
     bool           kv_any;      /* nothing was asked for */
     uint32_t       max_nodes, grow_nodes, draft_rows; /* the most of any policy */
-    uint32_t       logit_rows;  /* of the target: 1, or max_nodes when the head streams; eval: the most */
+    uint32_t       logit_rows;  /* of the target: a few, or max_nodes when the head streams; eval: the most */
     bool           eval;        /* for lever_eval: no session, no policy; a draft is taken if there is one */
     uint64_t       text_bytes;  /* eval: the text and its tokens */
     uint64_t       target_file_bytes;
@@ -111,7 +112,9 @@ struct lever_session {
     bool          answer_open; /* the text ends inside a message of a talk */
     lv_row       *rows;     /* [max_rows] of the target */
     float        *logits;   /* [logit_rows][n_vocab] */
-    uint32_t      logit_rows; /* 1, or max_nodes when the head is streamed */
+    uint32_t      logit_rows; /* LV_PROJECT_ROWS at most, or max_nodes when the head is streamed */
+    int32_t       projected[LV_PROJECT_ROWS]; /* [n_projected] nodes of this cycle whose logits are there */
+    uint32_t      n_projected;
     int32_t      *accepted; /* [max_rows] scratch rows to commit */
     int32_t      *path_nodes; /* [max_nodes] tree nodes that became text, -1 behind the last */
     uint32_t     *project_rows; /* [max_nodes] */

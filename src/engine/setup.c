@@ -257,9 +257,9 @@ int lv_engine_setup_plan(lv_engine_setup *o, lever_error *err)
             items[n_items++] =
                 (lv_residency_item){ .bytes = lv_model_resident_bytes(w[i].bytes), .layer = w[i].layer };
     }
-    /* One row of logits is enough while the head is resident; a streamed head is read once per cycle and
+    /* A few rows of logits are enough while the head is resident; a streamed head is read once per cycle and
      * multiplied with every row of the tree, or once per chunk of a window with all that are scored. */
-    o->logit_rows = o->eval ? LV_EVAL_LOGIT_ROWS : 1;
+    o->logit_rows = o->eval ? LV_EVAL_LOGIT_ROWS : at_most(o->max_nodes, LV_PROJECT_ROWS);
     int rc = run_plan(o, items, n_items, &in, err);
     if (rc >= 0 && !(o->fits && o->plan.head_resident)) {
         o->logit_rows = o->eval ? lv_eval_scored(o->config.n_ctx) : o->max_nodes;

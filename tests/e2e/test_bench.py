@@ -293,6 +293,24 @@ class Bench(CliTest):
         _, err = self.bench("--limit", 1, "--plot", WORK / "no/such/p.svg", code=IO)
         self.assertIn("no/such/p.svg", err)
 
+    def test_what_a_policy_expected_is_compared_with_what_came(self):
+        out, _ = self.bench("--policies", "none,lever:12", "--limit", 2, "-n", 24, "--json")
+        result = json.loads(out)
+        bins = result["calibration"]["bins"]
+        self.assertEqual(sum(b["guesses"] for b in bins), result["calibration"]["guesses"])
+        self.assertGreater(result["calibration"]["guesses"], 20)
+        self.assertTrue(all(0 < b["stated"] <= 1 and 0 <= b["right"] <= 1 for b in bins))
+        off = sum(b["guesses"] * abs(b["stated"] - b["right"]) for b in bins)
+        self.assertAlmostEqual(result["calibration"]["error"], off / result["calibration"]["guesses"], 6)
+        for r in result["rows"]:  # only lever says what it expects
+            self.assertEqual(r["expected_tokens"] > 0, r["policy"] == "lever:12")
+        self.bench("--policies", "none", "--limit", 1, "--calibration", "x.txt", code=USAGE)
+        if shutil.which("gnuplot"):
+            svg = WORK / "calibration.svg"
+            self.bench("--policies", "lever:12", "--limit", 1, "-n", 24, "--calibration", svg)
+            self.assertIn("calibration error", svg.read_text())
+            self.bench("--policies", "chain:2", "--limit", 1, "--calibration", svg, code=USAGE)
+
     def test_without_gnuplot_the_rows_are_still_written(self):
         svg = WORK / "none.svg"
         out, err = self.bench(

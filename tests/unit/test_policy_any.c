@@ -9,7 +9,7 @@ static const char *const specs[] = {
     "sequoia",     "sequoia:12,3", "sequoia:255", "eagle2",       "eagle2:3,4,7",   "eagle2:32,32,255",
     "opttree",     "opttree:9,0",  "opttree:255,0,32", "specexec", "specexec:20,4,1", "specexec:255,32,64",
     "dyspec",      "dyspec:20,4,1", "dyspec:255", "edgellm",      "edgellm:5,2,0.3", "edgellm:255,16,0.0001,0.0001",
-    "lookup",      "lookup:3,1",
+    "lookup",      "lookup:3,1",  "lever",       "lever:5",       "lever:255@2",
 };
 enum { N_SPECS = sizeof specs / sizeof *specs };
 
