@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Lever's policy beside the policies of the literature, on the demo pair in the shapes of a large pair.
 
-All policies answer the same prompts of four kinds on one open engine, in turn (`lever bench`); plain decoding is measured
-once more without a draft, so that the draft's memory holds more of the target. A run that was broken off goes on where
-it stopped: rows are kept in the CSV.
+All policies answer the same prompts of four kinds on one open engine, in turn (`lever bench`); plain decoding is
+measured once more without a draft, so that the draft's memory holds more of the target. A run that was broken off goes
+on where it stopped: rows are kept in the CSV.
 
 usage: bench_policies.py LEVER [--policies LIST] [--mem SIZE] [--limit N] [--tokens N] [--temp T] [--cache DIR]
                          [--csv FILE] [--plot FILE.svg] [--calibration FILE.svg]

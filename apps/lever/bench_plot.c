@@ -62,10 +62,11 @@ static void put_head(FILE *f, const char *path, int height)
           "set style line 1 lc rgb '#555555' pt 7\nset style line 2 lc rgb '#0072b2' pt 5\n"
           "set style line 3 lc rgb '#e69f00' pt 9\nset style line 4 lc rgb '#009e73' pt 11\n"
           "set style line 5 lc rgb '#cc79a7' pt 13\nset style line 6 lc rgb '#d55e00' pt 15\n"
-          "set style line 7 lc rgb '#56b4e9' pt 6\nset style line 8 lc rgb '#b2a800' pt 4\n", f);
+          "set style line 7 lc rgb '#56b4e9' pt 6\nset style line 8 lc rgb '#b2a800' pt 4\n"
+          "set style line 9 lc rgb '#7b3294' pt 1\nset style line 10 lc rgb '#a6611a' pt 2\n", f);
 }
 
-static int style_of(uint32_t policy) { return (int)(policy % 8) + 1; }
+static int style_of(uint32_t policy) { return (int)(policy % 10) + 1; }
 
 /* Whether a policy was measured at all in this cell. */
 static bool has_values(const bench_group *g) { return g->sweeps > 0 && g->speed.mean > 0; }
@@ -302,7 +303,7 @@ static void plot_calibration(FILE *f, const char *path, const stats_calibration 
     fprintf(f, "EOD\nset title 'Probability of candidates whose parent was reached: %.0f guesses, expected "
                "calibration error %.3f'\n", stats_calibration_count(c), stats_calibration_error(c));
     fputs("set xrange [0:1]\nset yrange [0:1]\nset xlabel 'stated probability (mean of the bin)'\n"
-          "set ylabel 'share that was the target\\'s token'\nset key left top\n"
+          "set ylabel 'share that came true'\nset key left top\n"
           "plot x with lines dashtype 2 lc rgb '#999999' title 'perfect', "
           "$guesses using 1:2:3 with yerrorlines ls 2 lw 2 title 'measured, 95 %', "
           "$guesses using 1:2:(sprintf('%d', $4)) with labels offset 2.5,-0.8 font ',9' notitle\n", f);

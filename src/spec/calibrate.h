@@ -3,7 +3,7 @@
  * Bins by source, rank and stated probability; each holds how often such a candidate was the target's token when
  * its parent was reached, with exponential forgetting, on top of a belief in the statement itself that is worth a
  * few trials. Between bins of one rank the value is interpolated, so that it is continuous in the probability.
- * Reliability: an offset on the log-odds that follows the surprises of the text at hand and is dropped with it: up for
+ * Reliability: a factor of the odds that follows the surprises of the text at hand and is dropped with it: up for
  * the best guess of a node, down for the others, because where the draft is right more often, they are so less often.
  * At temperatures above 0 the stated probability is the one given the shared noise (spec/sampler.h).
  * Plain data, no allocation. Threading: one owner. SPDX-License-Identifier: MIT */
@@ -30,7 +30,7 @@ typedef struct lv_guess {
 typedef struct lv_calibration {
     double hits[LV_GUESS_COUNT][LV_CAL_RANKS][LV_CAL_BINS], trials[LV_GUESS_COUNT][LV_CAL_RANKS][LV_CAL_BINS];
     double stated[LV_GUESS_COUNT][LV_CAL_RANKS][LV_CAL_BINS]; /* sum of the statements behind the trials */
-    double offset; /* of the log-odds, for this text */
+    double tilt; /* of this text: odds of best guesses times 1 + tilt, of others divided by it; below 0 the inverse */
 } lv_calibration; /* zeroed: nothing learnt, statements are believed as far as their source is known to be */
 
 /* Probability that a guess is right, within 0..1. */

@@ -132,8 +132,8 @@ static void every_policy_gives_the_same_text(void)
 /* Each at the smallest memory that works for it; the temperatures in turn, since streaming takes its time. */
 static void every_policy_gives_the_same_text_streamed(void)
 {
-    static const char *const policies[] = { "lever", "lever:9@2", "specinfer", "sequoia:20", "eagle2:6,4,20", "opttree:12",
-                                            "specexec:16", "dyspec:16", "edgellm:12", "lookup" };
+    static const char *const policies[] = { "lever", "lever:9@2", "specinfer", "sequoia:20", "eagle2:6,4,20",
+                                            "opttree:12", "specexec:16", "dyspec:16", "edgellm:12", "lookup" };
     for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
         lever_config c = base_config();
         lever_plan plan;
