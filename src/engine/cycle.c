@@ -218,14 +218,18 @@ int lv_session_cycle(lever_session *s, lv_cycle *c, lever_error *err)
 {
     const uint32_t n_pending = s->n_tokens - s->kv.n_committed;
     c->n_new = c->n_rows = c->n_drafted = c->n_accepted = 0;
-    c->draft_ns = c->verify_ns = c->project_ns = 0;
+    c->draft_ns = c->verify_ns = c->project_ns = c->flash_wait_ns = 0;
     c->stop = -1;
 
     const uint64_t t0 = lv_clock_ns();
     LEVER_TRY(grow_tree(s, c, n_pending, err));
     const uint64_t t1 = lv_clock_ns();
+    lv_model_stats before, after;
+    lv_model_get_stats(s->engine->target, &before);
     LEVER_TRY(verify(s, n_pending, err));
+    lv_model_get_stats(s->engine->target, &after);
     const uint64_t t2 = lv_clock_ns();
+    c->flash_wait_ns = after.wait_ns - before.wait_ns; /* a streamed head is waited for later, by projecting */
     c->draft_ns = t1 - t0;
     c->verify_ns = t2 - t1;
     c->n_rows = s->tree.n;

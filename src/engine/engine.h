@@ -155,6 +155,7 @@ typedef struct lv_cycle {
     uint32_t   n_new;        /* out: tokens added */
     uint32_t   n_rows, n_drafted, n_accepted;     /* out */
     uint64_t   draft_ns, verify_ns, project_ns;   /* out */
+    uint64_t   flash_wait_ns; /* out: part of verify_ns */
     int        stop;         /* out: enum lever_stop, or -1 to go on */
     lv_expectation expected; /* out: zero where the policy does not say */
     lever_on_guess on_guess; /* nullable */

@@ -269,7 +269,7 @@ static void count_cycle(generate_run *r, bool is_prefill, uint64_t ns, const lv_
     st->draft_ns += c->draft_ns;
     st->verify_ns += c->verify_ns;
     st->project_ns += c->project_ns;
-    st->flash_wait_ns += after->wait_ns - before->wait_ns;
+    st->flash_wait_ns += c->flash_wait_ns;
     st->flash_idle_ns += after->idle_ns - before->idle_ns;
     st->bytes_read += after->bytes_read - before->bytes_read;
 }

@@ -207,7 +207,7 @@ static void wrong_bits_on_the_way_never_reach_the_logits(void)
 
 static void flip_byte(const char *path, uint64_t off)
 {
-    uint8_t byte;
+    uint8_t byte = 0;
     const int fd = open(path, O_RDWR);
     CHECK(fd >= 0 && pread(fd, &byte, 1, (off_t)off) == 1);
     byte ^= 64;
