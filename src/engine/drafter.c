@@ -63,6 +63,7 @@ static int draft_expand(void *user, lv_tree *t, const int32_t *ids, uint32_t n, 
     lv_draft_run *d = user;
     const uint64_t t0 = lv_clock_ns();
     uint32_t n_rows = n;
+    lv_model_pump(d->session->engine->target); /* reads go on while the draft runs, however short the queue */
     for (uint32_t i = 0; i < t->n; i++) t->nodes[i].draft_slot = -1;
     LEVER_TRY(ids[0] == 0 ? draft_expand_root(d, t, &n_rows, err) : draft_expand_nodes(d, t, ids, n, err));
     *cost = (lv_cost){ .calls = 1, .rows = n_rows, .seconds = (double)(lv_clock_ns() - t0) * 1e-9 };

@@ -247,10 +247,12 @@ static int project_streamed(lv_sweep *s, float *logits, lever_error *err)
     if (!m->at_head) return reread_head(s, logits, err);
     if (m->stream_dirty) LEVER_TRY(rewind_stream(m, err));
     const int rc = lv_block_head(s, logits, s->x);
-    if (rc < 0)
+    if (rc < 0) {
         abort_stream(m, rc);
-    else
+    } else {
         m->at_head = !m->layers_streamed;
+        lv_stream_pump(m->stream); /* as after the layers */
+    }
     return rc;
 }
 

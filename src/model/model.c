@@ -107,6 +107,11 @@ bool lv_model_head_streamed(const lv_model *m)
     return m->head_streamed;
 }
 
+void lv_model_pump(lv_model *m)
+{
+    if (m->stream) lv_stream_pump(m->stream);
+}
+
 void lv_model_get_stats(const lv_model *m, lv_model_stats *out)
 {
     *out = m->stats;

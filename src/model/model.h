@@ -110,6 +110,10 @@ bool lv_model_head_streamed(const lv_model *m);
  * LEVER_OK, LEVER_EINVAL, LEVER_EIO, LEVER_ECANCEL. */
 int  lv_model_project(lv_model *m, const uint32_t *rows, uint32_t n, float *logits, lever_error *err);
 
+/* Collect what was read ahead and start reads into free room, without waiting: for whoever is busy with
+ * something else between two sweeps. A no-op where nothing is streamed. */
+void lv_model_pump(lv_model *m);
+
 typedef struct lv_model_stats {
     uint64_t n_sweeps, n_rows;
     uint64_t bytes_read;    /* from flash during sweeps and projections, embedding rows included */

@@ -187,7 +187,8 @@ static void streaming_allocates_nothing(void)
     close_stream(&s);
 }
 
-/* After every call either the queue is full to its depth or the ring is: also across the end of a sweep. */
+/* After every take, and after every release with the pump that follows it in a sweep, either the queue is full to
+ * its depth or the ring is: also across the end of a sweep. */
 static void reads_are_in_flight_whenever_there_is_room(void)
 {
     enum { DEPTH = 4 };
@@ -207,6 +208,7 @@ static void reads_are_in_flight_whenever_there_is_room(void)
         CHECK(take(s, i % N, &err));
         n_idle += io->n_flight < DEPTH && !lv_stream_is_full(s);
         lv_stream_release(s);
+        lv_stream_pump(s);
         n_idle += io->n_flight < DEPTH && !lv_stream_is_full(s);
         lv_stream_get_stats(s, &st);
         if (i % N == N - 1)
