@@ -108,7 +108,7 @@ void lv_block_attend(lv_sweep *s)
     const lv_hparams *h = s->h;
     lv_cpu_attn_row *spans = s->m->spans;
     for (size_t t = 0; t < s->n_rows; t++) {
-        const lv_kv *kv = s->batch->kv[s->batch->rows[t].seq];
+        const lv_kv *kv = s->batch->kv[s->batch->rows[s->m->row_of[t]].seq];
         const size_t layer = lv_kv_offset(kv, s->layer, 0);
         spans[t].kv = (lv_cpu_kv){ .k = kv->k + layer,
                                    .v = kv->v + layer,

@@ -166,10 +166,39 @@ static void trace(const lv_model *m, const char *name, int64_t index, uint64_t b
                                                    .rows = (int64_t)m->sweep.n_rows });
 }
 
+/* Everything of row `from` moves to place `to` <= from. What is in other buffers is used up between layers. */
+static void move_row(lv_model *m, uint32_t to, uint32_t from)
+{
+    const size_t n_embd = m->h.n_embd, n_cs = m->h.n_rot / 2 * 2;
+    memcpy(m->sweep.x + to * n_embd, m->sweep.x + from * n_embd, n_embd * sizeof *m->sweep.x);
+    memcpy(m->cs + to * n_cs, m->cs + from * n_cs, n_cs * sizeof *m->cs);
+    m->spans[to] = m->spans[from];
+    m->row_of[to] = m->row_of[from];
+}
+
+/* Ask the caller which rows go on, and close the gaps. */
+static int drop_rows(lv_model *m, lever_error *err)
+{
+    lv_sweep *s = &m->sweep;
+    const lv_batch *b = s->batch;
+    const uint32_t n = (uint32_t)s->n_rows;
+    const int kept = b->after_layer(b->hook_user, s->layer, s->x, n, m->keep, err);
+    if (kept < 0 || kept == (int)n) return kept < 0 ? kept : LEVER_OK;
+    bool ascending = kept > 0 && kept < (int)n && m->keep[0] < n;
+    for (int i = 1; ascending && i < kept; i++) ascending = m->keep[i] > m->keep[i - 1] && m->keep[i] < n;
+    if (!ascending) return lv_fail(err, LEVER_EINVAL, 0, "%d rows to keep of %" PRIu32 ": not a selection", kept, n);
+    for (uint32_t i = 0; i < (uint32_t)kept; i++)
+        if (m->keep[i] != i) move_row(m, i, m->keep[i]);
+    s->n_rows = (size_t)kept;
+    memset(s->packed, 0, sizeof s->packed);
+    return LEVER_OK;
+}
+
 static int run_layers(lv_model *m, lv_batch *b, lever_error *err)
 {
     lv_sweep *s = &m->sweep;
     begin(m, b->n_rows, err);
+    for (uint32_t t = 0; t < b->n_rows; t++) m->row_of[t] = t;
     s->batch = b;
     s->cancel = b->cancel;
     s->go_on = b->go_on;
@@ -180,6 +209,7 @@ static int run_layers(lv_model *m, lv_batch *b, lever_error *err)
         const uint64_t t0 = m->trace.fn ? lv_clock_ns() : 0;
         LEVER_TRY(m->arch->layer(s));
         if (m->trace.fn) trace(m, "layer", s->layer, t0);
+        if (b->after_layer && s->layer + 1 < m->h.n_layers) LEVER_TRY(drop_rows(m, err));
     }
     const float *norm = m->vectors[m->h.n_layers * m->vecs_per_layer].data;
     lv_cpu_rmsnorm(s->cpu, m->hidden, s->x, norm, s->n_rows, m->h.n_embd, m->h.norm_eps);
@@ -213,7 +243,7 @@ int lv_model_forward(lv_model *m, lv_batch *b, lever_error *err)
         give_back_rows(b, n_taken);
         return rc;
     }
-    m->n_hidden = b->n_rows;
+    m->n_hidden = m->sweep.n_rows;
     m->at_head = m->head_streamed;
     m->stats.n_sweeps++;
     m->stats.n_rows += b->n_rows;
@@ -256,6 +286,18 @@ static int project_streamed(lv_sweep *s, float *logits, lever_error *err)
     return rc;
 }
 
+/* Where the hidden state of a row of the batch is; -1: it was not finished. */
+static int64_t hidden_of(const lv_model *m, uint32_t row)
+{
+    size_t lo = 0, hi = m->n_hidden;
+    while (lo < hi) {
+        const size_t mid = lo + (hi - lo) / 2;
+        if (m->row_of[mid] < row) lo = mid + 1;
+        else hi = mid;
+    }
+    return lo < m->n_hidden && m->row_of[lo] == row ? (int64_t)lo : -1;
+}
+
 int lv_model_project(lv_model *m, const uint32_t *rows, uint32_t n, float *logits, lever_error *err)
 {
     if (n < 1 || n > m->max_rows)
@@ -264,10 +306,12 @@ int lv_model_project(lv_model *m, const uint32_t *rows, uint32_t n, float *logit
     lv_sweep *s = &m->sweep;
     const size_t n_embd = m->h.n_embd;
     for (uint32_t i = 0; i < n; i++) {
-        if (rows[i] >= m->n_hidden)
-            return lv_fail(err, LEVER_EINVAL, 0, "projection of row %" PRIu32 "; the last forward has %zu",
+        const int64_t at = hidden_of(m, rows[i]);
+        if (at < 0)
+            return lv_fail(err, LEVER_EINVAL, 0,
+                           "projection of row %" PRIu32 ", which is not among the %zu that the last forward finished",
                            rows[i], m->n_hidden);
-        memcpy(s->x + i * n_embd, m->hidden + rows[i] * n_embd, n_embd * sizeof *s->x);
+        memcpy(s->x + i * n_embd, m->hidden + (size_t)at * n_embd, n_embd * sizeof *s->x);
     }
     const uint64_t start = lv_clock_ns();
     begin(m, n, err);

@@ -51,6 +51,8 @@ size_t lv_act_layout(lv_model *m, char *base, size_t rows)
     m->hidden = take(base, &at, f * h->n_embd);
     m->cs = take(base, &at, f * h->n_rot);
     m->spans = take(base, &at, rows * sizeof *m->spans);
+    m->row_of = take(base, &at, rows * sizeof *m->row_of);
+    m->keep = take(base, &at, rows * sizeof *m->keep);
     m->paths = take(base, &at, rows * LV_PATH_PER_ROW * sizeof *m->paths);
 
     /* One region, three uses at different times: attention, feed-forward, raw rows of the embedding

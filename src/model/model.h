@@ -39,6 +39,14 @@ typedef struct lv_batch {
                          * until the next forward, as projections poll it too */
     bool (*go_on)(void *user); /* nullable; asked where cancel is polled: false ends the sweep likewise */
     void  *user;
+    /* nullable; called after each layer but the last, by the owner thread: x [n_rows][n_embd] is the residual
+     * stream of the rows that are left. Returns how many of them stay, at least 1 and with their indices among
+     * these ascending in keep [n_rows], or LEVER_E*, which ends the sweep. A result of n_rows needs no keep.
+     * No row may stay whose parent in this batch goes. Rows that go have no keys and values from here on: they
+     * must not be committed, projected, or become parents in a later batch. */
+    int  (*after_layer)(void *hook_user, uint32_t layer, const float *x, uint32_t n_rows, uint32_t *keep,
+                        lever_error *err);
+    void  *hook_user;
 } lv_batch;
 
 /* What the plan needs to know of one matrix (norms and biases are always resident, not listed). */
@@ -96,7 +104,7 @@ typedef struct lv_model_load_config {
 int  lv_model_load(lv_model *m, const lv_model_load_config *c, lever_error *err);
 
 /* Run the batch through all layers; appends one scratch slot per row to its KV cache. Hidden states
- * after the final norm are kept for lv_model_project until the next forward.
+ * after the final norm of the rows that after_layer left are kept for lv_model_project until the next forward.
  * LEVER_OK; LEVER_EINVAL (token, parent or row count out of range); LEVER_ELIMIT (context or scratch
  * full); LEVER_EIO; LEVER_ECANCEL. After a failure the scratch rows of this batch are gone and the
  * model can be used again. */

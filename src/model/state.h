@@ -65,7 +65,9 @@ struct lv_model {
     /* Activations. */
     lv_sweep  sweep;
     float    *hidden;      /* [n_hidden][n_embd] after the final norm */
-    size_t    n_hidden;    /* rows of the last forward; 0 after a failed one */
+    size_t    n_hidden;    /* rows that the last forward finished; 0 after a failed one */
+    uint32_t *row_of;      /* [n_hidden] their rows of the batch, ascending */
+    uint32_t *keep;        /* [max_rows] what lv_batch.after_layer answers */
     float    *cs;          /* [max_rows][n_rot/2][2] cos, sin */
     lv_cpu_attn_row *spans;/* [max_rows] */
     int32_t  *paths;       /* [max_rows * LV_PATH_PER_ROW] */
