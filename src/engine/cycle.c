@@ -209,7 +209,8 @@ static void observe(const lever_session *s, const lv_cycle *c, uint32_t n_pendin
                            .n_rows = n_pending + s->tree.n - 1,
                            .draft_s = seconds(c->draft_ns),
                            .verify_s = seconds(c->verify_ns),
-                           .project_s = seconds(c->project_ns) };
+                           .project_s = seconds(c->project_ns),
+                           .wait_s = seconds(c->flash_wait_ns) };
     lv_policy_observe(c->policy, &o);
     if (c->on_guess) tell_guesses(s, c);
 }

@@ -238,9 +238,14 @@ static int prefill(generate_run *r, lever_error *err)
         const uint32_t pending = s->n_tokens - s->kv.n_committed;
         if (pending == 1 || pending + tree_rows <= max_rows) break;
         const uint32_t n = pending - 1 < max_rows ? pending - 1 : max_rows;
+        lv_model_stats before, after;
+        lv_model_get_stats(s->engine->target, &before);
         const uint64_t t1 = lv_clock_ns();
         LEVER_TRY(lv_session_prefill(s, n, err));
-        lv_policy_observe_sweep(r->cycle.policy, n, (double)(lv_clock_ns() - t1) * 1e-9);
+        const uint64_t t2 = lv_clock_ns();
+        lv_model_get_stats(s->engine->target, &after);
+        lv_policy_observe_sweep(r->cycle.policy, n, (double)(t2 - t1) * 1e-9,
+                                (double)(after.wait_ns - before.wait_ns) * 1e-9);
         r->st->n_prefill_sweeps++;
     }
     r->st->prefill_ns = lv_clock_ns() - t0;

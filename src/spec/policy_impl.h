@@ -21,7 +21,7 @@ typedef struct lv_policy_type {
     int (*grow)(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, uint32_t max_depth,
                 lever_error *err);
     void (*observe)(lv_policy *p, const lv_outcome *o); /* nullable */
-    void (*observe_sweep)(lv_policy *p, uint32_t rows, double seconds); /* nullable */
+    void (*observe_sweep)(lv_policy *p, uint32_t rows, double seconds, double wait_s); /* nullable */
     void (*reset)(lv_policy *p);                        /* nullable */
     void (*close)(lv_policy *p);                        /* nullable: what parse took beside the state */
 } lv_policy_type;

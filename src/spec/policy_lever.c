@@ -45,6 +45,7 @@ typedef struct lever_state {
     double project_s;  /* of a token of text */
     bool   warm;       /* the draft has run: its first batch touches all its memory for the first time */
     double gain;       /* expected tokens won per b of evaluated nodes */
+    double wait_share; /* of sweeps: what they wait for flash */
     /* Of the tree being grown; [t->n]. */
     lv_guess guess[LV_GROW_MAX];
     double   value[LV_GROW_MAX];      /* b */
@@ -80,11 +81,17 @@ static double draft_cost(const lever_state *s, uint32_t rows)
     return lv_cost_get(&s->draft, rows, &line) + s->overhead_s * rows;
 }
 
-/* Shapes not seen yet cost what their arithmetic does, from that of the draft, and a tenth more. */
+/* Larger sweeps than any seen cost what their arithmetic does, from that of the draft, and a tenth more. Smaller ones
+ * cost as much as the smallest where flash sets the pace; else, until they are tried, as much less as they do for the
+ * draft. */
 static double verify_cost(const lever_state *s, uint32_t rows)
 {
     lv_cost_model line = { 0 };
     lv_cost_line(&s->draft, &line);
+    const double least = s->verify.n_curve ? s->verify.curve_rows[0] : 0;
+    const double of_least = line.fixed + line.per_row * least;
+    if (rows < least && of_least > 0 && s->wait_share < 0.05)
+        return s->verify.curve[0] * (line.fixed + line.per_row * rows) / of_least;
     line.fixed *= 1.1 * s->rows_ratio;
     line.per_row *= 1.1 * s->rows_ratio;
     return lv_cost_get(&s->verify, rows, &line);
@@ -278,10 +285,17 @@ static void learn_node(lever_state *s, const lv_tree *t, int32_t node, int32_t t
         lv_calibration_learn(&s->calibration, s->guess[c], t->nodes[c].token == token);
 }
 
+static void observe_sweep(lv_policy *p, uint32_t rows, double seconds, double wait_s)
+{
+    lever_state *s = p->state;
+    lv_cost_add(&s->verify, rows, seconds);
+    if (seconds > 0) s->wait_share += 0.3 * (wait_s / seconds - s->wait_share);
+}
+
 static void observe(lv_policy *p, const lv_outcome *o)
 {
     lever_state *s = p->state;
-    lv_cost_add(&s->verify, o->n_rows, o->verify_s);
+    observe_sweep(p, o->n_rows, o->verify_s, o->wait_s);
     s->project_s += rate_of_change * (o->project_s / (o->n_path + 1) - s->project_s);
     if (s->spent.rows)
         s->overhead_s +=
@@ -291,12 +305,6 @@ static void observe(lv_policy *p, const lv_outcome *o)
         const int32_t node = i ? o->path[i - 1] : 0;
         learn_node(s, o->tree, node, i < o->n_path ? o->tree->nodes[o->path[i]].token : o->next);
     }
-}
-
-static void observe_sweep(lv_policy *p, uint32_t rows, double seconds)
-{
-    lever_state *s = p->state;
-    lv_cost_add(&s->verify, rows, seconds);
 }
 
 static void reset(lv_policy *p)

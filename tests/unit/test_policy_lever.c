@@ -23,7 +23,7 @@ static fake draft(double call_s, double row_s)
 static void sweeps_cost(lv_policy *p, double fixed, double per_row)
 {
     for (int k = 0; k < 30; k++)
-        for (uint32_t n = 1; n <= 128; n *= 2) lv_policy_observe_sweep(p, n, fixed + per_row * n);
+        for (uint32_t n = 1; n <= 128; n *= 2) lv_policy_observe_sweep(p, n, fixed + per_row * n, 0);
 }
 
 /* Grow twice: the first expand call of a policy is a cold one and teaches it nothing. */
@@ -76,6 +76,26 @@ static void dear_rows_make_small_trees(void)
         if (i == 0) CHECK(tree.n > 40);
         if (i == 3) CHECK_EQ(tree.n, 1); /* says plainly: do not speculate */
         last = tree.n;
+        lv_policy_close(&p);
+        lv_tree_fini(&tree);
+    }
+}
+
+/* A first large sweep that computing made slow is followed by small ones; one that waited for flash is not. */
+static void small_sweeps_are_tried_unless_flash_sets_the_pace(void)
+{
+    for (int waits = 0; waits < 2; waits++) {
+        lv_policy *p = open_policy("lever:32", &tree);
+        fake f = draft(0.001, 0.0005);
+        for (int i = 0; i < 3; i++) {
+            CHECK_EQ(grow_tree(p, &tree, &f, text, 1, 256, 64), LEVER_OK);
+            const double verify = 0.01 + 0.02 * 33; /* rows of the target are dear */
+            const lv_outcome o = { .tree = &tree, .next = -5, .n_rows = 33, .verify_s = verify,
+                                   .wait_s = waits ? verify : 0,
+                                   .draft_s = f.n_calls * f.call_s + f.n_rows * f.row_s };
+            if (i < 2) lv_policy_observe(p, &o);
+        }
+        CHECK(waits ? tree.n == 33 : tree.n < 8);
         lv_policy_close(&p);
         lv_tree_fini(&tree);
     }
@@ -184,6 +204,7 @@ int main(void)
 {
     RUN(expected_tokens_are_the_sum_of_path_probabilities);
     RUN(dear_rows_make_small_trees);
+    RUN(small_sweeps_are_tried_unless_flash_sets_the_pace);
     RUN(a_dear_draft_is_asked_seldom);
     RUN(what_is_never_right_is_believed_less);
     RUN(repeated_text_gives_free_candidates);
