@@ -66,6 +66,7 @@ def run(lever, policy, prompt, mem):
         [
             lever,
             "run",
+            "--no-learn",
             "--mem",
             mem,
             "-c",

@@ -153,7 +153,7 @@ def llama_mmap(a, model, limit, out):
 
 
 def lever_stream(a, model, limit, out):
-    command = [a.build / "lever", "run", "-m", model, "--draft", "none", "--mem", limit, "-t", a.threads]
+    command = [a.build / "lever", "run", "--no-learn", "-m", model, "--draft", "none", "--mem", limit, "-t", a.threads]
     command += ["-p", "Once upon a time", "-n", 9, "--temp", 0, "-c", 512, "--ignore-eos", "--json"]
     with Cgroup(limit) as g:
         code, _ = g.run(command, out)

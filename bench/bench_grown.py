@@ -48,6 +48,7 @@ def answers(lever, target, draft, policy, prompts, n, mem):
     args = [
         lever,
         "run",
+        "--no-learn",
         "-m",
         target,
         "--draft",

@@ -37,7 +37,7 @@ def write_text(lever, path):
     text = ""
     for i, prompt in enumerate(PROMPTS):
         args = "-q --special --ignore-eos --no-display-prompt --temp 1 --top-k 0 --top-p 1 --min-p 0 -n 900 --seed"
-        command = [lever, "run", "-m", TARGET, "-p", prompt, *args.split(), i]
+        command = [lever, "run", "--no-learn", "-m", TARGET, "-p", prompt, *args.split(), i]
         text += subprocess.run([*map(str, command)], stdout=subprocess.PIPE, check=True).stdout.decode(
             errors="replace"
         )

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "app.h"
+#include "cache_dir.h"
 #include "model_args.h"
 #include "run_prompts.h"
 #include "run_report.h"
@@ -41,6 +42,7 @@ static const option options[] = {
       offsetof(run_args, special) },
     { "--no-display-prompt", OPTION_FLAG, NULL, "print only the new text", offsetof(run_args, no_prompt) },
     MODEL_OPTIONS(run_args, model),
+    LEARN_OPTION(run_args, model),
     { NULL, OPTION_FLAG, NULL, "sampling (the text depends on these and the seed, never on the draft)", 0 },
     { "--temp", OPTION_FLOAT, "T", "temperature; default 0.8, 0 = always the likeliest token",
       offsetof(run_args, sampling.temperature) },
@@ -248,8 +250,16 @@ static int open_all(run *r, progress *load, lever_error *err)
     const int open_rc = lever_engine_open(&r->engine, &c, err);
     progress_clear(load);
     if (open_rc < 0) return open_rc;
+    if (!r->args->model.no_learn) learnt_load(r->engine);
     lever_engine_get_info(r->engine, &r->report.info);
     return lever_session_open(&r->session, r->engine, &r->args->sampling, err);
+}
+
+static void close_all(run *r)
+{
+    lever_session_close(&r->session);
+    if (r->engine && !r->args->model.no_learn) learnt_store(r->engine);
+    lever_engine_close(&r->engine);
 }
 
 static int answer_all(run *r)
@@ -295,8 +305,7 @@ int cmd_run(int argc, char **argv)
     int rc = open_all(&r, &load, &err);
     if (rc >= 0 && a.prompts) {
         int code = answer_all(&r);
-        lever_session_close(&r.session);
-        lever_engine_close(&r.engine);
+        close_all(&r);
         if (trace_close(&r.trace, &err) < 0 && code == EXIT_OK) code = app_fail(LEVER_EIO, &err);
         return code;
     }
@@ -317,8 +326,7 @@ int cmd_run(int argc, char **argv)
     if (!a.json && !a.quiet && r.report.stats.n_new_tokens) run_report_text(&r.report);
     if (rc < 0 && err.msg[0]) app_fail(rc, &err);
     run_report_fini(&r.report);
-    lever_session_close(&r.session);
-    lever_engine_close(&r.engine);
+    close_all(&r);
     if (trace_close(&r.trace, &err) < 0 && code == EXIT_OK) code = app_fail(LEVER_EIO, &err);
     return code;
 }

@@ -10,7 +10,7 @@ typedef struct model_args {
     const char *model, *draft_model, *policy, *io, *isa, *kv_type, *cpus, *flash_model;
     uint64_t    mem, flash_limit;
     uint32_t    ctx, threads, rows;
-    bool        pin_first, no_pin, verify_reads;
+    bool        pin_first, no_pin, verify_reads, no_learn;
     char        demo_model[4096], demo_draft[4096];
 } model_args;
 
@@ -21,9 +21,18 @@ typedef struct model_args {
         { "--draft --policy", OPTION_TEXT, "POLICY",                                                         \
           "what is proposed: none, chain:K, tree:K1,K2,..., specinfer, sequoia:N,\n"                         \
           "eagle2, opttree, specexec:N, dyspec:N, edgellm; lookup:N needs no draft\n"                        \
-          "model; default chain:8; settings in docs/policies.md",                                            \
+          "model; default lever, or none without -md; settings in docs/policies.md",                         \
           offsetof(base, field.policy) },                                                                    \
         MODEL_RESOURCE_OPTIONS(base, field, "context in tokens; default: the model's, at most 4096")
+
+/* For commands that use learnt_load and learnt_store. */
+#define LEARN_OPTION(base, field)                                                                            \
+    {                                                                                                        \
+        "--no-learn", OPTION_FLAG, NULL,                                                                     \
+            "neither use nor keep what earlier runs of these models have shown\n"                            \
+            "(how sure the draft is, how long things take): ~/.cache/lever",                                 \
+            offsetof(base, field.no_learn)                                                                   \
+    }
 
 #define MODEL_FILE_OPTIONS(base, field)                                                                      \
     { NULL, OPTION_FLAG, NULL, "models", 0 },                                                                \

@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "profile_file.h"
 
+#include "cache_dir.h"
+
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -11,24 +13,9 @@
 #include <sys/sysmacros.h>
 #include <time.h>
 
-enum { VERSION = 1, PATH_CAP = 1024 };
+enum { VERSION = 1, PATH_CAP = CACHE_PATH_CAP };
 
-static bool cache_folder(char *buf, size_t cap)
-{
-    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    const bool has_xdg = xdg && *xdg;
-    if (!has_xdg && !(home && *home)) return false;
-    const int n = snprintf(buf, cap, has_xdg ? "%s/lever" : "%s/.cache/lever", has_xdg ? xdg : home);
-    return n > 0 && (size_t)n < cap;
-}
-
-bool profile_path(char *buf, size_t cap)
-{
-    char folder[PATH_CAP];
-    if (!cache_folder(folder, sizeof folder)) return false;
-    const int n = snprintf(buf, cap, "%s/profile.json", folder);
-    return n > 0 && (size_t)n < cap;
-}
+bool profile_path(char *buf, size_t cap) { return cache_path(buf, cap, "profile.json"); }
 
 /* "259:1", or false. */
 static bool device_of(const char *path, char *buf, size_t cap)
@@ -100,18 +87,12 @@ static int write_whole(json_t *root, const char *path, lever_error *err)
 
 int profile_store(const char *on, const lever_flash_profile *p, lever_error *err)
 {
-    char path[PATH_CAP], folder[PATH_CAP], device[32];
+    char path[PATH_CAP], device[32];
     bool damaged;
-    if (!profile_path(path, sizeof path) || !cache_folder(folder, sizeof folder))
+    if (!profile_path(path, sizeof path))
         return fail("profile.json", "neither XDG_CACHE_HOME nor HOME is set", err);
     if (!device_of(on, device, sizeof device)) return fail(path, strerror(errno), err);
-    for (char *at = strchr(folder + 1, '/');;
-         at = strchr(at + 1, '/')) { /* each folder above, then the last */
-        if (at) *at = '\0';
-        if (mkdir(folder, 0755) && errno != EEXIST) return fail(path, strerror(errno), err);
-        if (!at) break;
-        *at = '/';
-    }
+    if (cache_make()) return fail(path, strerror(errno), err);
     json_t *root = load(path, &damaged);
     if (!root) root = json_pack("{s:i, s:{}}", "version", VERSION, "flash");
     json_object_set_new(json_object_get(root, "flash"), device, entry(p));

@@ -48,7 +48,8 @@ typedef struct lever_config {
                          * unequal cores; NULL = as the system likes. The calling thread is the first; it
                          * is released by lever_engine_close */
     const char *policy; /* how trees are drafted: "none", "chain:8", "tree:4,2,1", ... (docs/policies.md);
-                         * NULL = chain:8 with a draft, else none */
+                         * NULL = lever with a draft, or lever:24 or chain:8 where the limit leaves no room for
+                         * its trees and the context; none without a draft */
     const char *const *more_policies; /* [n_more_policies] those that lever_generate_params will name: memory is
                                        * planned for each of them, and the draft loaded if one needs it */
     uint32_t    n_more_policies;
@@ -109,10 +110,21 @@ typedef struct lever_engine_info {
     uint32_t    n_threads, n_ctx, max_rows;
     uint64_t    mem_limit_bytes, planned_bytes; /* planned_bytes <= mem_limit_bytes */
     uint64_t    target_file_bytes, target_resident_bytes, target_streamed_bytes; /* per sweep */
+    uint64_t    pair_key;      /* stands for both models: by their sizes and tensors, not by every weight */
     const char *flash_model;   /* as configured, or NULL */
     uint64_t    flash_limit_bytes_per_s; /* of the model and the limit, the lower one; 0 = neither is set */
 } lever_engine_info;
 LEVER_API void lever_engine_get_info(const lever_engine *engine, lever_engine_info *info);
+
+/* What the engine's policies have learnt: how far probabilities of these models can be trusted, and what things cost
+ * here. Given to the next engine of the same models it saves that one the first slow answers; the text does not
+ * depend on it. For the same build on the same machine: there is no exchange format behind it.
+ * get: returns its bytes, which are stored if they fit into cap; 0: none of the policies learns.
+ * set, before the first generate: LEVER_OK, also when times were taken under other conditions (memory limit, threads,
+ * flash) and are left out; LEVER_EINVAL: of other models; LEVER_EFORMAT: damaged, or of another version. After
+ * damage some policies may have taken over their part. */
+LEVER_API size_t lever_engine_get_learnt(const lever_engine *engine, void *out, size_t cap);
+LEVER_API int    lever_engine_set_learnt(lever_engine *engine, const void *in, size_t n, lever_error *err);
 
 /* ----------------------------------------------------------------- session */
 

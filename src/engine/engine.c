@@ -172,6 +172,7 @@ void lever_engine_get_info(const lever_engine *e, lever_engine_info *info)
                                  .target_file_bytes = e->target_file_bytes,
                                  .target_resident_bytes = e->plan.resident_bytes,
                                  .target_streamed_bytes = e->plan.streamed_bytes,
+                                 .pair_key = lv_learnt_pair(e),
                                  .flash_model = e->flash.name,
                                  .flash_limit_bytes_per_s = e->flash.bytes_per_s };
     memcpy(info->arch, lv_model_hparams(e->target)->arch, sizeof info->arch);

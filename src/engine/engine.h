@@ -69,6 +69,7 @@ typedef struct lv_engine_setup {
     uint64_t       text_bytes;  /* eval: the text and its tokens */
     uint64_t       target_file_bytes;
     uint64_t       others_bytes; /* what the other engines of this process have planned */
+    uint32_t       n_ctx_wanted; /* positions, if there is room */
     lv_plan        plan;
     bool           fits;
 } lv_engine_setup;
@@ -125,6 +126,8 @@ struct lever_session {
     uint64_t      n_cycles;   /* of this session, for traces */
 };
 
+/* engine/learnt.c: a number that stands for both models. */
+uint64_t lv_learnt_pair(const lever_engine *e);
 /* engine/setup.c: close policies [n] and the list itself. */
 void lv_policies_close(lv_policy **policies, uint32_t n);
 

@@ -58,7 +58,7 @@ static int resolve_config(lv_engine_setup *o, const lever_config *c, lever_error
         o->config.policy = "none";
         o->config.n_more_policies = 0;
     }
-    if (!o->config.policy) o->config.policy = c->draft_path ? "chain:8" : "none";
+    if (!o->config.policy) o->config.policy = "none";
     o->others_bytes = lv_budget_used();
     if (!o->config.mem_bytes) o->config.mem_bytes = o->others_bytes + lv_memory_available() / 4 * 3;
     if (c->n_threads > MAX_THREADS)
@@ -227,6 +227,7 @@ static int run_plan(lv_engine_setup *o, lv_residency_item *items, size_t n_items
     if (!c->n_ctx)
         in->n_ctx_wanted =
             h->n_ctx_train && h->n_ctx_train < LV_CONTEXT_DEFAULT ? h->n_ctx_train : LV_CONTEXT_DEFAULT;
+    o->n_ctx_wanted = in->n_ctx_wanted;
     in->n_ctx_min = c->n_ctx || in->n_ctx_wanted < CONTEXT_LEAST ? in->n_ctx_wanted : CONTEXT_LEAST;
     in->tree_rows = o->max_nodes;
     in->max_rows = c->max_rows;
@@ -323,12 +324,26 @@ int lv_engine_setup_open(lv_engine_setup *o, const lever_config *c, bool eval, l
     return LEVER_OK;
 }
 
-int lv_engine_setup_init(lv_engine_setup *o, const lever_config *c, lever_error *err)
+static int open_and_plan(lv_engine_setup *o, const lever_config *c, lever_error *err)
 {
     LEVER_TRY(lv_engine_setup_open(o, c, false, err));
     const int rc = lv_engine_setup_plan(o, err);
     if (rc < 0) lv_engine_setup_fini(o);
     return rc;
+}
+
+/* Lever's policy has room for large trees. Where that does not fit, or only beside a shorter context, smaller ones. */
+int lv_engine_setup_init(lv_engine_setup *o, const lever_config *c, lever_error *err)
+{
+    static const char *const defaults[] = { "lever", "lever:24", "chain:8" };
+    if (c->policy || !c->draft_path) return open_and_plan(o, c, err);
+    for (int i = 0;; i++) {
+        lever_config with = *c;
+        with.policy = defaults[i];
+        LEVER_TRY(open_and_plan(o, &with, err));
+        if (i == 2 || (o->fits && o->plan.n_ctx >= o->n_ctx_wanted)) return LEVER_OK;
+        lv_engine_setup_fini(o);
+    }
 }
 
 void lv_engine_setup_fini(lv_engine_setup *o)

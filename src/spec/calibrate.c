@@ -80,3 +80,16 @@ void lv_calibration_learn(lv_calibration *c, lv_guess g, bool right)
 }
 
 void lv_calibration_new_text(lv_calibration *c) { c->tilt = 0; }
+
+bool lv_calibration_restore(lv_calibration *c)
+{
+    const double most = 1 / (1 - keep) + 1;
+    for (uint32_t i = 0; i < LV_GUESS_COUNT * LV_CAL_RANKS * LV_CAL_BINS; i++) {
+        const double n = (&c->trials[0][0][0])[i];
+        if (!(n >= 0 && n <= most)) return false;
+        if (!((&c->hits[0][0][0])[i] >= 0 && (&c->hits[0][0][0])[i] <= n)) return false;
+        if (!((&c->stated[0][0][0])[i] >= 0 && (&c->stated[0][0][0])[i] <= n)) return false;
+    }
+    lv_calibration_new_text(c);
+    return true;
+}

@@ -37,6 +37,8 @@ typedef struct lv_calibration {
 double lv_calibrated(const lv_calibration *c, lv_guess g);
 /* The parent of a guess was reached, and the target's token was this one or not. */
 void   lv_calibration_learn(lv_calibration *c, lv_guess g, bool right);
+/* Take over one of an earlier run. False: it can not be one. */
+bool   lv_calibration_restore(lv_calibration *c);
 /* A new text: what was learnt stays, its offset goes. */
 void   lv_calibration_new_text(lv_calibration *c);
 

@@ -60,6 +60,20 @@ void lv_cost_add(lv_cost_table *c, uint32_t rows, double seconds)
     rebuild(c);
 }
 
+bool lv_cost_restore(lv_cost_table *c)
+{
+    static const double trusted = 4;
+    for (uint32_t b = 0; b < LV_COST_BINS; b++) {
+        const bool known = c->weight[b] > 0;
+        if (!(c->weight[b] >= 0 && c->weight[b] <= most_weight)) return false;
+        if (known && !(c->rows[b] >= 1 && c->rows[b] <= UINT32_MAX && bin_of((uint32_t)c->rows[b]) <= b)) return false;
+        if (known && !(c->seconds[b] >= 0 && c->seconds[b] < 1e6)) return false;
+        if (c->weight[b] > trusted) c->weight[b] = trusted;
+    }
+    rebuild(c);
+    return true;
+}
+
 static double of_model(const lv_cost_model *m, uint32_t rows)
 {
     return m ? m->fixed + m->per_row * rows : 0;

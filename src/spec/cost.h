@@ -24,6 +24,8 @@ static inline bool lv_cost_known(const lv_cost_table *c) { return c->n_curve > 0
  * seen and the model is zero. */
 typedef struct lv_cost_model { double fixed, per_row; } lv_cost_model;
 double lv_cost_get(const lv_cost_table *c, uint32_t rows, const lv_cost_model *model);
+/* Take over a table of an earlier run, whose means then give way to new ones soon. False: it can not be one. */
+bool lv_cost_restore(lv_cost_table *c);
 /* The straight line through the smallest and the largest size seen; one size: through 0. False: nothing seen. */
 bool lv_cost_line(const lv_cost_table *c, lv_cost_model *out);
 

@@ -217,3 +217,15 @@ void lv_policy_reset(lv_policy *p)
 {
     if (p->type->reset) p->type->reset(p);
 }
+
+size_t lv_policy_learnt_bytes(const lv_policy *p) { return p->type->learnt_bytes; }
+
+void lv_policy_get_learnt(const lv_policy *p, void *out)
+{
+    if (p->type->learnt_bytes) p->type->get_learnt(p, out);
+}
+
+bool lv_policy_set_learnt(lv_policy *p, const void *in, bool costs)
+{
+    return p->type->learnt_bytes && p->type->set_learnt(p, in, costs);
+}

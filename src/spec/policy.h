@@ -80,6 +80,13 @@ void lv_policy_observe_sweep(lv_policy *p, uint32_t rows, double seconds, double
 /* What the policy expects of the last tree it grew. False: it does not say. */
 typedef struct lv_expectation { double tokens, seconds; } lv_expectation; /* of text; of the whole cycle */
 bool lv_policy_expected(const lv_policy *p, lv_expectation *out);
+/* What the policy has learnt of models and machine, as bytes for a later run of the same build; 0 bytes: nothing
+ * that is worth keeping. */
+size_t lv_policy_learnt_bytes(const lv_policy *p);
+void   lv_policy_get_learnt(const lv_policy *p, void *out);
+/* Start from such bytes; costs: times were taken under the same conditions, else they are left out. False: the
+ * content can not be right, and nothing changes. */
+bool   lv_policy_set_learnt(lv_policy *p, const void *in, bool costs);
 /* A new text begins: forget what belongs to the old one, not what was learnt about the models. */
 void lv_policy_reset(lv_policy *p);
 

@@ -23,6 +23,9 @@ typedef struct lv_policy_type {
     void (*observe)(lv_policy *p, const lv_outcome *o); /* nullable */
     void (*observe_sweep)(lv_policy *p, uint32_t rows, double seconds, double wait_s); /* nullable */
     void (*reset)(lv_policy *p);                        /* nullable */
+    size_t learnt_bytes;                                /* 0: the next two are NULL */
+    void (*get_learnt)(const lv_policy *p, void *out);
+    bool (*set_learnt)(lv_policy *p, const void *in, bool costs);
     void (*close)(lv_policy *p);                        /* nullable: what parse took beside the state */
 } lv_policy_type;
 

@@ -36,16 +36,20 @@ _Static_assert(1 + ROOT_CHILDREN + LOOKUP_LENGTH + DRAFT_ROWS * CHILDREN <= LV_G
 static const double least_value = 1e-3; /* candidates less likely than this are not worth a place */
 static const double rate_of_change = 0.1; /* of running means */
 
-typedef struct lever_state {
-    uint32_t n;
-    /* Learnt about the models and the machine. */
-    lv_cost_table  verify, draft;
+/* What is known of the models, and of them on this machine. */
+typedef struct lever_learnt {
     lv_calibration calibration;
+    double gain;       /* expected tokens won per b of evaluated nodes */
+    lv_cost_table  verify, draft;
     double overhead_s; /* of a drafted row beside evaluating it: its candidates */
     double project_s;  /* of a token of text */
-    bool   warm;       /* the draft has run: its first batch touches all its memory for the first time */
-    double gain;       /* expected tokens won per b of evaluated nodes */
     double wait_share; /* of sweeps: what they wait for flash */
+} lever_learnt;
+
+typedef struct lever_state {
+    uint32_t n;
+    bool   warm;       /* the draft has run: its first batch touches all its memory for the first time */
+    lever_learnt learnt;
     /* Of the tree being grown; [t->n]. */
     lv_guess guess[LV_GROW_MAX];
     double   value[LV_GROW_MAX];      /* b */
@@ -62,7 +66,7 @@ static int parse(lv_policy *p, const char *args, lever_error *err)
     s->n = DEFAULT_N;
     const lv_policy_param params[] = { { "nodes verified at most", &s->n, 1, LV_POLICY_MAX_NODES - 1, NULL } };
     LEVER_TRY(lv_policy_parse_params(p, args, params, 1, err));
-    s->gain = 0.8;
+    s->learnt.gain = 0.8;
     /* Drafts are right more often than their probabilities say: on the demo pair in large shapes 2 gave 5 % more speed
      * than 1 at temperature 0 (8 prompts) and 15 % at 0.8 (3 prompts). What is left to say calibration learns. */
     if (!strchr(p->spec, '@')) p->sharpness = 2;
@@ -77,8 +81,8 @@ static int parse(lv_policy *p, const char *args, lever_error *err)
 static double draft_cost(const lever_state *s, uint32_t rows)
 {
     lv_cost_model line = { 0 };
-    lv_cost_line(&s->draft, &line);
-    return lv_cost_get(&s->draft, rows, &line) + s->overhead_s * rows;
+    lv_cost_line(&s->learnt.draft, &line);
+    return lv_cost_get(&s->learnt.draft, rows, &line) + s->learnt.overhead_s * rows;
 }
 
 /* Larger sweeps than any seen cost what their arithmetic does, from that of the draft, and a tenth more. Smaller ones
@@ -87,20 +91,20 @@ static double draft_cost(const lever_state *s, uint32_t rows)
 static double verify_cost(const lever_state *s, uint32_t rows)
 {
     lv_cost_model line = { 0 };
-    lv_cost_line(&s->draft, &line);
-    const double least = s->verify.n_curve ? s->verify.curve_rows[0] : 0;
+    lv_cost_line(&s->learnt.draft, &line);
+    const double least = s->learnt.verify.n_curve ? s->learnt.verify.curve_rows[0] : 0;
     const double of_least = line.fixed + line.per_row * least;
-    if (rows < least && of_least > 0 && s->wait_share < 0.05)
-        return s->verify.curve[0] * (line.fixed + line.per_row * rows) / of_least;
+    if (rows < least && of_least > 0 && s->learnt.wait_share < 0.05)
+        return s->learnt.verify.curve[0] * (line.fixed + line.per_row * rows) / of_least;
     line.fixed *= 1.1 * s->rows_ratio;
     line.per_row *= 1.1 * s->rows_ratio;
-    return lv_cost_get(&s->verify, rows, &line);
+    return lv_cost_get(&s->learnt.verify, rows, &line);
 }
 
 /* Half as many again as the largest sweep seen, and at least FIRST_ROWS. */
 static uint32_t most_rows_known(const lever_state *s)
 {
-    const double seen = s->verify.n_curve ? s->verify.curve_rows[s->verify.n_curve - 1] : 0;
+    const double seen = s->learnt.verify.n_curve ? s->learnt.verify.curve_rows[s->learnt.verify.n_curve - 1] : 0;
     return seen * 1.5 > FIRST_ROWS ? (uint32_t)(seen * 1.5) : FIRST_ROWS;
 }
 
@@ -112,19 +116,19 @@ typedef struct choice {
 /* The n with the most tokens per second, after `drafted` seconds. */
 static choice choose(const lever_state *s, uint32_t n_candidates, uint32_t most, double drafted)
 {
-    choice best = { 0, 1, drafted + verify_cost(s, s->n_pending) + s->project_s };
+    choice best = { 0, 1, drafted + verify_cost(s, s->n_pending) + s->learnt.project_s };
     double tokens = 1;
     const uint32_t known = most_rows_known(s); /* beyond, step by step: the model behind the table may be wrong */
     if (s->n_pending + most > known) most = known > s->n_pending ? known - s->n_pending : 0;
     for (uint32_t n = 1; n <= n_candidates && n <= most; n++) {
         tokens += s->value[s->order[n - 1]];
-        const double seconds = drafted + verify_cost(s, s->n_pending + n) + s->project_s * tokens;
+        const double seconds = drafted + verify_cost(s, s->n_pending + n) + s->learnt.project_s * tokens;
         if (tokens * best.seconds > best.tokens * seconds) best = (choice){ n, tokens, seconds };
     }
     return best;
 }
 
-static double drafted_s(const lever_state *s) { return s->spent.seconds + s->overhead_s * s->spent.rows; }
+static double drafted_s(const lever_state *s) { return s->spent.seconds + s->learnt.overhead_s * s->spent.rows; }
 
 /* ---- candidates ---- */
 
@@ -182,7 +186,7 @@ static void rank(lever_state *s, lv_tree *t)
 {
     s->value[0] = 1;
     for (uint32_t i = 1; i < t->n; i++) {
-        const double q = lv_calibrated(&s->calibration, s->guess[i]);
+        const double q = lv_calibrated(&s->learnt.calibration, s->guess[i]);
         t->nodes[i].prob = (float)q;
         s->value[i] = s->value[t->nodes[i].parent] * q;
         uint32_t at = i - 1; /* insertion into what is sorted already; ties to the lower id */
@@ -197,7 +201,7 @@ static int evaluate(lever_state *s, lv_tree *t, lv_drafter *d, const int32_t *id
                     lever_error *err)
 {
     LEVER_TRY(lv_drafter_expand(d, t, ids, n, err));
-    if (s->warm) lv_cost_add(&s->draft, d->last.rows, d->last.seconds);
+    if (s->warm) lv_cost_add(&s->learnt.draft, d->last.rows, d->last.seconds);
     s->warm = true;
     s->spent = d->total;
     for (uint32_t i = 0; i < n; i++) add_children(s, t, d, ids[i], k);
@@ -210,8 +214,8 @@ static double rate_with(const lever_state *s, const choice *now, uint32_t n, dou
 {
     const uint32_t rows = s->n_pending + now->n;
     const double drafted = now->seconds + draft_cost(s, n), more = verify_cost(s, rows + n) - verify_cost(s, rows);
-    const double longer = (now->tokens + won) / (drafted + more + s->project_s * won);
-    const double instead = (now->tokens + won - lost) / (drafted + s->project_s * (won - lost));
+    const double longer = (now->tokens + won) / (drafted + more + s->learnt.project_s * won);
+    const double instead = (now->tokens + won - lost) / (drafted + s->learnt.project_s * (won - lost));
     return longer > instead ? longer : instead;
 }
 
@@ -230,7 +234,7 @@ static uint32_t next_batch(const lever_state *s, const lv_tree *t, const lv_draf
         ids[n++] = id;
         sum += s->value[id];
         if (n <= now->n) lost += s->value[s->order[now->n - n]];
-        const double rate = rate_with(s, now, n, s->gain * sum, lost);
+        const double rate = rate_with(s, now, n, s->learnt.gain * sum, lost);
         if (rate > best) best = rate, best_n = n;
     }
     return best_n;
@@ -266,8 +270,8 @@ static int grow(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, uin
         rc = evaluate(s, t, d, ids, n, CHILDREN, err);
         rank(s, t);
         const choice then = choose(s, t->n - 1, max_nodes - 1, drafted_s(s));
-        s->gain += rate_of_change * ((then.tokens - now.tokens) / sum - s->gain);
-        if (s->gain < 0.2) s->gain = 0.2;
+        s->learnt.gain += rate_of_change * ((then.tokens - now.tokens) / sum - s->learnt.gain);
+        if (s->learnt.gain < 0.2) s->learnt.gain = 0.2;
         now = then;
     }
     select_best(s, t, now.n);
@@ -282,24 +286,24 @@ static int grow(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, uin
 static void learn_node(lever_state *s, const lv_tree *t, int32_t node, int32_t token)
 {
     for (int32_t c = t->nodes[node].first_child; c >= 0; c = t->nodes[c].next_sibling)
-        lv_calibration_learn(&s->calibration, s->guess[c], t->nodes[c].token == token);
+        lv_calibration_learn(&s->learnt.calibration, s->guess[c], t->nodes[c].token == token);
 }
 
 static void observe_sweep(lv_policy *p, uint32_t rows, double seconds, double wait_s)
 {
     lever_state *s = p->state;
-    lv_cost_add(&s->verify, rows, seconds);
-    if (seconds > 0) s->wait_share += 0.3 * (wait_s / seconds - s->wait_share);
+    lv_cost_add(&s->learnt.verify, rows, seconds);
+    if (seconds > 0) s->learnt.wait_share += 0.3 * (wait_s / seconds - s->learnt.wait_share);
 }
 
 static void observe(lv_policy *p, const lv_outcome *o)
 {
     lever_state *s = p->state;
     observe_sweep(p, o->n_rows, o->verify_s, o->wait_s);
-    s->project_s += rate_of_change * (o->project_s / (o->n_path + 1) - s->project_s);
+    s->learnt.project_s += rate_of_change * (o->project_s / (o->n_path + 1) - s->learnt.project_s);
     if (s->spent.rows)
-        s->overhead_s +=
-            rate_of_change * ((o->draft_s - s->spent.seconds) / s->spent.rows - s->overhead_s);
+        s->learnt.overhead_s +=
+            rate_of_change * ((o->draft_s - s->spent.seconds) / s->spent.rows - s->learnt.overhead_s);
     s->spent = (lv_cost){ 0 };
     for (uint32_t i = 0; i <= o->n_path; i++) {
         const int32_t node = i ? o->path[i - 1] : 0;
@@ -307,10 +311,36 @@ static void observe(lv_policy *p, const lv_outcome *o)
     }
 }
 
+static void get_learnt(const lv_policy *p, void *out)
+{
+    const lever_state *s = p->state;
+    memcpy(out, &s->learnt, sizeof s->learnt);
+}
+
+static bool within(double x, double lo, double hi) { return x >= lo && x <= hi; }
+
+static bool set_learnt(lv_policy *p, const void *in, bool costs)
+{
+    lever_state *s = p->state;
+    lever_learnt l;
+    memcpy(&l, in, sizeof l);
+    if (!lv_calibration_restore(&l.calibration) || !lv_cost_restore(&l.verify) || !lv_cost_restore(&l.draft) ||
+        !within(l.gain, 0.01, 100) || !within(l.overhead_s, -1, 1e3) || !within(l.project_s, 0, 1e3) ||
+        !within(l.wait_share, 0, 1))
+        return false;
+    if (costs) {
+        s->learnt = l;
+    } else {
+        s->learnt.calibration = l.calibration;
+        s->learnt.gain = l.gain;
+    }
+    return true;
+}
+
 static void reset(lv_policy *p)
 {
     lever_state *s = p->state;
-    lv_calibration_new_text(&s->calibration);
+    lv_calibration_new_text(&s->learnt.calibration);
 }
 
 const lv_policy_type lv_policy_lever = { .name = "lever",
@@ -320,4 +350,7 @@ const lv_policy_type lv_policy_lever = { .name = "lever",
                                          .grow = grow,
                                          .observe = observe,
                                          .observe_sweep = observe_sweep,
-                                         .reset = reset };
+                                         .reset = reset,
+                                         .learnt_bytes = sizeof(lever_learnt),
+                                         .get_learnt = get_learnt,
+                                         .set_learnt = set_learnt };

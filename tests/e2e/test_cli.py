@@ -7,6 +7,7 @@ SPDX-License-Identifier: MIT
 
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -302,6 +303,33 @@ class Cli(CliTest):
             self.assertEqual(report["engine"]["policy"], policy)
             self.assertIn(name, err)
             self.assertIn(name, page)
+
+    def test_what_was_learnt_is_kept_unless_told_not_to_and_damage_does_no_harm(self):
+        cache = WORK / "learn-cache"
+        env = {"XDG_CACHE_HOME": str(cache)}
+        args = ["-m", self.model, "-md", self.draft, "-p", "abc", "-n", 40, "--temp", 0, "-q", "--ignore-eos"]
+        text, _ = self.run_ok(*args, "--no-learn", env=env)
+        self.assertFalse(cache.exists())
+        for _ in range(2):
+            self.assertEqual(self.run_ok(*args, env=env)[0], text)
+        (kept,) = (cache / "lever").iterdir()
+        good = kept.read_bytes()
+        for bad in (b"", good[:50], bytes(len(good)), good[:-1] + b"x"):
+            kept.write_bytes(bad)
+            out, err = self.run_ok(*args, env=env)
+            self.assertEqual((out, err), (text, ""))
+            self.assertEqual(len(kept.read_bytes()), len(good))  # written anew
+        env["XDG_CACHE_HOME"] = "/proc/nowhere"
+        self.assertEqual(self.run_ok(*args, env=env), (text, ""))
+
+    def test_without_a_policy_the_best_that_fits_is_taken(self):
+        args = ["-m", self.model, "-md", self.draft, "-p", "abc", "-n", 8, "-c", 256, "--json", "--no-learn"]
+        policy = lambda *more: json.loads(self.run_ok(*args, *more)[0])["engine"]["policy"]
+        self.assertEqual(policy(), "lever")
+        code, _, err = lever("run", *args, "--mem", "1MiB")
+        self.assertEqual(code, LIMIT)
+        least = int(re.search(r"at least (\d+) bytes", err)[1])
+        self.assertEqual(policy("--mem", least), "chain:8")
 
     def test_draft_with_other_vocabulary_is_refused(self):
         other = ROOT / "models/lever-demo-draft.Q8_0.gguf"

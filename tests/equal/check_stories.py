@@ -37,6 +37,7 @@ for extra in (
         [
             lever,
             "run",
+            "--no-learn",
             "-m",
             target,
             "-c",

@@ -147,6 +147,41 @@ static void what_is_never_right_is_believed_less(void)
     CHECK(size[1] >= 8);
 }
 
+/* A draft that is never right is not believed by the next policy either, which gets to know that from the first. */
+static void the_next_policy_begins_where_the_last_one_ended(void)
+{
+    static char learnt[1 << 16];
+    static int32_t path[LV_GROW_MAX];
+    lv_policy *p = open_policy("lever", &tree);
+    fake f = draft(0.005, 0.001);
+    f.candidate = sure_candidate;
+    for (int cycle = 0; cycle < 150; cycle++) {
+        sweeps_cost(p, 0.3, 0.01);
+        CHECK_EQ(grow_tree(p, &tree, &f, text, 1, 256, 64), LEVER_OK);
+        lv_policy_observe(p, &(lv_outcome){ .tree = &tree, .path = path, .next = -5, .n_rows = tree.n, .verify_s = 0.3,
+                                            .draft_s = f.n_calls * f.call_s + f.n_rows * f.row_s });
+    }
+    CHECK(lv_policy_learnt_bytes(p) <= sizeof learnt);
+    lv_policy_get_learnt(p, learnt);
+    lv_policy_close(&p);
+    for (int with = 0; with < 3; with++) { /* nothing; all but times; all */
+        lv_tree_fini(&tree);
+        p = open_policy("lever", &tree);
+        if (with) CHECK(lv_policy_set_learnt(p, learnt, with == 2));
+        if (with < 2) sweeps_cost(p, 0.3, 0.01);
+        CHECK_EQ(grow_tree(p, &tree, &f, text, 1, 256, 64), LEVER_OK);
+        lv_expectation e;
+        CHECK(lv_policy_expected(p, &e));
+        CHECK(with ? e.tokens < 1.3 : e.tokens > 1.8);
+        if (with == 2) CHECK(e.seconds > 0.25 && e.seconds < 0.5);
+        if (with < 2) lv_policy_close(&p);
+    }
+    memset(learnt, 0xff, sizeof(double)); /* no number */
+    CHECK(!lv_policy_set_learnt(p, learnt, true));
+    lv_policy_close(&p);
+    lv_tree_fini(&tree);
+}
+
 /* What followed the same words before is proposed without asking the draft. */
 static void repeated_text_gives_free_candidates(void)
 {
@@ -207,6 +242,7 @@ int main(void)
     RUN(small_sweeps_are_tried_unless_flash_sets_the_pace);
     RUN(a_dear_draft_is_asked_seldom);
     RUN(what_is_never_right_is_believed_less);
+    RUN(the_next_policy_begins_where_the_last_one_ended);
     RUN(repeated_text_gives_free_candidates);
     RUN(free_candidates_are_evaluated_from_the_top);
     RUN(sources_that_agree_share_a_node);
