@@ -198,6 +198,12 @@ static void tell_guesses(const lever_session *s, const lv_cycle *c)
     }
 }
 
+uint64_t lv_flash_ns(uint64_t ns, const lv_model_stats *before, const lv_model_stats *after)
+{
+    const uint64_t idle = after->idle_ns - before->idle_ns;
+    return after->bytes_read == before->bytes_read || idle > ns ? 0 : ns - idle;
+}
+
 static double seconds(uint64_t ns) { return (double)ns * 1e-9; }
 
 static void observe(const lever_session *s, const lv_cycle *c, uint32_t n_pending)
@@ -210,7 +216,7 @@ static void observe(const lever_session *s, const lv_cycle *c, uint32_t n_pendin
                            .draft_s = seconds(c->draft_ns),
                            .verify_s = seconds(c->verify_ns),
                            .project_s = seconds(c->project_ns),
-                           .wait_s = seconds(c->flash_wait_ns) };
+                           .flash_s = seconds(c->flash_ns) };
     lv_policy_observe(c->policy, &o);
     if (c->on_guess) tell_guesses(s, c);
 }
@@ -230,6 +236,7 @@ int lv_session_cycle(lever_session *s, lv_cycle *c, lever_error *err)
     LEVER_TRY(verify(s, n_pending, err));
     lv_model_get_stats(s->engine->target, &after);
     const uint64_t t2 = lv_clock_ns();
+    c->flash_ns = lv_flash_ns(t2 - t1, &before, &after);
     c->flash_wait_ns = after.wait_ns - before.wait_ns; /* a streamed head is waited for later, by projecting */
     c->draft_ns = t1 - t0;
     c->verify_ns = t2 - t1;

@@ -159,12 +159,15 @@ typedef struct lv_cycle {
     uint32_t   n_rows, n_drafted, n_accepted;     /* out */
     uint64_t   draft_ns, verify_ns, project_ns;   /* out */
     uint64_t   flash_wait_ns; /* out: part of verify_ns */
+    uint64_t   flash_ns;     /* out: part of verify_ns in which reads were under way */
     int        stop;         /* out: enum lever_stop, or -1 to go on */
     lv_expectation expected; /* out: zero where the policy does not say */
     lever_on_guess on_guess; /* nullable */
     void      *guess_user;
 } lv_cycle;
 int lv_session_cycle(lever_session *s, lv_cycle *c, lever_error *err);
+/* Part of a sweep of `ns` in which reads were under way; 0: it read nothing. */
+uint64_t lv_flash_ns(uint64_t ns, const lv_model_stats *before, const lv_model_stats *after);
 /* Evaluate `n` pending tokens of the text as prefill, no projection. */
 int lv_session_prefill(lever_session *s, uint32_t n, lever_error *err);
 

@@ -245,7 +245,7 @@ static int prefill(generate_run *r, lever_error *err)
         const uint64_t t2 = lv_clock_ns();
         lv_model_get_stats(s->engine->target, &after);
         lv_policy_observe_sweep(r->cycle.policy, n, (double)(t2 - t1) * 1e-9,
-                                (double)(after.wait_ns - before.wait_ns) * 1e-9);
+                                (double)lv_flash_ns(t2 - t1, &before, &after) * 1e-9);
         r->st->n_prefill_sweeps++;
     }
     r->st->prefill_ns = lv_clock_ns() - t0;

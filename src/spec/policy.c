@@ -202,9 +202,9 @@ void lv_policy_observe(lv_policy *p, const lv_outcome *o)
     if (p->type->observe) p->type->observe(p, o);
 }
 
-void lv_policy_observe_sweep(lv_policy *p, uint32_t rows, double seconds, double wait_s)
+void lv_policy_observe_sweep(lv_policy *p, uint32_t rows, double seconds, double flash_s)
 {
-    if (p->type->observe_sweep) p->type->observe_sweep(p, rows, seconds, wait_s);
+    if (p->type->observe_sweep) p->type->observe_sweep(p, rows, seconds, flash_s);
 }
 
 bool lv_policy_expected(const lv_policy *p, lv_expectation *out)

@@ -47,7 +47,7 @@ typedef struct lv_outcome {
                            * a walk also ends where the text does */
     uint32_t n_rows;      /* rows of the sweep, text that was pending included */
     double   draft_s, verify_s, project_s;
-    double   wait_s;      /* part of verify_s: computing waited for flash */
+    double   flash_s;     /* part of verify_s in which reads were under way; 0: nothing is streamed */
 } lv_outcome;
 
 typedef struct lv_policy lv_policy;
@@ -75,8 +75,8 @@ int  lv_policy_grow(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes,
                     lever_error *err);
 /* Tell what became of the last tree grown. */
 void lv_policy_observe(lv_policy *p, const lv_outcome *o);
-/* Another sweep, of a prompt, took this long for that many rows, wait_s of it waiting for flash. */
-void lv_policy_observe_sweep(lv_policy *p, uint32_t rows, double seconds, double wait_s);
+/* Another sweep, of a prompt, took this long for that many rows; reads were under way for flash_s of it. */
+void lv_policy_observe_sweep(lv_policy *p, uint32_t rows, double seconds, double flash_s);
 /* What the policy expects of the last tree it grew. False: it does not say. */
 typedef struct lv_expectation { double tokens, seconds; } lv_expectation; /* of text; of the whole cycle */
 bool lv_policy_expected(const lv_policy *p, lv_expectation *out);

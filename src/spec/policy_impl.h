@@ -21,7 +21,7 @@ typedef struct lv_policy_type {
     int (*grow)(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, uint32_t max_depth,
                 lever_error *err);
     void (*observe)(lv_policy *p, const lv_outcome *o); /* nullable */
-    void (*observe_sweep)(lv_policy *p, uint32_t rows, double seconds, double wait_s); /* nullable */
+    void (*observe_sweep)(lv_policy *p, uint32_t rows, double seconds, double flash_s); /* nullable */
     void (*reset)(lv_policy *p);                        /* nullable */
     size_t learnt_bytes;                                /* 0: the next two are NULL */
     void (*get_learnt)(const lv_policy *p, void *out);

@@ -43,12 +43,12 @@ typedef struct lever_learnt {
     lv_cost_table  verify, draft;
     double overhead_s; /* of a drafted row beside evaluating it: its candidates */
     double project_s;  /* of a token of text */
-    double wait_share; /* of sweeps: what they wait for flash */
+    double flash_s;    /* reads of a sweep, so what it takes at least; 0: nothing is streamed */
 } lever_learnt;
 
 typedef struct lever_state {
     uint32_t n;
-    bool   warm;       /* the draft has run: its first batch touches all its memory for the first time */
+    bool   warm, swept; /* draft, target have run: their first batches touch all memory for the first time */
     lever_learnt learnt;
     /* Of the tree being grown; [t->n]. */
     lv_guess guess[LV_GROW_MAX];
@@ -86,16 +86,17 @@ static double draft_cost(const lever_state *s, uint32_t rows)
 }
 
 /* Larger sweeps than any seen cost what their arithmetic does, from that of the draft, and a tenth more. Smaller ones
- * cost as much as the smallest where flash sets the pace; else, until they are tried, as much less as they do for the
- * draft. */
+ * cost, until they are tried, as much less as they do for the draft, but no less than their reads. */
 static double verify_cost(const lever_state *s, uint32_t rows)
 {
     lv_cost_model line = { 0 };
     lv_cost_line(&s->learnt.draft, &line);
     const double least = s->learnt.verify.n_curve ? s->learnt.verify.curve_rows[0] : 0;
     const double of_least = line.fixed + line.per_row * least;
-    if (rows < least && of_least > 0 && s->learnt.wait_share < 0.05)
-        return s->learnt.verify.curve[0] * (line.fixed + line.per_row * rows) / of_least;
+    if (rows < least && of_least > 0) {
+        const double seen = s->learnt.verify.curve[0], less = seen * (line.fixed + line.per_row * rows) / of_least;
+        return less > s->learnt.flash_s ? less : s->learnt.flash_s < seen ? s->learnt.flash_s : seen;
+    }
     line.fixed *= 1.1 * s->rows_ratio;
     line.per_row *= 1.1 * s->rows_ratio;
     return lv_cost_get(&s->learnt.verify, rows, &line);
@@ -289,17 +290,18 @@ static void learn_node(lever_state *s, const lv_tree *t, int32_t node, int32_t t
         lv_calibration_learn(&s->learnt.calibration, s->guess[c], t->nodes[c].token == token);
 }
 
-static void observe_sweep(lv_policy *p, uint32_t rows, double seconds, double wait_s)
+static void observe_sweep(lv_policy *p, uint32_t rows, double seconds, double flash_s)
 {
     lever_state *s = p->state;
-    lv_cost_add(&s->learnt.verify, rows, seconds);
-    if (seconds > 0) s->learnt.wait_share += 0.3 * (wait_s / seconds - s->learnt.wait_share);
+    if (s->swept) lv_cost_add(&s->learnt.verify, rows, seconds);
+    s->swept = true;
+    s->learnt.flash_s += (s->learnt.flash_s > 0 ? rate_of_change : 1) * (flash_s - s->learnt.flash_s);
 }
 
 static void observe(lv_policy *p, const lv_outcome *o)
 {
     lever_state *s = p->state;
-    observe_sweep(p, o->n_rows, o->verify_s, o->wait_s);
+    observe_sweep(p, o->n_rows, o->verify_s, o->flash_s);
     s->learnt.project_s += rate_of_change * (o->project_s / (o->n_path + 1) - s->learnt.project_s);
     if (s->spent.rows)
         s->learnt.overhead_s +=
@@ -326,7 +328,7 @@ static bool set_learnt(lv_policy *p, const void *in, bool costs)
     memcpy(&l, in, sizeof l);
     if (!lv_calibration_restore(&l.calibration) || !lv_cost_restore(&l.verify) || !lv_cost_restore(&l.draft) ||
         !within(l.gain, 0.01, 100) || !within(l.overhead_s, -1, 1e3) || !within(l.project_s, 0, 1e3) ||
-        !within(l.wait_share, 0, 1))
+        !within(l.flash_s, 0, 1e6))
         return false;
     if (costs) {
         s->learnt = l;

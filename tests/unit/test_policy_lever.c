@@ -91,7 +91,7 @@ static void small_sweeps_are_tried_unless_flash_sets_the_pace(void)
             CHECK_EQ(grow_tree(p, &tree, &f, text, 1, 256, 64), LEVER_OK);
             const double verify = 0.01 + 0.02 * 33; /* rows of the target are dear */
             const lv_outcome o = { .tree = &tree, .next = -5, .n_rows = 33, .verify_s = verify,
-                                   .wait_s = waits ? verify : 0,
+                                   .flash_s = waits ? verify : 0,
                                    .draft_s = f.n_calls * f.call_s + f.n_rows * f.row_s };
             if (i < 2) lv_policy_observe(p, &o);
         }
