@@ -298,6 +298,23 @@ static int64_t hidden_of(const lv_model *m, uint32_t row)
     return lo < m->n_hidden && m->row_of[lo] == row ? (int64_t)lo : -1;
 }
 
+const float *lv_model_hidden(const lv_model *m, uint32_t row)
+{
+    const int64_t at = hidden_of(m, row);
+    return at < 0 ? NULL : m->hidden + (size_t)at * m->h.n_embd;
+}
+
+int lv_model_head_row(const lv_model *m, int32_t token, float *out)
+{
+    const lv_model_weight *w = &m->weights[m->n_weights - 1];
+    const char *bytes = m->places[m->n_weights - 1].bytes;
+    if (token < 0 || (uint64_t)token >= w->rows) return LEVER_EINVAL;
+    if (!bytes) return LEVER_EAGAIN;
+    const size_t row_bytes = (size_t)(w->bytes / w->rows);
+    lv_type_traits_get(w->type)->dequantize(out, bytes + (size_t)token * row_bytes, (size_t)w->cols);
+    return LEVER_OK;
+}
+
 int lv_model_project(lv_model *m, const uint32_t *rows, uint32_t n, float *logits, lever_error *err)
 {
     if (n < 1 || n > m->max_rows)

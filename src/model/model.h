@@ -66,6 +66,16 @@ const lv_hparams *lv_model_hparams(const lv_model *m);
 const lv_gguf *lv_model_gguf(const lv_model *m);   /* NULL after lv_model_drop_metadata */
 /* Free the GGUF metadata (token strings can be megabytes) once the vocabulary has copied its part. */
 void lv_model_drop_metadata(lv_model *m);
+/* What ties a file made for one model to that model, and lets messages name both. */
+typedef struct lv_model_id {
+    char     name[96];    /* base name of the file, NUL-ended, control characters as '?' */
+    uint64_t fingerprint; /* XXH3 of the file's size, its whole metadata and samples of its weights */
+    uint32_t n_embd, n_layers, n_vocab;
+} lv_model_id;
+/* Reads some 64 samples of 4 KiB: two equal files give the same, whatever their names; a copy with one changed
+ * key, tensor or type another; a few changed weights may go unnoticed. Due before lv_model_drop_metadata.
+ * LEVER_OK; LEVER_EINVAL (metadata was dropped); LEVER_EIO; LEVER_ENOMEM. */
+int  lv_model_identify(const lv_model *m, lv_model_id *out, lever_error *err);
 /* Check everything that is read from now on against the sums file beside the model, and what the metadata was
  * read from at once; due before it is dropped. As lv_sums_load and lv_sums_check_header. */
 int  lv_model_verify_reads(lv_model *m, lever_error *err);
@@ -117,6 +127,13 @@ bool lv_model_head_streamed(const lv_model *m);
  * logits [n][n_vocab] of batch rows `rows` [n] (n <= max_rows) of the last forward.
  * LEVER_OK, LEVER_EINVAL, LEVER_EIO, LEVER_ECANCEL. */
 int  lv_model_project(lv_model *m, const uint32_t *rows, uint32_t n, float *logits, lever_error *err);
+
+/* Hidden state [n_embd] after the final norm of batch row `row` of the last forward; borrowed until the next one.
+ * NULL: that forward did not finish the row. */
+const float *lv_model_hidden(const lv_model *m, uint32_t row);
+/* Row `token` of the output head as floats, out [n_embd]. LEVER_OK; LEVER_EAGAIN: the head is not in memory;
+ * LEVER_EINVAL: no such token. Allocates and reads nothing. */
+int  lv_model_head_row(const lv_model *m, int32_t token, float *out);
 
 /* Collect what was read ahead and start reads into free room, without waiting: for whoever is busy with
  * something else between two sweeps. A no-op where nothing is streamed. */
