@@ -79,6 +79,8 @@ static void describe_options(const bench_setup *s, char *buf, size_t cap)
     if (m->flash_model) add_option(buf, cap, " --flash-model %s", m->flash_model);
     if (m->flash_limit) add_option(buf, cap, " --flash-limit %" PRIu64, m->flash_limit);
     if (m->verify_reads) add_option(buf, cap, " --verify-reads");
+    if (m->prune) add_option(buf, cap, " --prune %s", m->prune);
+    if (m->exit) add_option(buf, cap, " --exit %s", m->exit);
     if (m->isa) add_option(buf, cap, " --isa %s", m->isa);
     if (m->kv_type) add_option(buf, cap, " --kv %s", m->kv_type);
     if (s->args->raw) add_option(buf, cap, " --raw");

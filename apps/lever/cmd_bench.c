@@ -18,7 +18,7 @@ static const option options[] = {
     { "--policies --policy", OPTION_TEXT, "LIST",
       "policies, the first is what the others are compared with; separated\n"
       "by semicolons, spaces, or commas before a policy's name:\n"
-      "none,chain:8,tree:4,2,1; default none,chain:8",
+      "none,chain:8,tree:4,2,1; default none,chain:8,lever",
       offsetof(bench_args, policies) },
     { "--prompts", OPTION_TEXT, "FILES",
       "files as for lever run, separated by commas, or given without an\n"
@@ -45,6 +45,7 @@ static const option options[] = {
       offsetof(bench_args, temperature) },
     { "-s --seed", OPTION_U64, "N", "default 0", offsetof(bench_args, seed) },
     MODEL_FILE_OPTIONS(bench_args, model),
+    PRUNE_OPTIONS(bench_args, model),
     MODEL_RESOURCE_OPTIONS(bench_args, model, "context in tokens; default: the model's, at most 4096"),
     { NULL, OPTION_FLAG, NULL, "output", 0 },
     { "--csv", OPTION_TEXT, "FILE", "append a row per prompt and policy", offsetof(bench_args, csv) },
@@ -246,7 +247,7 @@ static int measure(struct bench *b)
 int cmd_bench(int argc, char **argv)
 {
     struct bench *b = &bench;
-    b->args = (bench_args){ .policies = "none,chain:8", .n_predict = 128, .rounds = 1 };
+    b->args = (bench_args){ .policies = "none,chain:8,lever", .n_predict = 128, .rounds = 1 };
     model_args_init(&b->args.model);
     if (options_parse(options, N_OPTIONS, &b->args, argc, argv, 2, b->args.more_files, BENCH_MAX_FILES,
                       &b->args.n_more_files))

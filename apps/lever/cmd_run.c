@@ -252,6 +252,8 @@ static int open_all(run *r, progress *load, lever_error *err)
     if (open_rc < 0) return open_rc;
     if (!r->args->model.no_learn) learnt_load(r->engine);
     lever_engine_get_info(r->engine, &r->report.info);
+    if (r->report.info.exit_note && !r->args->quiet)
+        fprintf(stderr, "lever: no pruning: %s\n", r->report.info.exit_note);
     return lever_session_open(&r->session, r->engine, &r->args->sampling, err);
 }
 

@@ -7,7 +7,7 @@
 #include "options.h"
 
 typedef struct model_args {
-    const char *model, *draft_model, *policy, *io, *isa, *kv_type, *cpus, *flash_model;
+    const char *model, *draft_model, *policy, *io, *isa, *kv_type, *cpus, *flash_model, *exit, *prune;
     uint64_t    mem, flash_limit;
     uint32_t    ctx, threads, rows;
     bool        pin_first, no_pin, verify_reads, no_learn;
@@ -23,7 +23,20 @@ typedef struct model_args {
           "eagle2, opttree, specexec:N, dyspec:N, edgellm; lookup:N needs no draft\n"                        \
           "model; default lever, or none without -md; settings in docs/policies.md",                         \
           offsetof(base, field.policy) },                                                                    \
+        PRUNE_OPTIONS(base, field),                                                                          \
         MODEL_RESOURCE_OPTIONS(base, field, "context in tokens; default: the model's, at most 4096")
+
+#define PRUNE_OPTIONS(base, field)                                                                           \
+    { "--prune", OPTION_TEXT, "RULE",                                                                        \
+      "rows of a tree that skip upper layers: auto (as policy lever finds\n"                                 \
+      "worth it; default), off, or a threshold: 0.05. Needs an exit predictor",                              \
+      offsetof(base, field.prune) },                                                                         \
+    {                                                                                                        \
+        "--exit", OPTION_TEXT, "FILE",                                                                       \
+            "exit predictor of the target (lever fit); default: MODEL.exit.gguf\n"                           \
+            "for MODEL.gguf, if it is there",                                                                \
+            offsetof(base, field.exit)                                                                       \
+    }
 
 /* For commands that use learnt_load and learnt_store. */
 #define LEARN_OPTION(base, field)                                                                            \

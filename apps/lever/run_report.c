@@ -92,6 +92,9 @@ void run_report_text(const run_report *r)
             "  sweeps       %.2f tokens per sweep of %.1f rows; %.0f%% of %u drafted tokens accepted (%s)\n",
             ratio(s->n_decode_tokens, s->n_cycles), ratio((double)s->n_rows, s->n_cycles),
             percent(s->n_accepted, s->n_drafted), s->n_drafted, r->info.policy);
+    if (s->n_kept_rows < s->n_rows)
+        fprintf(stderr, "  pruning      %.0f%% of the rows went on after layer %u; %u right ones did not\n",
+                percent(s->n_kept_rows, s->n_rows), r->info.exit_layer, s->n_accepted_dropped);
     if (s->bytes_read)
         fprintf(stderr, "  flash        %s per token, %s per sweep (%s%s)\n",
                 format_bytes(a, sizeof a, ratio((double)s->bytes_read, s->n_decode_tokens)),
@@ -119,8 +122,7 @@ static json_t *stats_json(const lever_stats *s)
 {
     return json_pack(
         "{s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, "
-        "s:I, "
-        "s:s}",
+        "s:I, s:I, s:i, s:f, s:s}",
         "tokens_per_second", tokens_per_second(s), "tokens_per_sweep", ratio(s->n_decode_tokens, s->n_cycles),
         "prompt_tokens", (int)s->n_prompt_tokens, "new_tokens", (int)s->n_new_tokens, "prefill_sweeps",
         (int)s->n_prefill_sweeps, "decode_tokens", (int)s->n_decode_tokens, "cycles", (int)s->n_cycles,
@@ -129,7 +131,9 @@ static json_t *stats_json(const lever_stats *s)
         seconds(s->draft_ns), "verify_s", seconds(s->verify_ns), "project_s", seconds(s->project_ns),
         "flash_wait_s", seconds(s->flash_wait_ns), "flash_idle_s", seconds(s->flash_idle_ns), "flash_bytes",
         (json_int_t)s->bytes_read, "peak_rss_bytes", (json_int_t)s->peak_rss_bytes, "mem_limit_bytes",
-        (json_int_t)s->mem_limit_bytes, "stop", s->stop >= 0 ? stop_names[s->stop] : "error");
+        (json_int_t)s->mem_limit_bytes, "kept_rows", (json_int_t)s->n_kept_rows, "accepted_dropped",
+        (int)s->n_accepted_dropped, "prune_s", seconds(s->prune_ns), "stop",
+        s->stop >= 0 ? stop_names[s->stop] : "error");
 }
 
 static void add_error(json_t *root, const lever_error *err)
@@ -163,14 +167,16 @@ bool run_report_json(const run_report *r, const lever_error *err)
     json_object_set_new(root, "tokens", tokens);
     json_object_set_new(root, "stats", stats_json(&r->stats));
     json_object_set_new(root, "engine",
-                        json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:s?, s:I}", "isa", r->info.isa,
+                        json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:s?, s:I, s:i}", "isa",
+                                  r->info.isa,
                                   "io", r->info.io_backend, "policy", r->info.policy, "arch", r->info.arch,
                                   "threads", (int)r->info.n_threads, "n_ctx", (int)r->info.n_ctx,
                                   "model_bytes", (json_int_t)r->info.target_file_bytes, "resident_bytes",
                                   (json_int_t)r->info.target_resident_bytes, "streamed_bytes",
                                   (json_int_t)r->info.target_streamed_bytes, "planned_bytes",
                                   (json_int_t)r->info.planned_bytes, "flash_model", r->info.flash_model,
-                                  "flash_limit_bytes_per_s", (json_int_t)r->info.flash_limit_bytes_per_s));
+                                  "flash_limit_bytes_per_s", (json_int_t)r->info.flash_limit_bytes_per_s,
+                                  "exit_layer", (int)r->info.exit_layer));
     if (r->check.n_compared)
         json_object_set_new(root, "check",
                             json_pack("{s:i, s:i, s:o}", "compared", (int)r->check.n_compared, "equal",

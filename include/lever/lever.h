@@ -50,6 +50,12 @@ typedef struct lever_config {
     const char *policy; /* how trees are drafted: "none", "chain:8", "tree:4,2,1", ... (docs/policies.md);
                          * NULL = lever with a draft, or lever:24 or chain:8 where the limit leaves no room for
                          * its trees and the context; none without a draft */
+    const char *exit_path; /* exit predictor of the target, made by `lever fit`: LEVER_EINVAL if it is of another model;
+                         * NULL = "model.exit.gguf" beside "model.gguf" where that is and fits, as the engine's info
+                         * tells */
+    const char *prune;  /* which rows of a tree skip the layers above the predictor's (docs/pruning.md): "auto" = NULL =
+                         * as policy lever finds worth it, "off", or every one whose share of its parent's candidates
+                         * is below a threshold: "0.05"; ",no-shadows" ",no-safeguards" ",dry" for experiments */
     const char *const *more_policies; /* [n_more_policies] those that lever_generate_params will name: memory is
                                        * planned for each of them, and the draft loaded if one needs it */
     uint32_t    n_more_policies;
@@ -111,6 +117,8 @@ typedef struct lever_engine_info {
     uint64_t    mem_limit_bytes, planned_bytes; /* planned_bytes <= mem_limit_bytes */
     uint64_t    target_file_bytes, target_resident_bytes, target_streamed_bytes; /* per sweep */
     uint64_t    pair_key;      /* stands for both models: by their sizes and tensors, not by every weight */
+    uint32_t    exit_layer;    /* layers before rows may be dropped; 0: there is no exit predictor */
+    const char *exit_note;     /* why the predictor that lies beside the model is not used; NULL: nothing to say */
     const char *flash_model;   /* as configured, or NULL */
     uint64_t    flash_limit_bytes_per_s; /* of the model and the limit, the lower one; 0 = neither is set */
 } lever_engine_info;
@@ -211,8 +219,12 @@ typedef struct lever_stats {
     uint32_t n_cycles;              /* [decode] sweeps; each verified one tree */
     uint64_t n_rows;                /* [decode] rows verified: tree nodes with their roots */
     uint32_t n_drafted, n_accepted; /* [decode] proposed tokens, and those that became text */
+    uint64_t n_kept_rows;           /* [decode] of n_rows, those that were to go through all layers */
+    uint32_t n_accepted_dropped;    /* [decode] the target's choices that had been dropped; with ",dry" they
+                                     * are part of n_accepted */
     uint64_t prefill_ns, decode_ns;
     uint64_t draft_ns, verify_ns, project_ns; /* [decode] parts of decode_ns */
+    uint64_t prune_ns;              /* [decode] part of verify_ns: scores and decisions */
     uint64_t flash_wait_ns;         /* [decode] part of verify_ns: compute waited for flash */
     uint64_t flash_idle_ns;         /* [decode] nothing was being read, because the ring was full */
     uint64_t bytes_read;            /* [decode] read from flash for the target */

@@ -51,13 +51,14 @@ static int grow_tree(lever_session *s, lv_cycle *c, uint32_t n_pending, lever_er
     d.n_pending = n_pending;
     d.target_ratio = s->engine->target_ratio;
     if (s->engine->draft) lv_draft_run_begin(&s->draft, &d);
+    lv_pruner_forget(&s->prune);
     const int rc = lv_policy_grow(c->policy, &s->tree, &d, s->engine->max_nodes, depth, err);
     lv_policy_expected(c->policy, &c->expected);
     return rc;
 }
 
 /* Pending text and tree as one row batch; the root is row n_pending - 1, node i is i rows below it. */
-static int verify(lever_session *s, uint32_t n_pending, lever_error *err)
+static int verify(lever_session *s, lv_cycle *c, uint32_t n_pending, lever_error *err)
 {
     const lv_tree *t = &s->tree;
     const int32_t root_row = (int32_t)n_pending - 1;
@@ -67,18 +68,23 @@ static int verify(lever_session *s, uint32_t n_pending, lever_error *err)
             (lv_row){ .token = t->nodes[i].token, .parent = root_row + t->nodes[i].parent };
     lv_kv *kv;
     lv_batch b = target_batch(s, &kv, n_pending + t->n - 1);
-    return lv_model_forward(s->engine->target, &b, err);
+    lv_pruner_begin(s, c->policy, &b);
+    LEVER_TRY(lv_model_forward(s->engine->target, &b, err));
+    c->n_kept = s->prune.n_kept;
+    c->prune_ns = s->prune.ns;
+    return LEVER_OK;
 }
 
 /* The child that is most likely to follow, and how likely that is; -1: there is none. */
-static int32_t likeliest_child(const lv_tree *t, int32_t node, double *prob)
+static int32_t likeliest_child(const lever_session *s, int32_t node, double *prob)
 {
+    const lv_tree *t = &s->tree;
     int32_t best = -1;
     *prob = 0;
     for (int32_t c = t->nodes[node].first_child; c >= 0; c = t->nodes[c].next_sibling) {
         const lv_tree_node *n = &t->nodes[c];
         const double p = n->prob > 0 ? (double)n->prob : n->source == LV_SOURCE_DRAFT ? (double)n->draft_prob : 0.5;
-        if (p > *prob) best = c, *prob = p;
+        if (p > *prob && s->prune.index[c] >= 0) best = c, *prob = p;
     }
     return best;
 }
@@ -93,7 +99,7 @@ static int project_ahead(lever_session *s, uint32_t root_row, int32_t node, leve
     for (int32_t at = node; at >= 0 && s->n_projected < s->logit_rows && path >= worth; path *= p) {
         s->project_rows[s->n_projected] = root_row + (uint32_t)at;
         s->projected[s->n_projected++] = at;
-        at = likeliest_child(&s->tree, at, &p);
+        at = likeliest_child(s, at, &p);
     }
     return lv_model_project(s->engine->target, s->project_rows, s->n_projected, s->logits, err);
 }
@@ -113,10 +119,12 @@ static int node_logits(lever_session *s, uint32_t root_row, int32_t node, float 
         *logits = s->logits + i * n_vocab;
         return LEVER_OK;
     }
-    *logits = s->logits + (size_t)node * n_vocab;
+    *logits = s->logits + (size_t)s->prune.index[node] * n_vocab;
     if (node != 0) return LEVER_OK;
-    for (uint32_t i = 0; i < s->tree.n; i++) s->project_rows[i] = root_row + i;
-    return lv_model_project(s->engine->target, s->project_rows, s->tree.n, s->logits, err);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->tree.n; i++)
+        if (s->prune.index[i] >= 0) s->project_rows[n++] = root_row + i;
+    return lv_model_project(s->engine->target, s->project_rows, n, s->logits, err);
 }
 
 /* Who had proposed the node that became text; -1: nobody. */
@@ -171,6 +179,8 @@ static int accept_path(lever_session *s, lv_cycle *c, uint32_t n_pending, lever_
         c->project_ns += lv_clock_ns() - t0;
 
         node = lv_tree_find_child(&s->tree, node, token);
+        if (node >= 0 && s->prune.decided && !s->prune.keep[node]) c->n_accepted_dropped++;
+        if (node >= 0 && s->prune.index[node] < 0) node = -1; /* a path ends where it was pruned */
         s->path_nodes[c->n_new++] = node;
         s->tokens[s->n_tokens++] = token;
         c->n_accepted += node >= 0;
@@ -213,6 +223,7 @@ static void observe(const lever_session *s, const lv_cycle *c, uint32_t n_pendin
                            .n_path = c->n_new - 1,
                            .next = s->tokens[s->n_tokens - 1],
                            .n_rows = n_pending + s->tree.n - 1,
+                           .n_kept_rows = n_pending - 1 + (s->engine->prune_rule.dry ? s->tree.n : c->n_kept),
                            .draft_s = seconds(c->draft_ns),
                            .verify_s = seconds(c->verify_ns),
                            .project_s = seconds(c->project_ns),
@@ -224,7 +235,8 @@ static void observe(const lever_session *s, const lv_cycle *c, uint32_t n_pendin
 int lv_session_cycle(lever_session *s, lv_cycle *c, lever_error *err)
 {
     const uint32_t n_pending = s->n_tokens - s->kv.n_committed;
-    c->n_new = c->n_rows = c->n_drafted = c->n_accepted = 0;
+    c->n_new = c->n_rows = c->n_drafted = c->n_accepted = c->n_kept = c->n_accepted_dropped = 0;
+    c->prune_ns = 0;
     c->draft_ns = c->verify_ns = c->project_ns = c->flash_wait_ns = 0;
     c->stop = -1;
 
@@ -233,7 +245,7 @@ int lv_session_cycle(lever_session *s, lv_cycle *c, lever_error *err)
     const uint64_t t1 = lv_clock_ns();
     lv_model_stats before, after;
     lv_model_get_stats(s->engine->target, &before);
-    LEVER_TRY(verify(s, n_pending, err));
+    LEVER_TRY(verify(s, c, n_pending, err));
     lv_model_get_stats(s->engine->target, &after);
     const uint64_t t2 = lv_clock_ns();
     c->flash_ns = lv_flash_ns(t2 - t1, &before, &after);

@@ -1,6 +1,8 @@
 /* The draft model's side of a cycle. SPDX-License-Identifier: MIT */
 #include "engine/engine.h"
 
+#include <string.h>
+
 #include "os/clock.h"
 
 /* Rows of certain text: feed tokens [n_committed, to) as chains and commit them. *last is the row of the
@@ -82,7 +84,20 @@ static uint32_t draft_candidates(void *user, lv_tree *t, int32_t id, uint32_t k,
     const lv_history h = { .tokens = s->tokens, .n_tokens = s->n_tokens, .path = d->path, .n_path = depth };
     float *logits = d->logits + (size_t)t->nodes[id].draft_slot * d->n_vocab;
     t->nodes[id].draft_slot = -1; /* the sampler overwrites them */
-    return lv_sampler_candidates(s->sampler, logits, &h, k, d->sharpness, tokens, probs);
+    if (!s->engine->exit || k >= LV_EXIT_CANDIDATES) {
+        const uint32_t n = lv_sampler_candidates(s->sampler, logits, &h, k, d->sharpness, tokens, probs);
+        lv_pruner_note(&s->prune, &t->nodes[id], tokens, n);
+        return n;
+    }
+    int32_t more[LV_EXIT_CANDIDATES]; /* those beyond k only serve to compare with */
+    float more_probs[LV_EXIT_CANDIDATES];
+    const uint32_t n =
+        lv_sampler_candidates(s->sampler, logits, &h, LV_EXIT_CANDIDATES, d->sharpness, more, more_probs);
+    lv_pruner_note(&s->prune, &t->nodes[id], more, n);
+    const uint32_t got = n < k ? n : k;
+    memcpy(tokens, more, got * sizeof *more);
+    memcpy(probs, more_probs, got * sizeof *more_probs);
+    return got;
 }
 
 void lv_draft_run_begin(lv_draft_run *d, lv_drafter *out)

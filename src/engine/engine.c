@@ -68,6 +68,9 @@ static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
     e->policies = o->policies, e->n_policies = o->n_policies;
     e->chat = o->chat;
     if (e->draft) e->target_ratio = count_weights(e->target, false) / count_weights(e->draft, true);
+    e->exit = o->exit, o->exit = NULL;
+    e->prune_rule = o->prune_rule;
+    memcpy(e->exit_note, o->exit_note, sizeof e->exit_note);
     e->max_nodes = o->max_nodes, e->grow_nodes = o->grow_nodes, e->draft_rows = o->draft_rows;
     e->kv_type = o->target_kv_type, e->draft_kv_type = o->draft_kv_type;
     o->target = o->draft = NULL, o->vocab = NULL, o->policies = NULL, o->n_policies = 0;
@@ -131,6 +134,7 @@ void lever_engine_close(lever_engine **engine)
     lv_io_close(&e->io);
     lv_cpu_close(&e->cpu);
     lv_vocab_close(&e->vocab);
+    lv_exit_close(&e->exit);
     lv_policies_close(e->policies, e->n_policies);
     lv_affinity_restore(&e->affinity);
     lv_budget_refund(e->charged_bytes);
@@ -173,6 +177,8 @@ void lever_engine_get_info(const lever_engine *e, lever_engine_info *info)
                                  .target_resident_bytes = e->plan.resident_bytes,
                                  .target_streamed_bytes = e->plan.streamed_bytes,
                                  .pair_key = lv_learnt_pair(e),
+                                 .exit_layer = e->exit ? lv_exit_layer(e->exit) + 1 : 0,
+                                 .exit_note = e->exit_note[0] ? e->exit_note : NULL,
                                  .flash_model = e->flash.name,
                                  .flash_limit_bytes_per_s = e->flash.bytes_per_s };
     memcpy(info->arch, lv_model_hparams(e->target)->arch, sizeof info->arch);

@@ -10,9 +10,11 @@
 #include "device/cpu/cpu.h"
 #include "flash/io.h"
 #include "lever/lever.h"
+#include "model/exit_predictor.h"
 #include "model/model.h"
 #include "plan/memory_plan.h"
 #include "spec/policy.h"
+#include "spec/prune.h"
 #include "spec/sampler.h"
 #include "token/chat.h"
 #include "token/vocab.h"
@@ -20,6 +22,7 @@
 enum {
     LV_DRAFT_LOGIT_ROWS = 16, /* draft nodes expanded at once; each needs a row of logits */
     LV_PROJECT_ROWS = 4,       /* of the target's head at once: reading it takes as long for these as for one */
+    LV_EXIT_CANDIDATES = 8,    /* of the draft's at a node, that a score is compared with */
     LV_CONTEXT_DEFAULT = 4096, /* longest context taken without being asked */
     /* Code, libraries, stdio and allocator slack of the lever program. The peak resident set of a run with a
      * tiny model, less its planned lines, is 2.5 MiB with stacks (glibc 2.36, x86-64); the rest is margin. */
@@ -35,6 +38,9 @@ struct lever_engine {
     lv_model  *target, *draft; /* draft NULL: no speculation */
     lv_vocab  *vocab;
     const lv_chat_format *chat; /* NULL: the model has no chat template that is known here */
+    lv_exit   *exit;    /* the predictor that prunes; NULL: no pruning */
+    lv_prune_rule prune_rule;
+    char       exit_note[512]; /* why a predictor that lies beside the model is not used */
     lv_policy **policies; /* [n_policies] the first is the default; they learn as long as the engine lives */
     uint32_t   n_policies;
     lever_plan plan;
@@ -55,6 +61,9 @@ typedef struct lv_engine_setup {
     lv_model      *target, *draft;
     lv_vocab      *vocab;
     const lv_chat_format *chat;
+    lv_exit       *exit;    /* NULL: no pruning */
+    lv_prune_rule  prune_rule;
+    char           exit_note[512];
     lv_policy    **policies; /* [n_policies] config.policy, then config.more_policies */
     uint32_t       n_policies;
     uint64_t       policy_bytes; /* of all policies */
@@ -101,6 +110,21 @@ typedef struct lv_draft_run {
     size_t   n_vocab;    /* the draft's, which may be padded otherwise than the target's */
 } lv_draft_run;
 
+/* Early-exit pruning of one session's trees. */
+typedef struct lv_pruner {
+    int32_t  *index;        /* [max_nodes] of a node among those that finished the sweep; -1: it was dropped */
+    float    *share;        /* [max_nodes] spec/prune.h */
+    bool     *keep;         /* [max_nodes] what was decided; a dry run decides and drops nothing */
+    int32_t  *candidates;   /* [n_sets][LV_EXIT_CANDIDATES] the draft's best at nodes, by draft row + 1 */
+    uint8_t  *n_candidates; /* [n_sets] */
+    uint32_t  n_sets;
+    lv_policy *policy;      /* of the tree being verified */
+    bool      decided;      /* keep holds a decision on this tree */
+    bool      failed;       /* the predictor can not score here: a tied one whose head is streamed */
+    uint32_t  n_kept;       /* nodes */
+    uint64_t  ns;           /* scores and decision */
+} lv_pruner;
+
 struct lever_session {
     lever_engine *engine;
     lv_sampler   *sampler;
@@ -108,6 +132,7 @@ struct lever_session {
     lv_kv         kv, draft_kv;
     lv_tree       tree;
     lv_draft_run  draft;
+    lv_pruner     prune;
     int32_t      *tokens;   /* [n_ctx] the text; the last one is not in kv yet */
     uint32_t      n_tokens, n_ctx;
     bool          answer_open; /* the text ends inside a message of a talk */
@@ -126,6 +151,19 @@ struct lever_session {
     uint64_t      n_cycles;   /* of this session, for traces */
 };
 
+/* engine/prune.c */
+/* Read the rule, and the predictor if there is one. As lv_exit_open; a predictor that was not asked for and does
+ * not fit is left out, with a note. Due before metadata is dropped. */
+int  lv_prune_setup(lv_engine_setup *o, lever_error *err);
+uint64_t lv_pruner_bytes(uint32_t max_nodes, uint32_t draft_rows);
+int  lv_pruner_open(lv_pruner *p, const lever_engine *e, lever_error *err); /* LEVER_ENOMEM */
+void lv_pruner_close(lv_pruner *p); /* accepts a zeroed one */
+/* A new tree: no candidates are known. */
+void lv_pruner_forget(lv_pruner *p);
+/* The draft's candidates at a node that it has evaluated, best first. */
+void lv_pruner_note(lv_pruner *p, const lv_tree_node *node, const int32_t *tokens, uint32_t n);
+/* Before the tree of the session is verified by b, whose last tree.n rows are its nodes. */
+void lv_pruner_begin(lever_session *s, lv_policy *policy, lv_batch *b);
 /* engine/learnt.c: a number that stands for both models. */
 uint64_t lv_learnt_pair(const lever_engine *e);
 /* engine/setup.c: close policies [n] and the list itself. */
@@ -157,7 +195,10 @@ typedef struct lv_cycle {
     void      *user;
     uint32_t   n_new;        /* out: tokens added */
     uint32_t   n_rows, n_drafted, n_accepted;     /* out */
+    uint32_t   n_kept, n_accepted_dropped;        /* out: nodes that were to finish; the target's choices that were
+                                                   * not among them */
     uint64_t   draft_ns, verify_ns, project_ns;   /* out */
+    uint64_t   prune_ns;     /* out: part of verify_ns */
     uint64_t   flash_wait_ns; /* out: part of verify_ns */
     uint64_t   flash_ns;     /* out: part of verify_ns in which reads were under way */
     int        stop;         /* out: enum lever_stop, or -1 to go on */

@@ -75,6 +75,7 @@ static int open_buffers(lever_session *s, lever_error *err)
     if (!s->tokens || !s->rows || !s->accepted || !s->path_nodes || !s->project_rows || !s->logits ||
         !s->text)
         return lv_fail(err, LEVER_ENOMEM, 0, "buffers of the session");
+    LEVER_TRY(lv_pruner_open(&s->prune, e, err));
     return e->draft ? open_draft_run(s, err) : LEVER_OK;
 }
 
@@ -117,6 +118,7 @@ void lever_session_close(lever_session **session)
     lv_free(s->project_rows);
     lv_free(s->logits);
     lv_free(s->text);
+    lv_pruner_close(&s->prune);
     lv_free(s->draft.path);
     lv_free(s->draft.rows);
     lv_free(s->draft.logits);
@@ -268,6 +270,9 @@ static void count_cycle(generate_run *r, bool is_prefill, uint64_t ns, const lv_
     st->n_rows += c->n_rows;
     st->n_drafted += c->n_drafted;
     st->n_accepted += c->n_accepted;
+    st->n_kept_rows += c->n_kept;
+    st->n_accepted_dropped += c->n_accepted_dropped;
+    st->prune_ns += c->prune_ns;
     st->decode_ns += ns;
     st->expected_tokens += c->expected.tokens;
     st->expected_s += c->expected.seconds;

@@ -97,6 +97,7 @@ static int open_target(lv_engine_setup *o, lever_error *err)
     lv_str template_text = { 0 };
     LEVER_TRY(lv_gguf_get_str(lv_model_gguf(o->target), "tokenizer.chat_template", &template_text, err));
     o->chat = lv_chat_format_find(template_text);
+    LEVER_TRY(lv_prune_setup(o, err));
     lv_model_drop_metadata(o->target);
     const lv_hparams *h = lv_model_hparams(o->target);
     if ((int64_t)lv_vocab_n_tokens(o->vocab) != (int64_t)h->n_vocab)
@@ -146,7 +147,7 @@ static uint64_t session_bytes(const lv_engine_setup *o, uint32_t n_ctx, uint32_t
 {
     const uint64_t tree = o->grow_nodes * (sizeof(lv_tree_node) + sizeof(int32_t));
     return n_ctx * sizeof(int32_t) + max_rows * (2 * sizeof(lv_row) + sizeof(int32_t)) +
-           tree + o->max_nodes * 2 * sizeof(int32_t) + o->policy_bytes +
+           tree + o->max_nodes * 2 * sizeof(int32_t) + o->policy_bytes + lv_pruner_bytes(o->max_nodes, o->draft_rows) +
            lv_sampler_memory_bytes(lv_vocab_n_used(o->vocab)) + lv_detok_max_bytes(o->vocab);
 }
 
@@ -198,6 +199,7 @@ static size_t fixed_lines(const lv_engine_setup *o, lv_plan_line *lines)
     add_line(lines, &n, "target norms and biases", lv_model_fixed_bytes(o->target));
     if (lv_model_sums_bytes(o->target))
         add_line(lines, &n, "checksums of the target", lv_model_sums_bytes(o->target));
+    if (o->exit) add_line(lines, &n, "exit predictor", lv_exit_memory_bytes(o->exit));
     if (o->text_bytes) add_line(lines, &n, "the text and its tokens", o->text_bytes);
     if (!o->draft) return n;
     size_t n_weights;
@@ -348,6 +350,7 @@ int lv_engine_setup_init(lv_engine_setup *o, const lever_config *c, lever_error 
 
 void lv_engine_setup_fini(lv_engine_setup *o)
 {
+    lv_exit_close(&o->exit);
     lv_policies_close(o->policies, o->n_policies);
     lv_vocab_close(&o->vocab);
     lv_model_close(&o->target);

@@ -195,6 +195,17 @@ int lv_policy_grow(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, 
     return rc;
 }
 
+bool lv_policy_would_prune(const lv_policy *p, uint32_t n_rows, double layers_done)
+{
+    return p->type->would_prune && p->type->would_prune(p, n_rows, layers_done);
+}
+
+void lv_policy_prune(lv_policy *p, const lv_glimpse *g, bool *keep)
+{
+    p->type->prune(p, g, keep);
+    for (uint32_t i = 1; i < g->tree->n; i++) assert(keep[0] && (!keep[i] || keep[g->tree->nodes[i].parent]));
+}
+
 void lv_policy_observe(lv_policy *p, const lv_outcome *o)
 {
     for (uint32_t i = 0; i < o->n_path; i++)

@@ -46,9 +46,18 @@ typedef struct lv_outcome {
     int32_t  next;        /* the target's token after the path; usually, but not always, outside the tree:
                            * a walk also ends where the text does */
     uint32_t n_rows;      /* rows of the sweep, text that was pending included */
+    uint32_t n_kept_rows; /* of them, those that went through all layers */
     double   draft_s, verify_s, project_s;
     double   flash_s;     /* part of verify_s in which reads were under way; 0: nothing is streamed */
 } lv_outcome;
+
+/* What is known of the tree after some layers of the target. Borrowed, for the time of the call. */
+typedef struct lv_glimpse {
+    const lv_tree *tree;
+    const float *share;   /* [tree->n] of each node among the candidates of its parent, as a predictor sees it; 0..1 */
+    double layers_done;   /* of all layers, 0..1 */
+    uint32_t n_rows;      /* of the sweep: the tree's, and of text that was pending */
+} lv_glimpse;
 
 typedef struct lv_policy lv_policy;
 
@@ -73,6 +82,11 @@ size_t   lv_policy_memory_bytes(const lv_policy *p);
  * way it may fill t->cap. The tree keeps to the limits whatever is returned. LEVER_OK or the drafter's error. */
 int  lv_policy_grow(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, uint32_t max_depth,
                     lever_error *err);
+/* Would the policy drop nodes of a sweep of so many rows after a part of the layers, if a predictor could tell it which
+ * are bad? False also where it has no opinion on costs. */
+bool lv_policy_would_prune(const lv_policy *p, uint32_t n_rows, double layers_done);
+/* The nodes that are worth the other layers: fills keep [tree->n], ancestor-closed. Due only after would_prune. */
+void lv_policy_prune(lv_policy *p, const lv_glimpse *g, bool *keep);
 /* Tell what became of the last tree grown. */
 void lv_policy_observe(lv_policy *p, const lv_outcome *o);
 /* Another sweep, of a prompt, took this long for that many rows; reads were under way for flash_s of it. */

@@ -20,6 +20,8 @@ typedef struct lv_policy_type {
      * p->max_nodes. */
     int (*grow)(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, uint32_t max_depth,
                 lever_error *err);
+    bool (*would_prune)(const lv_policy *p, uint32_t n_rows, double layers_done); /* nullable, with the next */
+    void (*prune)(lv_policy *p, const lv_glimpse *g, bool *keep);
     void (*observe)(lv_policy *p, const lv_outcome *o); /* nullable */
     void (*observe_sweep)(lv_policy *p, uint32_t rows, double seconds, double flash_s); /* nullable */
     void (*reset)(lv_policy *p);                        /* nullable */

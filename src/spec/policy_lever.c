@@ -16,10 +16,12 @@
  * There is no budget of nodes; N (default 96) only bounds memory. SPDX-License-Identifier: MIT */
 #include <string.h>
 
+#include "base/mem.h"
 #include "spec/calibrate.h"
 #include "spec/cost.h"
 #include "spec/lookup.h"
 #include "spec/policy_impl.h"
+#include "spec/prune.h"
 
 enum {
     DEFAULT_N = 96,
@@ -43,6 +45,8 @@ typedef struct lever_learnt {
     lv_cost_table  verify, draft;
     double overhead_s; /* of a drafted row beside evaluating it: its candidates */
     double project_s;  /* of a token of text */
+    lv_calibration exit; /* of the predictor after a middle layer */
+    double dropped;    /* share of a sweep's rows that its last layers do without */
     double flash_s;    /* reads of a sweep, so what it takes at least; 0: nothing is streamed */
 } lever_learnt;
 
@@ -56,7 +60,13 @@ typedef struct lever_state {
     bool     evaluated[LV_GROW_MAX], keep[LV_GROW_MAX];
     int32_t  order[LV_GROW_MAX];      /* [t->n - 1] by value, best first */
     lv_cost  spent;                   /* on evaluating */
+    double   draft_s;                 /* on drafting in all */
     uint32_t n_pending;               /* rows of the sweep beside the candidates */
+    /* Of the tree being verified. */
+    bool     glimpsed;
+    lv_guess exit_guess[LV_POLICY_MAX_NODES];
+    double   exit_value[LV_POLICY_MAX_NODES];
+    double   layers_done;             /* at the exit; 1: there is none */
     double   rows_ratio;              /* cost of a target row in draft rows */
 } lever_state;
 
@@ -67,6 +77,7 @@ static int parse(lv_policy *p, const char *args, lever_error *err)
     const lv_policy_param params[] = { { "nodes verified at most", &s->n, 1, LV_POLICY_MAX_NODES - 1, NULL } };
     LEVER_TRY(lv_policy_parse_params(p, args, params, 1, err));
     s->learnt.gain = 0.8;
+    s->layers_done = 1;
     /* Drafts are right more often than their probabilities say: on the demo pair in large shapes 2 gave 5 % more speed
      * than 1 at temperature 0 (8 prompts) and 15 % at 0.8 (3 prompts). What is left to say calibration learns. */
     if (!strchr(p->spec, '@')) p->sharpness = 2;
@@ -114,6 +125,12 @@ typedef struct choice {
     double tokens, seconds;
 } choice;
 
+/* Whole rows whose work a sweep of so many is likely to do: some are dropped on the way. */
+static uint32_t rows_of_work(const lever_state *s, uint32_t rows)
+{
+    return (uint32_t)(rows * (1 - (1 - s->layers_done) * s->learnt.dropped) + 0.5);
+}
+
 /* The n with the most tokens per second, after `drafted` seconds. */
 static choice choose(const lever_state *s, uint32_t n_candidates, uint32_t most, double drafted)
 {
@@ -123,7 +140,8 @@ static choice choose(const lever_state *s, uint32_t n_candidates, uint32_t most,
     if (s->n_pending + most > known) most = known > s->n_pending ? known - s->n_pending : 0;
     for (uint32_t n = 1; n <= n_candidates && n <= most; n++) {
         tokens += s->value[s->order[n - 1]];
-        const double seconds = drafted + verify_cost(s, s->n_pending + n) + s->learnt.project_s * tokens;
+        const double seconds =
+            drafted + verify_cost(s, rows_of_work(s, s->n_pending + n)) + s->learnt.project_s * tokens;
         if (tokens * best.seconds > best.tokens * seconds) best = (choice){ n, tokens, seconds };
     }
     return best;
@@ -214,7 +232,8 @@ static int evaluate(lever_state *s, lv_tree *t, lv_drafter *d, const int32_t *id
 static double rate_with(const lever_state *s, const choice *now, uint32_t n, double won, double lost)
 {
     const uint32_t rows = s->n_pending + now->n;
-    const double drafted = now->seconds + draft_cost(s, n), more = verify_cost(s, rows + n) - verify_cost(s, rows);
+    const double drafted = now->seconds + draft_cost(s, n);
+    const double more = verify_cost(s, rows_of_work(s, rows + n)) - verify_cost(s, rows_of_work(s, rows));
     const double longer = (now->tokens + won) / (drafted + more + s->learnt.project_s * won);
     const double instead = (now->tokens + won - lost) / (drafted + s->learnt.project_s * (won - lost));
     return longer > instead ? longer : instead;
@@ -278,7 +297,64 @@ static int grow(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, uin
     select_best(s, t, now.n);
     p->expected_tokens = now.tokens;
     p->expected_s = now.seconds;
+    s->draft_s = drafted_s(s);
     return rc;
+}
+
+/* ---- pruning ---- */
+
+static const double least_saving = 0.02; /* of a sweep: less is not worth the scores */
+
+static bool would_prune(const lv_policy *p, uint32_t n_rows, double layers_done)
+{
+    const lever_state *s = p->state;
+    if (n_rows < 6) return false;
+    const double all = verify_cost(s, n_rows), half = verify_cost(s, n_rows / 2);
+    return (all - half) * (1 - layers_done) > least_saving * all;
+}
+
+/* What the predictor says of each node, and values along the paths. */
+static void glimpse(lever_state *s, const lv_glimpse *g)
+{
+    const lv_tree *t = g->tree;
+    s->glimpsed = true;
+    s->layers_done = g->layers_done;
+    s->exit_value[0] = 1;
+    for (uint32_t i = 1; i < t->n; i++) {
+        uint32_t rank = 0;
+        for (int32_t c = t->nodes[t->nodes[i].parent].first_child; c >= 0; c = t->nodes[c].next_sibling)
+            rank += g->share[c] > g->share[i];
+        s->exit_guess[i] = (lv_guess){ .source = LV_GUESS_DRAFT, .rank = (uint8_t)rank, .stated = g->share[i] };
+        const double q = lv_calibrated(&s->learnt.exit, s->exit_guess[i]);
+        s->exit_value[i] = s->exit_value[t->nodes[i].parent] * q;
+    }
+}
+
+/* The best n nodes, for the n with the most tokens per second when the layers so far are paid. */
+static void prune(lv_policy *p, const lv_glimpse *g, bool *keep)
+{
+    lever_state *s = p->state;
+    const lv_tree *t = g->tree;
+    const uint32_t beside = g->n_rows - (t->n - 1); /* the root, and text before it */
+    glimpse(s, g);
+    for (uint32_t i = 1; i < t->n; i++) { /* as in rank */
+        uint32_t at = i - 1;
+        while (at > 0 && s->exit_value[s->order[at - 1]] < s->exit_value[i]) s->order[at] = s->order[at - 1], at--;
+        s->order[at] = (int32_t)i;
+    }
+    const double spent = s->draft_s + g->layers_done * verify_cost(s, g->n_rows), upper = 1 - g->layers_done;
+    double tokens = 1, best = 0, last = 0;
+    uint32_t n_best = 0;
+    for (uint32_t n = 0; n < t->n; n++) {
+        if (n) tokens += s->exit_value[s->order[n - 1]];
+        last = tokens / (spent + upper * verify_cost(s, beside + n) + s->learnt.project_s * tokens);
+        if (last > best) best = last, n_best = n;
+    }
+    if (last >= best * (1 - least_saving / 2)) n_best = t->n - 1; /* all of them are as good */
+    memset(keep, 0, t->n * sizeof *keep);
+    keep[0] = true;
+    for (uint32_t n = 0; n < n_best; n++) keep[s->order[n]] = true;
+    lv_prune_add_backbone(t, g->share, keep);
 }
 
 /* ---- learning ---- */
@@ -288,6 +364,8 @@ static void learn_node(lever_state *s, const lv_tree *t, int32_t node, int32_t t
 {
     for (int32_t c = t->nodes[node].first_child; c >= 0; c = t->nodes[c].next_sibling)
         lv_calibration_learn(&s->learnt.calibration, s->guess[c], t->nodes[c].token == token);
+    for (int32_t c = s->glimpsed ? t->nodes[node].first_child : -1; c >= 0; c = t->nodes[c].next_sibling)
+        lv_calibration_learn(&s->learnt.exit, s->exit_guess[c], t->nodes[c].token == token);
 }
 
 static void observe_sweep(lv_policy *p, uint32_t rows, double seconds, double flash_s)
@@ -301,7 +379,9 @@ static void observe_sweep(lv_policy *p, uint32_t rows, double seconds, double fl
 static void observe(lv_policy *p, const lv_outcome *o)
 {
     lever_state *s = p->state;
-    observe_sweep(p, o->n_rows, o->verify_s, o->flash_s);
+    const double kept = (double)o->n_kept_rows / o->n_rows;
+    s->learnt.dropped += rate_of_change * (1 - kept - s->learnt.dropped);
+    observe_sweep(p, (uint32_t)(o->n_rows * (1 - (1 - s->layers_done) * (1 - kept)) + 0.5), o->verify_s, o->flash_s);
     s->learnt.project_s += rate_of_change * (o->project_s / (o->n_path + 1) - s->learnt.project_s);
     if (s->spent.rows)
         s->learnt.overhead_s +=
@@ -311,6 +391,7 @@ static void observe(lv_policy *p, const lv_outcome *o)
         const int32_t node = i ? o->path[i - 1] : 0;
         learn_node(s, o->tree, node, i < o->n_path ? o->tree->nodes[o->path[i]].token : o->next);
     }
+    s->glimpsed = false;
 }
 
 static void get_learnt(const lv_policy *p, void *out)
@@ -321,28 +402,35 @@ static void get_learnt(const lv_policy *p, void *out)
 
 static bool within(double x, double lo, double hi) { return x >= lo && x <= hi; }
 
+static bool restore(lever_learnt *l)
+{
+    return lv_calibration_restore(&l->calibration) && lv_calibration_restore(&l->exit) && lv_cost_restore(&l->verify) &&
+           lv_cost_restore(&l->draft) && within(l->gain, 0.01, 100) && within(l->overhead_s, -1, 1e3) &&
+           within(l->project_s, 0, 1e3) && within(l->flash_s, 0, 1e6) && within(l->dropped, 0, 1);
+}
+
 static bool set_learnt(lv_policy *p, const void *in, bool costs)
 {
     lever_state *s = p->state;
-    lever_learnt l;
-    memcpy(&l, in, sizeof l);
-    if (!lv_calibration_restore(&l.calibration) || !lv_cost_restore(&l.verify) || !lv_cost_restore(&l.draft) ||
-        !within(l.gain, 0.01, 100) || !within(l.overhead_s, -1, 1e3) || !within(l.project_s, 0, 1e3) ||
-        !within(l.flash_s, 0, 1e6))
-        return false;
-    if (costs) {
-        s->learnt = l;
-    } else {
-        s->learnt.calibration = l.calibration;
-        s->learnt.gain = l.gain;
+    lever_learnt *l = lv_alloc(sizeof *l, 64); /* too large for a frame */
+    if (!l) return false;
+    memcpy(l, in, sizeof *l);
+    const bool good = restore(l);
+    if (good && costs) s->learnt = *l;
+    if (good) {
+        s->learnt.calibration = l->calibration;
+        s->learnt.exit = l->exit;
+        s->learnt.gain = l->gain;
     }
-    return true;
+    lv_free(l);
+    return good;
 }
 
 static void reset(lv_policy *p)
 {
     lever_state *s = p->state;
     lv_calibration_new_text(&s->learnt.calibration);
+    lv_calibration_new_text(&s->learnt.exit);
 }
 
 const lv_policy_type lv_policy_lever = { .name = "lever",
@@ -350,6 +438,8 @@ const lv_policy_type lv_policy_lever = { .name = "lever",
                                          .state_bytes = sizeof(lever_state),
                                          .parse = parse,
                                          .grow = grow,
+                                         .would_prune = would_prune,
+                                         .prune = prune,
                                          .observe = observe,
                                          .observe_sweep = observe_sweep,
                                          .reset = reset,

@@ -275,3 +275,10 @@ uint32_t lv_sampler_candidates(lv_sampler *s, float *logits, const lv_history *h
     for (uint32_t i = 0; i < k; i++) probs[i] = s->probs[tokens[i]];
     return k;
 }
+
+void lv_sampler_add_noise(const lv_sampler *s, uint64_t pos, const int32_t *tokens, uint32_t n, float *scores)
+{
+    if (s->p.temperature == 0.0f) return;
+    for (uint32_t i = 0; i < n; i++)
+        s->k->perturb(&scores[i], &scores[i], 1, s->p.temperature, s->p.seed, pos, (uint32_t)tokens[i]);
+}

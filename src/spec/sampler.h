@@ -64,4 +64,7 @@ int32_t lv_sampler_pick(lv_sampler *s, float *logits, const lv_history *h);
 uint32_t lv_sampler_candidates(lv_sampler *s, float *logits, const lv_history *h, uint32_t k, float sharpness,
                                int32_t *tokens, float *probs);
 
+/* scores [n] += temperature * noise of tokens [n] at position pos: logits as lv_sampler_pick compares them. */
+void lv_sampler_add_noise(const lv_sampler *s, uint64_t pos, const int32_t *tokens, uint32_t n, float *scores);
+
 #endif

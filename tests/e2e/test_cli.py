@@ -8,6 +8,7 @@ SPDX-License-Identifier: MIT
 import json
 import os
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -306,6 +307,7 @@ class Cli(CliTest):
 
     def test_what_was_learnt_is_kept_unless_told_not_to_and_damage_does_no_harm(self):
         cache = WORK / "learn-cache"
+        shutil.rmtree(cache, ignore_errors=True)
         env = {"XDG_CACHE_HOME": str(cache)}
         args = ["-m", self.model, "-md", self.draft, "-p", "abc", "-n", 40, "--temp", 0, "-q", "--ignore-eos"]
         text, _ = self.run_ok(*args, "--no-learn", env=env)

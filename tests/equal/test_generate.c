@@ -4,7 +4,10 @@
 #include "support/check.h"
 
 #include "lever/lever.h"
+#include <unistd.h>
+
 #include "os/cpu.h"
+#include "support/exit_sidecar.h"
 
 static const char *target, *draft, *prompt;
 static uint32_t n_tokens;
@@ -319,6 +322,70 @@ static void every_cache_type_gives_the_same_text_with_and_without_speculation(vo
     a_cache_of_type("q8_0");
 }
 
+/* A predictor of made-up weights: its scores are as good as chance, so pruning drops what should stay. */
+static void write_sidecar(const char *path, uint32_t form, uint32_t layer)
+{
+    lever_error err = { 0 };
+    lv_model *m = NULL;
+    lv_model_id id;
+    CHECK_OK(lv_model_open(&m, target, &err), &err);
+    CHECK_OK(lv_model_identify(m, &id, &err), &err);
+    sidecar s = sidecar_make(&id, form);
+    s.card.layer = layer;
+    CHECK_OK(lv_exit_write(path, &s.card, &s.weights, &err), &err);
+    sidecar_free(&s);
+    lv_model_close(&m);
+}
+
+static void pruning_changes_no_text(void)
+{
+    static const struct { const char *policy, *prune; uint32_t form, layer; bool streamed; } runs[] = {
+        { "tree:4,3,2", "0.3", LV_EXIT_TIED, 1, false },
+        { "tree:4,3,2", "0.9,no-safeguards", LV_EXIT_UNTIED, 2, true },
+        { "eagle2:4,3,14", "0.2,no-shadows", LV_EXIT_UNTIED, 0, false },
+        { "specexec:16", "1", LV_EXIT_TIED, 2, true },
+        { "lever:40", "0.5,no-safeguards", LV_EXIT_UNTIED, 1, false },
+        { "lever:40", "auto", LV_EXIT_UNTIED, 1, false },
+        { "lookup", "0.4", LV_EXIT_UNTIED, 1, true },
+        { "chain:6", "0.9,no-safeguards", LV_EXIT_UNTIED, 1, false },
+    };
+    uint64_t n_dropped = 0;
+    char path[] = "/tmp/lever-exit-XXXXXX";
+    CHECK(close(mkstemp(path)) == 0);
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+        write_sidecar(path, runs[i].form, runs[i].layer);
+        lever_config c = base_config();
+        c.policy = runs[i].policy;
+        c.prune = runs[i].prune;
+        c.exit_path = path;
+        c.n_threads = 1 + i % 2;
+        c.no_pin = runs[i].streamed;
+        for (int t = 0; t < 2; t++) {
+            expect_same_at(&c, t, runs[i].prune);
+            n_dropped += got.stats.n_rows - got.stats.n_kept_rows;
+        }
+    }
+    CHECK(n_dropped > 100);
+    /* A dry run counts what would be dropped, and accepts as much as without. */
+    write_sidecar(path, LV_EXIT_UNTIED, 1);
+    lever_config c = base_config();
+    c.policy = "tree:4,3,2";
+    c.prune = "off";
+    expect_same_at(&c, 0, "no pruning");
+    const uint32_t accepted = got.stats.n_accepted;
+    CHECK_EQ(got.stats.n_kept_rows, got.stats.n_rows);
+    c.exit_path = path;
+    c.prune = "0.4,dry,no-safeguards";
+    expect_same_at(&c, 0, "dry");
+    CHECK_EQ(got.stats.n_accepted, accepted);
+    CHECK(got.stats.n_kept_rows < got.stats.n_rows);
+    c.exit_path = draft; /* no sidecar */
+    lever_engine *engine;
+    lever_error err = { 0 };
+    CHECK_EQ(lever_engine_open(&engine, &c, &err), LEVER_EFORMAT);
+    unlink(path);
+}
+
 static void threads_bound_to_cores_give_the_same_text(void)
 {
     lever_config c = base_config();
@@ -506,6 +573,7 @@ int main(int argc, char **argv)
     RUN(every_backend_and_batch_width_gives_the_same_text);
     RUN(every_thread_count_and_isa_gives_the_same_text);
     RUN(every_cache_type_gives_the_same_text_with_and_without_speculation);
+    RUN(pruning_changes_no_text);
     RUN(threads_bound_to_cores_give_the_same_text);
     RUN(text_can_be_continued_and_reset);
     RUN(policies_are_known_by_name_and_rows);

@@ -1,0 +1,184 @@
+/* The engine's side of early-exit pruning (spec/prune.h): after the predictor's layer, score every edge of the tree
+ * among all candidates of its parent, and drop the rows that are not worth the layers above.
+ * SPDX-License-Identifier: MIT */
+#include "engine/engine.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "os/clock.h"
+
+/* ---- opening ---- */
+
+/* "model.exit.gguf" for "model.gguf". */
+static int path_beside(const char *model, char *buf, size_t cap)
+{
+    const size_t len = strlen(model), cut = len > 5 && !strcmp(model + len - 5, ".gguf") ? 5 : 0;
+    const int n = snprintf(buf, cap, "%.*s.exit.gguf", (int)(len - cut), model);
+    return n > 0 && (size_t)n < cap ? LEVER_OK : LEVER_EINVAL;
+}
+
+int lv_prune_setup(lv_engine_setup *o, lever_error *err)
+{
+    LEVER_TRY(lv_prune_parse(&o->prune_rule, o->config.prune ? o->config.prune : "auto", err));
+    if (o->eval || o->max_nodes < 2 || o->prune_rule.mode == LV_PRUNE_OFF) return LEVER_OK;
+    char beside[1024];
+    const char *path = o->config.exit_path;
+    lv_model_id id;
+    lv_file file;
+    if (!path) { /* one that lies beside the model is used if it can be */
+        if (path_beside(o->config.model_path, beside, sizeof beside) < 0) return LEVER_OK;
+        const int there = lv_file_open(&file, beside, err);
+        if (there < 0) return there == LEVER_ENOMEM ? there : LEVER_OK;
+        lv_file_close(&file);
+    }
+    LEVER_TRY(lv_model_identify(o->target, &id, err));
+    lever_error why = { 0 };
+    const int rc = lv_exit_open(&o->exit, path ? path : beside, &id, path ? err : &why);
+    if (rc >= 0 || path || rc == LEVER_ENOMEM) return rc;
+    snprintf(o->exit_note, sizeof o->exit_note, "%s", why.msg);
+    return LEVER_OK;
+}
+
+uint64_t lv_pruner_bytes(uint32_t max_nodes, uint32_t draft_rows)
+{
+    const uint64_t sets = draft_rows + 1;
+    return max_nodes * (sizeof(float) + sizeof(int32_t) + sizeof(bool)) +
+           sets * (LV_EXIT_CANDIDATES * sizeof(int32_t) + sizeof(uint8_t)) + 4 * 64;
+}
+
+int lv_pruner_open(lv_pruner *p, const lever_engine *e, lever_error *err)
+{
+    const size_t sets = (size_t)e->draft_rows + 1;
+    p->index = lv_alloc_array(e->max_nodes, sizeof *p->index, 64);
+    if (p->index && !e->exit) return LEVER_OK;
+    p->share = lv_alloc_array(e->max_nodes, sizeof *p->share, 64);
+    p->keep = lv_alloc_array(e->max_nodes, sizeof *p->keep, 64);
+    p->candidates = lv_alloc_array(sets * LV_EXIT_CANDIDATES, sizeof *p->candidates, 64);
+    p->n_candidates = lv_alloc_array(sets, sizeof *p->n_candidates, 64);
+    p->n_sets = (uint32_t)sets;
+    if (p->index && p->share && p->keep && p->candidates && p->n_candidates) return LEVER_OK;
+    return lv_fail(err, LEVER_ENOMEM, 0, "pruning buffers of the session");
+}
+
+void lv_pruner_close(lv_pruner *p)
+{
+    lv_free(p->index);
+    lv_free(p->share);
+    lv_free(p->keep);
+    lv_free(p->candidates);
+    lv_free(p->n_candidates);
+    *p = (lv_pruner){ 0 };
+}
+
+/* ---- candidate sets ---- */
+
+void lv_pruner_forget(lv_pruner *p)
+{
+    if (p->n_candidates) memset(p->n_candidates, 0, p->n_sets);
+}
+
+void lv_pruner_note(lv_pruner *p, const lv_tree_node *node, const int32_t *tokens, uint32_t n)
+{
+    const uint32_t set = (uint32_t)(node->draft_row + 1);
+    if (!p->n_candidates || set >= p->n_sets) return;
+    if (n > LV_EXIT_CANDIDATES) n = LV_EXIT_CANDIDATES;
+    memcpy(p->candidates + (size_t)set * LV_EXIT_CANDIDATES, tokens, n * sizeof *tokens);
+    p->n_candidates[set] = (uint8_t)n;
+}
+
+/* Children of a node in the tree, then the draft's other candidates: the shadow ones. */
+static uint32_t gather(const lever_session *s, int32_t node, int32_t *tokens, uint32_t cap, uint32_t *n_in_tree)
+{
+    const lv_pruner *p = &s->prune;
+    const lv_tree_node *u = &s->tree.nodes[node];
+    uint32_t n = 0;
+    for (int32_t c = u->first_child; c >= 0 && n < cap; c = s->tree.nodes[c].next_sibling)
+        tokens[n++] = s->tree.nodes[c].token;
+    *n_in_tree = n;
+    const uint32_t set = (uint32_t)(u->draft_row + 1);
+    if (s->engine->prune_rule.no_shadows || set >= p->n_sets) return n;
+    for (uint32_t i = 0; i < p->n_candidates[set] && n < cap; i++) {
+        const int32_t token = p->candidates[(size_t)set * LV_EXIT_CANDIDATES + i];
+        if (lv_tree_find_child(&s->tree, node, token) < 0) tokens[n++] = token;
+    }
+    return n;
+}
+
+/* ---- the sweep ---- */
+
+enum { MOST_CANDIDATES = 256 + LV_EXIT_CANDIDATES }; /* no policy gives a node more children */
+
+/* Shares of a node's children from its hidden state. */
+static int score_children(lever_session *s, int32_t node, const float *x)
+{
+    int32_t tokens[MOST_CANDIDATES];
+    float scores[MOST_CANDIDATES];
+    const lever_engine *e = s->engine;
+    uint32_t n_in_tree, i = 0;
+    const uint32_t n = gather(s, node, tokens, MOST_CANDIDATES, &n_in_tree);
+    LEVER_TRY(lv_exit_score(e->exit, e->target, x, tokens, n, scores));
+    const uint64_t pos = s->n_tokens + (uint64_t)s->tree.nodes[node].depth;
+    lv_sampler_add_noise(s->sampler, pos, tokens, n, scores);
+    lv_prune_shares(scores, n, lv_exit_temperature(e->exit));
+    for (int32_t c = s->tree.nodes[node].first_child; c >= 0 && i < n_in_tree; c = s->tree.nodes[c].next_sibling)
+        s->prune.share[c] = scores[i++];
+    return LEVER_OK;
+}
+
+static uint32_t choose_nodes(lever_session *s, double layers_done, uint32_t n_rows)
+{
+    lv_pruner *p = &s->prune;
+    const lv_prune_rule *rule = &s->engine->prune_rule;
+    if (rule->mode == LV_PRUNE_THRESHOLD) return lv_prune_by_threshold(&s->tree, p->share, rule, p->keep);
+    const lv_glimpse g = { .tree = &s->tree, .share = p->share, .layers_done = layers_done, .n_rows = n_rows };
+    lv_policy_prune(p->policy, &g, p->keep);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->tree.n; i++) n += p->keep[i];
+    return n;
+}
+
+/* lv_batch.after_layer of a verification. */
+static int after_layer(void *user, uint32_t layer, const float *x, uint32_t n_rows, uint32_t *keep, lever_error *err)
+{
+    lever_session *s = user;
+    lv_pruner *p = &s->prune;
+    const lever_engine *e = s->engine;
+    (void)err;
+    if (layer != lv_exit_layer(e->exit) || p->failed) return (int)n_rows;
+    const uint64_t t0 = lv_clock_ns();
+    const uint32_t before = n_rows - s->tree.n; /* rows above the root's */
+    const size_t n_embd = lv_model_hparams(e->target)->n_embd;
+    for (uint32_t i = 0; i < s->tree.n && !p->failed; i++)
+        if (s->tree.nodes[i].first_child >= 0)
+            p->failed = score_children(s, (int32_t)i, x + (before + i) * n_embd) < 0; /* a streamed head: never */
+    if (p->failed) return (int)n_rows;
+    const double done = (layer + 1.0) / lv_model_hparams(e->target)->n_layers;
+    p->n_kept = choose_nodes(s, done, n_rows);
+    p->decided = true;
+    p->ns = lv_clock_ns() - t0;
+    if (e->prune_rule.dry || p->n_kept == s->tree.n) return (int)n_rows;
+    uint32_t n = 0;
+    for (; n < before; n++) keep[n] = n;
+    for (uint32_t i = 0, at = 0; i < s->tree.n; i++) {
+        p->index[i] = p->keep[i] ? (int32_t)at++ : -1;
+        if (p->keep[i]) keep[n++] = before + i;
+    }
+    return (int)n;
+}
+
+void lv_pruner_begin(lever_session *s, lv_policy *policy, lv_batch *b)
+{
+    lv_pruner *p = &s->prune;
+    const lever_engine *e = s->engine;
+    for (uint32_t i = 0; i < s->tree.n; i++) p->index[i] = (int32_t)i;
+    p->n_kept = s->tree.n;
+    p->ns = 0;
+    p->decided = false;
+    p->policy = policy;
+    if (!e->exit || p->failed || s->tree.n < 2) return;
+    const double done = (lv_exit_layer(e->exit) + 1.0) / lv_model_hparams(e->target)->n_layers;
+    if (e->prune_rule.mode == LV_PRUNE_AUTO && !lv_policy_would_prune(policy, b->n_rows, done)) return;
+    b->after_layer = after_layer;
+    b->hook_user = s;
+}
