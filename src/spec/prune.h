@@ -36,8 +36,8 @@ void lv_prune_shares(float *scores, uint32_t n, float temperature);
 
 /* Nodes whose whole path from the root has shares of at least the threshold; and, as safeguards: the backbone (the
  * child with the largest share at each depth, down to a leaf), the two best children of the root, and every node if
- * fewer than 4 or a tenth of them would be left. share [t->n], of node 0 unused; keep [t->n] is filled: ancestor-closed, the
- * root kept. Returns how many are kept. */
+ * fewer than 4 or a tenth of them would be left. share [t->n], of node 0 unused; keep [t->n] is filled:
+ * ancestor-closed, the root kept. Returns how many are kept. */
 uint32_t lv_prune_by_threshold(const lv_tree *t, const float *share, const lv_prune_rule *r, bool *keep);
 
 /* Add the backbone to what is kept. Returns how many nodes were added. */
