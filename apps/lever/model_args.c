@@ -24,6 +24,7 @@ int model_args_config(model_args *a, lever_config *c)
     c->model_path = a->model;
     c->draft_path = a->draft_model;
     c->policy = a->policy;
+    c->verify = a->verify;
     c->mem_bytes = a->mem;
     c->n_ctx = a->ctx;
     c->n_threads = a->threads;

@@ -7,7 +7,7 @@
 #include "options.h"
 
 typedef struct model_args {
-    const char *model, *draft_model, *policy, *io, *isa, *kv_type, *cpus, *flash_model;
+    const char *model, *draft_model, *policy, *io, *isa, *kv_type, *cpus, *flash_model, *verify;
     uint64_t    mem, flash_limit;
     uint32_t    ctx, threads, rows;
     bool        pin_first, no_pin, verify_reads;
@@ -24,6 +24,18 @@ typedef struct model_args {
           "model; default chain:8; settings in docs/policies.md",                                            \
           offsetof(base, field.policy) },                                                                    \
         MODEL_RESOURCE_OPTIONS(base, field, "context in tokens; default: the model's, at most 4096")
+
+/* For commands that compare rules of verification; beside MODEL_OPTIONS, as inspect has another --verify. */
+#define VERIFY_OPTION(base, field)                                                                           \
+    {                                                                                                        \
+        "--verify", OPTION_TEXT, "RULE",                                                                     \
+            "how trees are verified: match (default: the text is that of plain\n"                            \
+            "decoding); above --temp 0 also specinfer, sequoia, traversal, with\n"                           \
+            "which the text has the same distribution but depends on draft and\n"                            \
+            "policy; these need a policy that draws (chain, tree, specinfer,\n"                              \
+            "sequoia, dyspec) and --top-k 1 to 256",                                                         \
+            offsetof(base, field.verify)                                                                     \
+    }
 
 #define MODEL_FILE_OPTIONS(base, field)                                                                      \
     { NULL, OPTION_FLAG, NULL, "models", 0 },                                                                \

@@ -80,7 +80,7 @@ void run_report_text(const run_report *r)
 {
     const lever_stats *s = &r->stats;
     char a[32], b[32], held[96];
-    const bool color = isatty(STDERR_FILENO);
+    const bool color = isatty(STDERR_FILENO), other = strcmp(r->info.verify, "match") != 0;
     fprintf(stderr, "\n%s%u new tokens%s, %zu in the prompt, stopped by %s\n", color ? "\033[1m" : "",
             s->n_new_tokens, color ? "\033[0m" : "", r->n_prompt,
             s->stop >= 0 ? stop_names[s->stop] : "an error");
@@ -89,9 +89,10 @@ void run_report_text(const run_report *r)
     if (s->n_cycles)
         fprintf(
             stderr,
-            "  sweeps       %.2f tokens per sweep of %.1f rows; %.0f%% of %u drafted tokens accepted (%s)\n",
+            "  sweeps       %.2f tokens per sweep of %.1f rows; %.0f%% of %u drafted tokens accepted (%s%s%s)\n",
             ratio(s->n_decode_tokens, s->n_cycles), ratio((double)s->n_rows, s->n_cycles),
-            percent(s->n_accepted, s->n_drafted), s->n_drafted, r->info.policy);
+            percent(s->n_accepted, s->n_drafted), s->n_drafted, r->info.policy, other ? ", verify " : "",
+            other ? r->info.verify : "");
     if (s->bytes_read)
         fprintf(stderr, "  flash        %s per token, %s per sweep (%s%s)\n",
                 format_bytes(a, sizeof a, ratio((double)s->bytes_read, s->n_decode_tokens)),
@@ -163,8 +164,9 @@ bool run_report_json(const run_report *r, const lever_error *err)
     json_object_set_new(root, "tokens", tokens);
     json_object_set_new(root, "stats", stats_json(&r->stats));
     json_object_set_new(root, "engine",
-                        json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:s?, s:I}", "isa", r->info.isa,
-                                  "io", r->info.io_backend, "policy", r->info.policy, "arch", r->info.arch,
+                        json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:s?, s:I}", "isa",
+                                  r->info.isa, "io", r->info.io_backend, "policy", r->info.policy, "verify",
+                                  r->info.verify, "arch", r->info.arch,
                                   "threads", (int)r->info.n_threads, "n_ctx", (int)r->info.n_ctx,
                                   "model_bytes", (json_int_t)r->info.target_file_bytes, "resident_bytes",
                                   (json_int_t)r->info.target_resident_bytes, "streamed_bytes",
