@@ -12,8 +12,8 @@ int lv_rule_check_policy(int rule, const lv_policy *p, lever_error *err)
     if (rule == LV_RULE_MATCH || lv_policy_draws(p) == LV_DRAWS_ANY) return LEVER_OK;
     if (lv_policy_draws(p) == LV_DRAWS_WITHOUT_REPLACEMENT && !again) return LEVER_OK;
     return lv_fail(err, LEVER_EINVAL, 0,
-                   "verification rule '%s' needs trees that are drawn from the draft%s, but policy '%.60s' chooses "
-                   "among what it has seen; take one of %s, or --verify match", lv_rule_name(rule),
+                   "verification rule '%s' needs candidates that are drawn from the draft%s and kept whatever they "
+                   "are; policy '%.60s' does not work so: take one of %s, or --verify match", lv_rule_name(rule),
                    again ? " with replacement" : "", lv_policy_name(p),
                    lv_policy_list_drawing(names, sizeof names, again));
 }
