@@ -87,12 +87,12 @@ void run_report_text(const run_report *r)
     fprintf(stderr, "  speed        %.1f tokens/s  (prompt and first tokens: %.2f s in %u sweeps)\n",
             tokens_per_second(s), seconds(s->prefill_ns), s->n_prefill_sweeps);
     if (s->n_cycles)
-        fprintf(
-            stderr,
-            "  sweeps       %.2f tokens per sweep of %.1f rows; %.0f%% of %u drafted tokens accepted (%s%s%s)\n",
-            ratio(s->n_decode_tokens, s->n_cycles), ratio((double)s->n_rows, s->n_cycles),
-            percent(s->n_accepted, s->n_drafted), s->n_drafted, r->info.policy, other ? ", verify " : "",
-            other ? r->info.verify : "");
+        fprintf(stderr,
+                "  sweeps       %.2f tokens per sweep of %.1f rows; %.0f%% of %u drafted tokens accepted "
+                "(%s%s%s)\n",
+                ratio(s->n_decode_tokens, s->n_cycles), ratio((double)s->n_rows, s->n_cycles),
+                percent(s->n_accepted, s->n_drafted), s->n_drafted, r->info.policy, other ? ", verify " : "",
+                other ? r->info.verify : "");
     if (s->bytes_read)
         fprintf(stderr, "  flash        %s per token, %s per sweep (%s%s)\n",
                 format_bytes(a, sizeof a, ratio((double)s->bytes_read, s->n_decode_tokens)),

@@ -100,7 +100,8 @@ static int project_ahead(lever_session *s, uint32_t root_row, int32_t node, leve
 
 /* Logits of one node. A resident head is multiplied on demand; a streamed one was read once, for
  * every node, when the root was asked for. */
-int lv_session_node_logits(lever_session *s, uint32_t root_row, int32_t node, float **logits, lever_error *err)
+int lv_session_node_logits(lever_session *s, uint32_t root_row, int32_t node, float **logits,
+                           lever_error *err)
 {
     const size_t n_vocab = (size_t)lv_vocab_n_tokens(s->engine->vocab);
     if (!lv_model_head_streamed(s->engine->target)) {

@@ -101,8 +101,10 @@ void lv_draft_run_begin(lv_draft_run *d, lv_drafter *out)
     out->candidates = draft_candidates;
     out->max_rows = d->logit_rows;
     out->rows_left = kv->n_slots - kv->n_ctx;
-    out->draws = lv_session_draws(d->session);
-    for (uint32_t i = 0; out->draws && i <= d->session->engine->draft_rows; i++) d->drawn[i].n_draws = 0;
+    if (!(out->draws = lv_session_draws(d->session))) return;
+    const uint32_t rows = d->session->engine->draft_rows; /* the scratch rows may be more */
+    if (out->rows_left > rows) out->rows_left = rows;
+    for (uint32_t i = 0; i <= rows; i++) d->drawn[i].n_draws = 0;
 }
 
 void lv_draft_run_accept(lv_draft_run *d, const int32_t *nodes, uint32_t n)

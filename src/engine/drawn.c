@@ -1,5 +1,5 @@
-/* Verification by the rules of spec/verify.h: the draft's candidates are true draws, and the rule decides which
- * path of them becomes text. SPDX-License-Identifier: MIT */
+/* Verification by the rules of spec/rules.h: the draft's candidates are true draws, and the rule decides
+ * which path of them becomes text. SPDX-License-Identifier: MIT */
 #include "engine/engine.h"
 
 /* Streams of dice at one position of the text: the verdict, then the draws below each evaluated node. */
@@ -11,20 +11,23 @@ int lv_rule_check_policy(int rule, const lv_policy *p, lever_error *err)
     const bool again = lv_rule_draws_again(rule);
     if (rule == LV_RULE_MATCH || lv_policy_draws(p) == LV_DRAWS_ANY) return LEVER_OK;
     if (lv_policy_draws(p) == LV_DRAWS_WITHOUT_REPLACEMENT && !again) return LEVER_OK;
-    return lv_fail(err, LEVER_EINVAL, 0,
-                   "verification rule '%s' needs candidates that are drawn from the draft%s and kept whatever they "
-                   "are; policy '%.60s' does not work so: take one of %s, or --verify match", lv_rule_name(rule),
-                   again ? " with replacement" : "", lv_policy_name(p),
-                   lv_policy_list_drawing(names, sizeof names, again));
+    return lv_fail(
+        err, LEVER_EINVAL, 0,
+        "verification rule '%s' needs candidates that are drawn from the draft%s and kept whatever they "
+        "are; policy '%.60s' does not work so: take one of %s, or --verify match",
+        lv_rule_name(rule), again ? " with replacement" : "", lv_policy_name(p),
+        lv_policy_list_drawing(names, sizeof names, again));
 }
 
 int lv_rule_check_sampling(int rule, const lv_sampler_params *p, lever_error *err)
 {
     if (rule == LV_RULE_MATCH || !(p->temperature > 0) || (p->top_k >= 1 && p->top_k <= LV_DIST_MAX))
         return LEVER_OK;
-    return lv_fail(err, LEVER_EINVAL, 0,
-                   "verification rule '%s' keeps distributions of at most %d tokens: top-k must be from 1 to %d, "
-                   "not %d", lv_rule_name(rule), LV_DIST_MAX, LV_DIST_MAX, p->top_k);
+    return lv_fail(
+        err, LEVER_EINVAL, 0,
+        "verification rule '%s' keeps distributions of at most %d tokens: top-k must be from 1 to %d, "
+        "not %d",
+        lv_rule_name(rule), LV_DIST_MAX, LV_DIST_MAX, p->top_k);
 }
 
 uint32_t lv_rule_levels(uint32_t max_nodes) { return max_nodes < LV_LEVELS_MAX ? max_nodes : LV_LEVELS_MAX; }

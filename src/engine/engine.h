@@ -14,7 +14,7 @@
 #include "plan/memory_plan.h"
 #include "spec/policy.h"
 #include "spec/sampler.h"
-#include "spec/verify.h"
+#include "spec/rules.h"
 #include "token/chat.h"
 #include "token/vocab.h"
 
@@ -99,7 +99,7 @@ typedef struct lv_draft_run {
     float    sharpness;  /* of candidates, as the policy wants */
     int32_t *path;       /* [grow_nodes] tokens from below the root to a node */
     lv_row  *rows;       /* [max_rows] */
-    lv_drawn *drawn;     /* [draft_rows + 1] of the root, then by draft_row + 1; NULL unless the engine has a rule */
+    lv_drawn *drawn;     /* [draft_rows + 1] of the root, then by draft_row + 1; NULL for LV_RULE_MATCH */
     uint32_t logit_rows;
     size_t   n_vocab;    /* the draft's, which may be padded otherwise than the target's */
 } lv_draft_run;
@@ -122,7 +122,7 @@ struct lever_session {
     int32_t      *accepted; /* [max_rows] scratch rows to commit */
     int32_t      *path_nodes; /* [max_nodes] tree nodes that became text, -1 behind the last */
     uint32_t     *project_rows; /* [max_nodes] */
-    lv_level     *levels;   /* [lv_rule_levels] of the rule; NULL unless the engine has one */
+    lv_level     *levels;   /* [lv_rule_levels] of the rule; NULL for LV_RULE_MATCH */
     char         *text;     /* detokenizer output */
     size_t        text_cap;
     lv_detok      detok;
@@ -144,7 +144,7 @@ static inline uint32_t lv_draft_scratch(uint32_t max_rows, uint32_t draft_rows)
     return max_rows > draft_rows ? max_rows : draft_rows;
 }
 
-/* engine/drawn.c: verification by one of the rules of spec/verify.h, for trees of true draws. */
+/* engine/drawn.c: verification by one of the rules of spec/rules.h, for trees of true draws. */
 /* LEVER_OK; LEVER_EINVAL: the policy chooses after it has seen candidates. */
 int lv_rule_check_policy(int rule, const lv_policy *p, lever_error *err);
 /* LEVER_OK; LEVER_EINVAL: distributions of more tokens than there is room for. */
@@ -158,7 +158,8 @@ bool lv_session_draws(const lever_session *s);
  * tokens, probs and what is returned are those of lv_drafter.candidates. */
 uint32_t lv_draft_run_draw(lv_draft_run *d, const lv_tree_node *node, const lv_history *h, float *logits,
                            uint32_t k, int32_t *tokens, float *probs);
-/* The verdict on the session's tree: path in s->path_nodes [*n_path], and the token after it. LEVER_OK, LEVER_E*. */
+/* The verdict on the session's tree: path in s->path_nodes [*n_path], and the token after it.
+ * LEVER_OK, LEVER_E*. */
 int lv_session_decide(lever_session *s, uint32_t root_row, uint32_t *n_path, int32_t *next, lever_error *err);
 
 /* engine/drafter.c */
@@ -186,9 +187,11 @@ typedef struct lv_cycle {
     void      *guess_user;
 } lv_cycle;
 int lv_session_cycle(lever_session *s, lv_cycle *c, lever_error *err);
-/* Target logits [n_vocab] of a node of the tree that was just verified; the root's first, and each once, as the
- * sampler overwrites them. root_row: the root's row in the sweep. *logits: borrowed. LEVER_OK, LEVER_E*. */
-int lv_session_node_logits(lever_session *s, uint32_t root_row, int32_t node, float **logits, lever_error *err);
+/* Target logits [n_vocab] of a node of the tree that was just verified; the root's first, and each once, as
+ * the sampler overwrites them. root_row: the root's row in the sweep. *logits: borrowed.
+ * LEVER_OK, LEVER_E*. */
+int lv_session_node_logits(lever_session *s, uint32_t root_row, int32_t node, float **logits,
+                           lever_error *err);
 /* Evaluate `n` pending tokens of the text as prefill, no projection. */
 int lv_session_prefill(lever_session *s, uint32_t n, lever_error *err);
 

@@ -1,6 +1,6 @@
 /* Sparse distributions, true draws from them, and where chance comes from: what the verification rules other
- * than sample-and-match are made of (spec/verify.h). Sums are taken in ascending order of tokens, so results are
- * the same on every machine. Pure but for the chance. SPDX-License-Identifier: MIT */
+ * than sample-and-match are made of (spec/rules.h). Sums are taken in ascending order of tokens, so results
+ * are the same on every machine. Pure but for the chance. SPDX-License-Identifier: MIT */
 #ifndef LEVER_SPEC_DRAW_H
 #define LEVER_SPEC_DRAW_H
 
@@ -32,8 +32,8 @@ typedef struct lv_chance {
                                                          * probabilities, whose sum is above 0 */
 } lv_chance;
 
-/* A stream of decisions that depends on these numbers only. Different (seed, position, stream) are independent
- * of each other, and of the noise the sampler picks tokens with. */
+/* A stream of decisions that depends on these numbers only. Different (seed, position, stream) are
+ * independent of each other, and of the noise the sampler picks tokens with. */
 typedef struct lv_dice {
     uint64_t seed, pos;
     uint32_t stream, n; /* n: decisions taken, at most 4095; streams are below 2^20 */
@@ -49,7 +49,7 @@ typedef struct lv_drawn {
 } lv_drawn;
 
 /* Draw k tokens (1 .. LV_DIST_MAX) from d->q into d->draws. with_replacement: independent of each other, so
- * that a token may come twice; else each from what the draws before it left, and fewer when nothing is left. */
+ * that a token may come twice; else each from what the draws before it left: fewer, when nothing is. */
 void lv_draw(lv_drawn *d, uint32_t k, bool with_replacement, const lv_chance *chance);
 /* After a draw without replacement the others share what it had. False: there are none, all are 0 now. */
 bool lv_dist_take_out(lv_dist *d, uint32_t place);

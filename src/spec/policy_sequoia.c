@@ -16,7 +16,7 @@ typedef struct sequoia_state {
     double   hits[LV_SEQUOIA_CHILDREN], trials[LV_SEQUOIA_CHILDREN];
     double   level_s, sweep_s; /* average times; 0: none yet */
     uint32_t n_seen, n_levels; /* cycles observed; levels of the last tree that were drafted */
-    bool     draws;            /* the text depends on the tree, so the tree may not depend on measured times */
+    bool draws; /* the text depends on the tree, so the tree may not depend on measured times */
     int32_t  ids[LV_SEQUOIA_NODES]; /* node of the tree by node of the shape; -1: missing */
     int32_t  batch[LV_SEQUOIA_NODES];
     lv_sequoia_shape shape;

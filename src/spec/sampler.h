@@ -65,8 +65,8 @@ int32_t lv_sampler_pick(lv_sampler *s, float *logits, const lv_history *h);
 uint32_t lv_sampler_candidates(lv_sampler *s, float *logits, const lv_history *h, uint32_t k, float sharpness,
                                int32_t *tokens, float *probs);
 /* The distribution that pick draws from, over seeds: the softmax of penalised logit / T over what the filters
- * leave. T > 0, and at most LV_DIST_MAX tokens: top-k is 1 to LV_DIST_MAX, or the vocabulary is no larger than
- * that. logits may be overwritten. */
+ * leave. T > 0, and at most LV_DIST_MAX tokens: top-k is 1 to LV_DIST_MAX, or the vocabulary is no larger
+ * than that. logits may be overwritten. */
 void lv_sampler_distribution(lv_sampler *s, float *logits, const lv_history *h, lv_dist *out);
 
 #endif

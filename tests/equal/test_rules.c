@@ -1,6 +1,6 @@
-/* The verification rules other than sample-and-match, on models: the text has the distribution of plain decoding,
- * depends on the seed and not on memory, threads or streaming, and what a rule can not do is refused.
- * SPDX-License-Identifier: MIT */
+/* The verification rules other than sample-and-match, on models: the text has the distribution of plain
+ * decoding, depends on the seed and not on memory, threads or streaming, and what a rule can not do is
+ * refused. SPDX-License-Identifier: MIT */
 #include "support/check.h"
 
 #include <math.h>
@@ -171,7 +171,10 @@ static text write_text(const lever_config *c, float temperature, uint64_t seed)
     return t;
 }
 
-static bool equal(text a, text b) { return a.n == b.n && !memcmp(a.tokens, b.tokens, a.n * sizeof *a.tokens); }
+static bool equal(text a, text b)
+{
+    return a.n == b.n && !memcmp(a.tokens, b.tokens, a.n * sizeof *a.tokens);
+}
 
 static void the_text_depends_on_the_seed_and_not_on_the_machine(void)
 {
@@ -242,7 +245,8 @@ static void what_a_rule_can_not_do_is_refused(void)
 {
     static const char *const choosing[] = { "eagle2", "opttree", "specexec", "edgellm", "lever", "lookup" };
     for (int i = 0; i < N_RULES; i++)
-        for (int k = 0; k < 6; k++) expect_refused(choosing[k], rules[i], "none, chain, tree, specinfer, sequoia");
+        for (int k = 0; k < 6; k++)
+            expect_refused(choosing[k], rules[i], "none, chain, tree, specinfer, sequoia");
     expect_refused("eagle2", "traversal", "dyspec");
     expect_refused("dyspec", "specinfer", "with replacement");
     expect_refused("chain", "coin", "specinfer, sequoia, traversal");

@@ -343,8 +343,9 @@ static void picks_follow_the_softmax(void)
 static void distributions_are_those_of_the_picks(void)
 {
     static const struct { int n, top_k; float top_p, min_p, temperature, penalty; } cases[] = {
-        { 200, 8, 1.0f, 0.0f, 0.7f, 1.0f }, { 200, 40, 0.9f, 0.05f, 1.5f, 1.3f }, { 600, 256, 1.0f, 0.01f, 1.0f, 1.0f },
-        { 12, 256, 0.8f, 0.0f, 2.0f, 1.0f }, { 12, 12, 1.0f, 0.1f, 0.3f, 2.0f }, { 5, 1, 1.0f, 0.0f, 1.0f, 1.0f },
+        { 200, 8, 1.0f, 0.0f, 0.7f, 1.0f },    { 200, 40, 0.9f, 0.05f, 1.5f, 1.3f },
+        { 600, 256, 1.0f, 0.01f, 1.0f, 1.0f }, { 12, 256, 0.8f, 0.0f, 2.0f, 1.0f },
+        { 12, 12, 1.0f, 0.1f, 0.3f, 2.0f },    { 5, 1, 1.0f, 0.0f, 1.0f, 1.0f },
     };
     enum { N = 20000 };
     static float logits[N_MAX], x[N_MAX];

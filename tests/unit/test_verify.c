@@ -1,4 +1,5 @@
-/* Verification rules give exactly the target's distribution: shown by enumeration. SPDX-License-Identifier: MIT */
+/* Verification rules give exactly the target's distribution: shown by enumeration.
+ * SPDX-License-Identifier: MIT */
 #include "unit/verify_rig.h"
 
 enum { N_WORLDS = 9 };
@@ -56,8 +57,8 @@ static rig *with(int rule, const world *w)
     return &r;
 }
 
-static const char *const shapes[] = { "chain:1", "chain:2", "chain:3", "tree:2", "tree:4", "tree:3,1", "tree:2,1,1",
-                                      "tree:1,2", "tree:1,1,2", "sequoia:4,2" };
+static const char *const shapes[] = { "chain:1",  "chain:2",    "chain:3",  "tree:2",     "tree:4",
+                                      "tree:3,1", "tree:2,1,1", "tree:1,2", "tree:1,1,2", "sequoia:4,2" };
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
 static void every_rule_keeps_the_distribution(void)
@@ -149,7 +150,8 @@ static void draws_that_are_not_what_the_rule_thinks_are_found(void)
 /* Policies that are refused with these rules choose what to keep by what was drawn. */
 static void policies_that_choose_among_draws_are_found(void)
 {
-    static const char *const choosing[] = { "specexec:2", "eagle2:2,2,3", "opttree:2,0,2", "edgellm:3,2,0.2,0.3" };
+    static const char *const choosing[] = { "specexec:2", "eagle2:2,2,3", "opttree:2,0,2",
+                                            "edgellm:3,2,0.2,0.3" };
     lever_error e = { 0 };
     for (int k = 0; k < 4; k++) {
         lv_policy *p;
@@ -170,6 +172,8 @@ static double accepted_with(int rule, int i, const char *policy)
     return r.accepted;
 }
 
+/* Not on every tree: a first child that is a leaf may yield for traversal what a later one with a long
+ * subtree would have made more of. None of these shapes has a child with more below it than one before it. */
 static void traversal_accepts_most(void)
 {
     double sum[LV_RULE_COUNT] = { 0 };
@@ -189,8 +193,8 @@ static void traversal_accepts_most(void)
 
 static double at_most_1(double x) { return x < 1 ? x : 1; }
 
-/* For one drawn token every rule is that of Leviathan et al.: accepted with the sum of min(p, q). For a chain of
- * two traversal is block verification: the second with the sum of min(min(p, q) p', q q'). */
+/* For one drawn token every rule is that of Leviathan et al.: accepted with the sum of min(p, q). For a chain
+ * of two traversal is block verification: the second with the sum of min(min(p, q) p', q q'). */
 static void chains_have_their_closed_forms(void)
 {
     for (int i = 0; i < N_WORLDS; i++) {

@@ -1,5 +1,5 @@
-/* Every outcome of drawing a tree and verifying it, on a tiny vocabulary, with its exact probability: decisions
- * are branches, so the distribution of the text is a finite sum. SPDX-License-Identifier: MIT */
+/* Every outcome of drawing a tree and verifying it, on a tiny vocabulary, with its exact probability:
+ * decisions are branches, so the distribution of the text is a finite sum. SPDX-License-Identifier: MIT */
 #ifndef LEVER_TESTS_UNIT_VERIFY_RIG_H
 #define LEVER_TESTS_UNIT_VERIFY_RIG_H
 
@@ -8,7 +8,7 @@
 #include <math.h>
 
 #include "spec/policy.h"
-#include "spec/verify.h"
+#include "spec/rules.h"
 
 enum { V = 4, DEPTH = 3, LENGTH = 3, N_TEXTS = V * V * V, MOST_NODES = 32, MOST_DECISIONS = 64 };
 
@@ -153,8 +153,14 @@ static void run_once(rig *r, lv_policy *p, uint32_t depth)
     lever_error e = { 0 };
     int32_t path[MOST_NODES], text[MOST_NODES + 1], next = -1;
     uint32_t n = 0;
-    lv_drafter d = { .user = r, .expand = rig_expand, .candidates = rig_candidates, .draws = true, .max_rows = 4,
-                     .rows_left = lv_policy_draft_rows(p), .n_pending = 1, .target_ratio = 10 };
+    lv_drafter d = { .user = r,
+                     .expand = rig_expand,
+                     .candidates = rig_candidates,
+                     .draws = true,
+                     .max_rows = 4,
+                     .rows_left = lv_policy_draft_rows(p),
+                     .n_pending = 1,
+                     .target_ratio = 10 };
     const lv_verification v = { .rule = r->rule, .tree = &r->tree, .drawn = r->drawn, .levels = r->levels,
                                 .target = rig_target, .user = r, .chance = r->chance };
     r->n_rows = 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "spec/verify.h"
+#include "spec/rules.h"
 
 #include <assert.h>
 #include <string.h>
@@ -14,7 +14,8 @@ int lv_rule_from_name(int *rule, const char *name, lever_error *err)
         if (!strcmp(name ? name : names[LV_RULE_MATCH], names[*rule])) return LEVER_OK;
     *rule = LV_RULE_MATCH;
     return lv_fail(err, LEVER_EINVAL, 0,
-                   "verification rule '%.40s' is not known; known are: match, specinfer, sequoia, traversal", name);
+                   "verification rule '%.40s' is not known; known are: match, specinfer, sequoia, traversal",
+                   name);
 }
 
 /* ---- one level ---- */
