@@ -26,6 +26,7 @@ static const struct column { const char *name; enum kind kind; size_t offset, si
     COLUMN(COUNT, draft_bytes), COLUMN(COUNT, mem), COLUMN(REAL, share_asked), COLUMN(TEXT, residency),
     COLUMN(TEXT, options), COLUMN(COUNT, most_rows), COLUMN(COUNT, n_predict), COLUMN(REAL, temperature),
     COLUMN(COUNT, seed), COLUMN(COUNT, round), COLUMN(TEXT, file), COLUMN(TEXT, prompt), COLUMN(TEXT, policy),
+    COLUMN(TEXT, verify),
     /* The key ends here. */
     COLUMN(CHARS, date), COLUMN(CHARS, version), COLUMN(CHARS, isa), COLUMN(CHARS, io), COLUMN(CHARS, kv),
     COLUMN(COUNT, threads), COLUMN(COUNT, ctx), COLUMN(COUNT, mem_limit_bytes), COLUMN(COUNT, resident_bytes),
@@ -40,7 +41,7 @@ static const struct column { const char *name; enum kind kind; size_t offset, si
     COLUMN(COUNT, accepted_dropped), COLUMN(REAL, prune_s),
 #undef COLUMN
 };
-enum { N_COLUMNS = sizeof columns / sizeof *columns, N_KEY = 17 };
+enum { N_COLUMNS = sizeof columns / sizeof *columns, N_KEY = 18 };
 
 static void *field(const bench_row *r, const struct column *c) { return (char *)(uintptr_t)r + c->offset; }
 

@@ -14,7 +14,8 @@
 typedef struct bench_row {
     /* The key: rows with the same one measure the same thing. options: settings as asked for that have no
      * column */
-    const char *machine, *model, *draft, *residency, *options, *file, *prompt, *policy;
+    const char *machine, *model, *draft, *residency, *options, *file, *prompt, *policy,
+        *verify;
     uint64_t model_bytes, draft_bytes, mem; /* of the files; mem: limit asked for, 0 = by what is free */
     uint64_t most_rows;                     /* that the engine was opened for */
     uint64_t n_predict, seed, round;

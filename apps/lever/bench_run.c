@@ -87,6 +87,8 @@ static void describe_options(const bench_setup *s, char *buf, size_t cap)
     if (s->args->ignore_eos) add_option(buf, cap, " --ignore-eos");
 }
 
+static const char *rule_of(const bench_setup *s) { return s->config.verify ? s->config.verify : "match"; }
+
 static bench_row key_of(const job *j, uint32_t round, uint32_t cell, uint32_t i_prompt, uint32_t i_policy)
 {
     const bench_setup *s = j->s;
@@ -100,6 +102,7 @@ static bench_row key_of(const job *j, uint32_t round, uint32_t cell, uint32_t i_
                         .n_predict = s->args->n_predict, .seed = s->args->seed, .round = round,
                         .temperature = (double)s->args->temperature, .file = path_name(s->paths[p->file]),
                         .prompt = p->text->id, .policy = s->policies[i_policy],
+                        .verify = rule_of(s),
                         .celsius = NAN, .energy_j = NAN,
                         .cell = cell, .i_prompt = i_prompt, .i_policy = i_policy };
 }
@@ -112,10 +115,16 @@ static int out_of_memory(lever_error *err)
     return err->code = LEVER_ENOMEM;
 }
 
+/* Rules other than match give every policy a text of its own. */
+static bool texts_are_one(const bench_setup *s)
+{
+    return !(s->args->temperature > 0) || !strcmp(rule_of(s), "match");
+}
+
 /* Keep a row whose text is that of all others of its prompt; another text ends the run. */
 static int keep(job *j, const bench_row *r, lever_error *err)
 {
-    const bench_row *other = bench_rows_other_text(j->rows, r);
+    const bench_row *other = texts_are_one(j->s) ? bench_rows_other_text(j->rows, r) : NULL;
     if (!other) return bench_rows_add(j->rows, r) ? LEVER_OK : out_of_memory(err);
     j->result->texts_differ = true;
     snprintf(err->msg, sizeof err->msg,

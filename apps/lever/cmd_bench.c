@@ -44,6 +44,7 @@ static const option options[] = {
     { "--temp", OPTION_FLOAT, "T", "temperature; default 0 = always the likeliest token",
       offsetof(bench_args, temperature) },
     { "-s --seed", OPTION_U64, "N", "default 0", offsetof(bench_args, seed) },
+    VERIFY_OPTION(bench_args, model),
     MODEL_FILE_OPTIONS(bench_args, model),
     PRUNE_OPTIONS(bench_args, model),
     MODEL_RESOURCE_OPTIONS(bench_args, model, "context in tokens; default: the model's, at most 4096"),
@@ -174,6 +175,7 @@ static void print_json(const struct bench *b, int rc, const lever_error *err)
                              "measured", (int)b->result.n_measured, "resumed", (int)b->result.n_resumed,
                              "left_out", (int)b->result.n_left_out, "rows", rows, "summary",
                              bench_summary_json(&b->summary, s));
+    json_object_set_new(root, "verify", json_string(s->config.verify ? s->config.verify : "match"));
     json_object_set_new(root, "calibration", calibration_json(b));
     if (rc < 0 || b->result.texts_differ) json_object_set_new(root, "error", json_string(err->msg));
     json_dumpf(root, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
@@ -188,8 +190,8 @@ static void print_text(const struct bench *b)
     char size[32];
     printf("%s%s%s; %s; %s, %llu threads, %s\n", path_name(s->config.model_path), *r->draft ? " with " : "",
            r->draft, b->result.machine, r->isa, (unsigned long long)r->threads, r->io);
-    printf("%llu new tokens, temperature %g, context %llu", (unsigned long long)r->n_predict, r->temperature,
-           (unsigned long long)r->ctx);
+    printf("%llu new tokens, temperature %g, verified by %s, context %llu", (unsigned long long)r->n_predict,
+           r->temperature, r->verify, (unsigned long long)r->ctx);
     if (s->n_cells == 1) {
         const uint64_t all = r->resident_bytes + r->streamed_bytes;
         printf("; limit %s", format_bytes(size, sizeof size, (double)r->mem_limit_bytes));
@@ -255,7 +257,7 @@ int cmd_bench(int argc, char **argv)
     if (b->args.help) {
         puts("usage: lever bench --policies LIST --prompts FILE [FILE...] [options]\n\n"
              "Answers the same prompts with several policies in turn, on one open model, and compares\n"
-             "their speed. The texts must be the same; exit code 7 if they are not.");
+             "their speed. The texts must be the same (but for --verify); exit code 7 if they are not.");
         options_help(options, N_OPTIONS);
         return EXIT_OK;
     }

@@ -43,7 +43,8 @@ static const option options[] = {
     { "--no-display-prompt", OPTION_FLAG, NULL, "print only the new text", offsetof(run_args, no_prompt) },
     MODEL_OPTIONS(run_args, model),
     LEARN_OPTION(run_args, model),
-    { NULL, OPTION_FLAG, NULL, "sampling (the text depends on these and the seed, never on the draft)", 0 },
+    { NULL, OPTION_FLAG, NULL,
+      "sampling (the text depends on these and the seed, never on the draft; but see --verify)", 0 },
     { "--temp", OPTION_FLOAT, "T", "temperature; default 0.8, 0 = always the likeliest token",
       offsetof(run_args, sampling.temperature) },
     { "--top-k", OPTION_I32, "N", "keep the N likeliest; default 40, 0 = off",
@@ -58,6 +59,7 @@ static const option options[] = {
       offsetof(run_args, sampling.repeat_last_n) },
     { "-s --seed", OPTION_U64, "N", "default 0; the same seed gives the same text",
       offsetof(run_args, sampling.seed) },
+    VERIFY_OPTION(run_args, model),
     { NULL, OPTION_FLAG, NULL, "output", 0 },
     { "--check", OPTION_U32, "N",
       "afterwards decode the first N new tokens again without a draft\n"
@@ -298,6 +300,11 @@ int cmd_run(int argc, char **argv)
         fputs(a.check && a.prompts ? "lever: --check needs a single prompt, not --prompts\n"
                                    : "lever: give one of -p, -f and --prompts\n",
               stderr);
+        return EXIT_USAGE;
+    }
+    if (a.check && a.model.verify && strcmp(a.model.verify, "match") && a.sampling.temperature > 0) {
+        fprintf(stderr, "lever: --check compares with plain decoding, whose text --verify %s does not give\n",
+                a.model.verify);
         return EXIT_USAGE;
     }
     run r = { .args = &a };

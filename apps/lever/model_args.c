@@ -26,6 +26,7 @@ int model_args_config(model_args *a, lever_config *c)
     c->policy = a->policy;
     c->prune = a->prune;
     c->exit_path = a->exit;
+    c->verify = a->verify;
     c->mem_bytes = a->mem;
     c->n_ctx = a->ctx;
     c->n_threads = a->threads;

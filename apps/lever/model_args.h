@@ -7,7 +7,7 @@
 #include "options.h"
 
 typedef struct model_args {
-    const char *model, *draft_model, *policy, *io, *isa, *kv_type, *cpus, *flash_model, *exit, *prune;
+    const char *model, *draft_model, *policy, *io, *isa, *kv_type, *cpus, *flash_model, *exit, *prune, *verify;
     uint64_t    mem, flash_limit;
     uint32_t    ctx, threads, rows;
     bool        pin_first, no_pin, verify_reads, no_learn;
@@ -45,6 +45,18 @@ typedef struct model_args {
             "neither use nor keep what earlier runs of these models have shown\n"                            \
             "(how sure the draft is, how long things take): ~/.cache/lever",                                 \
             offsetof(base, field.no_learn)                                                                   \
+    }
+
+/* For commands that compare rules of verification; beside MODEL_OPTIONS, as inspect has another --verify. */
+#define VERIFY_OPTION(base, field)                                                                           \
+    {                                                                                                        \
+        "--verify", OPTION_TEXT, "RULE",                                                                     \
+            "how trees are verified: match (default: the text is that of plain\n"                            \
+            "decoding); above --temp 0 also specinfer, sequoia, traversal, with\n"                           \
+            "which the text has the same distribution but depends on draft and\n"                            \
+            "policy; these need a policy that draws (chain, tree, specinfer,\n"                              \
+            "sequoia, dyspec) and --top-k 1 to 256",                                                         \
+            offsetof(base, field.verify)                                                                     \
     }
 
 #define MODEL_FILE_OPTIONS(base, field)                                                                      \

@@ -80,18 +80,19 @@ void run_report_text(const run_report *r)
 {
     const lever_stats *s = &r->stats;
     char a[32], b[32], held[96];
-    const bool color = isatty(STDERR_FILENO);
+    const bool color = isatty(STDERR_FILENO), other = strcmp(r->info.verify, "match") != 0;
     fprintf(stderr, "\n%s%u new tokens%s, %zu in the prompt, stopped by %s\n", color ? "\033[1m" : "",
             s->n_new_tokens, color ? "\033[0m" : "", r->n_prompt,
             s->stop >= 0 ? stop_names[s->stop] : "an error");
     fprintf(stderr, "  speed        %.1f tokens/s  (prompt and first tokens: %.2f s in %u sweeps)\n",
             tokens_per_second(s), seconds(s->prefill_ns), s->n_prefill_sweeps);
     if (s->n_cycles)
-        fprintf(
-            stderr,
-            "  sweeps       %.2f tokens per sweep of %.1f rows; %.0f%% of %u drafted tokens accepted (%s)\n",
-            ratio(s->n_decode_tokens, s->n_cycles), ratio((double)s->n_rows, s->n_cycles),
-            percent(s->n_accepted, s->n_drafted), s->n_drafted, r->info.policy);
+        fprintf(stderr,
+                "  sweeps       %.2f tokens per sweep of %.1f rows; %.0f%% of %u drafted tokens accepted "
+                "(%s%s%s)\n",
+                ratio(s->n_decode_tokens, s->n_cycles), ratio((double)s->n_rows, s->n_cycles),
+                percent(s->n_accepted, s->n_drafted), s->n_drafted, r->info.policy, other ? ", verify " : "",
+                other ? r->info.verify : "");
     if (s->n_kept_rows < s->n_rows)
         fprintf(stderr, "  pruning      %.0f%% of the rows went on after layer %u; %u right ones did not\n",
                 percent(s->n_kept_rows, s->n_rows), r->info.exit_layer, s->n_accepted_dropped);
@@ -167,9 +168,9 @@ bool run_report_json(const run_report *r, const lever_error *err)
     json_object_set_new(root, "tokens", tokens);
     json_object_set_new(root, "stats", stats_json(&r->stats));
     json_object_set_new(root, "engine",
-                        json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:s?, s:I, s:i}", "isa",
-                                  r->info.isa,
-                                  "io", r->info.io_backend, "policy", r->info.policy, "arch", r->info.arch,
+                        json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:s?, s:I, s:i}", "isa",
+                                  r->info.isa, "io", r->info.io_backend, "policy", r->info.policy, "verify",
+                                  r->info.verify, "arch", r->info.arch,
                                   "threads", (int)r->info.n_threads, "n_ctx", (int)r->info.n_ctx,
                                   "model_bytes", (json_int_t)r->info.target_file_bytes, "resident_bytes",
                                   (json_int_t)r->info.target_resident_bytes, "streamed_bytes",

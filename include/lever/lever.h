@@ -59,6 +59,11 @@ typedef struct lever_config {
     const char *const *more_policies; /* [n_more_policies] those that lever_generate_params will name: memory is
                                        * planned for each of them, and the draft loaded if one needs it */
     uint32_t    n_more_policies;
+    const char *verify; /* rule of verification at temperatures above 0: "match" = NULL, whose text is that
+                         * of plain decoding; for comparison "specinfer", "sequoia", "traversal" (docs/
+                         * exactness.md). With these the text has the same distribution, but depends on draft
+                         * and policy; policies must draw (none, chain, tree, specinfer, sequoia, dyspec), and
+                         * lever_sampling.top_k be 1 to 256. Takes up to 9 KiB of memory per drafted token */
     const char *io_backend;    /* "auto", "uring", "pool", "sim"; NULL = auto */
     uint32_t    flash_block_bytes; /* longest streamed read, 64 KiB .. 64 MiB; 0 = 4 MiB */
     uint32_t    flash_depth;   /* streamed reads in flight at most, <= 256; 0 = 32 */
@@ -111,7 +116,7 @@ LEVER_API int lever_policy_rows(const char *spec, lever_error *err);
 
 /* What is going on inside; strings are static or live as long as the engine. */
 typedef struct lever_engine_info {
-    const char *isa, *io_backend, *policy, *kv_type;
+    const char *isa, *io_backend, *policy, *verify, *kv_type;
     char        arch[32];
     uint32_t    n_threads, n_ctx, max_rows;
     uint64_t    mem_limit_bytes, planned_bytes; /* planned_bytes <= mem_limit_bytes */

@@ -106,7 +106,8 @@ static int project_ahead(lever_session *s, uint32_t root_row, int32_t node, leve
 
 /* Logits of one node. A resident head is multiplied on demand; a streamed one was read once, for
  * every node, when the root was asked for. */
-static int node_logits(lever_session *s, uint32_t root_row, int32_t node, float **logits, lever_error *err)
+int lv_session_node_logits(lever_session *s, uint32_t root_row, int32_t node, float **logits,
+                           lever_error *err)
 {
     const size_t n_vocab = (size_t)lv_vocab_n_tokens(s->engine->vocab);
     if (!lv_model_head_streamed(s->engine->target)) {
@@ -163,30 +164,54 @@ static void commit(lever_session *s, const lv_cycle *c, uint32_t n_pending)
     lv_kv_commit(&s->kv, s->accepted, n_pending + c->n_new - 1);
 }
 
-/* Walk down from the root: the target's own choice at each node is text; go on while it is a child. */
-static int accept_path(lever_session *s, lv_cycle *c, uint32_t n_pending, lever_error *err)
+/* A token becomes text; node is its node in the tree, -1 when it has none. */
+static void take_token(lever_session *s, lv_cycle *c, int32_t node, int32_t token)
 {
-    int rc = LEVER_OK;
-    int32_t node = 0;
-    s->n_projected = 0;
-    while (node >= 0 && c->stop < 0) {
+    s->path_nodes[c->n_new++] = node;
+    s->tokens[s->n_tokens++] = token;
+    c->n_accepted += node >= 0;
+    const bool go_on = emit(s, c, token, token_source(&s->tree, node));
+    c->stop = stop_reason(s, c, token, go_on);
+}
+
+/* Walk down from the root: the target's own choice at each node is text; go on while it is a child. */
+static int accept_matches(lever_session *s, lv_cycle *c, uint32_t n_pending, lever_error *err)
+{
+    for (int32_t node = 0; node >= 0 && c->stop < 0;) {
         float *logits;
         const uint64_t t0 = lv_clock_ns();
-        rc = node_logits(s, n_pending - 1, node, &logits, err);
-        if (rc < 0) break;
+        LEVER_TRY(lv_session_node_logits(s, n_pending - 1, node, &logits, err));
         const lv_history h = { .tokens = s->tokens, .n_tokens = s->n_tokens };
         const int32_t token = lv_sampler_pick(s->sampler, logits, &h);
         c->project_ns += lv_clock_ns() - t0;
-
         node = lv_tree_find_child(&s->tree, node, token);
         if (node >= 0 && s->prune.decided && !s->prune.keep[node]) c->n_accepted_dropped++;
         if (node >= 0 && s->prune.index[node] < 0) node = -1; /* a path ends where it was pruned */
-        s->path_nodes[c->n_new++] = node;
-        s->tokens[s->n_tokens++] = token;
-        c->n_accepted += node >= 0;
-        const bool go_on = emit(s, c, token, token_source(&s->tree, node));
-        c->stop = stop_reason(s, c, token, go_on);
+        take_token(s, c, node, token);
     }
+    return LEVER_OK;
+}
+
+/* The path and the token after it as the engine's rule decides. */
+static int accept_verdict(lever_session *s, lv_cycle *c, uint32_t n_pending, lever_error *err)
+{
+    uint32_t n_path;
+    int32_t next;
+    const uint64_t t0 = lv_clock_ns();
+    LEVER_TRY(lv_session_decide(s, n_pending - 1, &n_path, &next, err));
+    c->project_ns += lv_clock_ns() - t0;
+    for (uint32_t i = 0; i < n_path && c->stop < 0; i++)
+        take_token(s, c, s->path_nodes[i], s->tree.nodes[s->path_nodes[i]].token);
+    if (c->stop < 0) take_token(s, c, -1, next);
+    return LEVER_OK;
+}
+
+static int accept_path(lever_session *s, lv_cycle *c, uint32_t n_pending, lever_error *err)
+{
+    s->n_projected = 0;
+    /* A root alone was not drawn: its next token is the sampler's, as in plain decoding. */
+    const bool drawn = lv_session_draws(s) && s->tree.n > 1;
+    const int rc = (drawn ? accept_verdict : accept_matches)(s, c, n_pending, err);
     commit(s, c, n_pending);
     return rc;
 }

@@ -72,18 +72,25 @@ static int draft_expand(void *user, lv_tree *t, const int32_t *ids, uint32_t n, 
     return LEVER_OK;
 }
 
+lv_history lv_draft_run_history(lv_draft_run *d, const lv_tree *t, int32_t id)
+{
+    const lever_session *s = d->session;
+    const uint32_t depth = (uint32_t)t->nodes[id].depth;
+    for (int32_t v = id, at = (int32_t)depth; at > 0; v = t->nodes[v].parent)
+        d->path[--at] = t->nodes[v].token;
+    return (lv_history){ .tokens = s->tokens, .n_tokens = s->n_tokens, .path = d->path, .n_path = depth };
+}
+
 static uint32_t draft_candidates(void *user, lv_tree *t, int32_t id, uint32_t k, int32_t *tokens,
                                  float *probs)
 {
     lv_draft_run *d = user;
     lever_session *s = d->session;
     if (t->nodes[id].draft_slot < 0) return 0;
-    const uint32_t depth = (uint32_t)t->nodes[id].depth;
-    for (int32_t v = id, at = (int32_t)depth; at > 0; v = t->nodes[v].parent)
-        d->path[--at] = t->nodes[v].token;
-    const lv_history h = { .tokens = s->tokens, .n_tokens = s->n_tokens, .path = d->path, .n_path = depth };
+    const lv_history h = lv_draft_run_history(d, t, id);
     float *logits = d->logits + (size_t)t->nodes[id].draft_slot * d->n_vocab;
     t->nodes[id].draft_slot = -1; /* the sampler overwrites them */
+    if (lv_session_draws(s)) return lv_draft_run_draw(d, &t->nodes[id], &h, logits, k, tokens, probs);
     if (!s->engine->exit || k >= LV_EXIT_CANDIDATES) {
         const uint32_t n = lv_sampler_candidates(s->sampler, logits, &h, k, d->sharpness, tokens, probs);
         lv_pruner_note(&s->prune, &t->nodes[id], tokens, n);
@@ -109,6 +116,10 @@ void lv_draft_run_begin(lv_draft_run *d, lv_drafter *out)
     out->candidates = draft_candidates;
     out->max_rows = d->logit_rows;
     out->rows_left = kv->n_slots - kv->n_ctx;
+    if (!(out->draws = lv_session_draws(d->session))) return;
+    const uint32_t rows = d->session->engine->draft_rows; /* the scratch rows may be more */
+    if (out->rows_left > rows) out->rows_left = rows;
+    for (uint32_t i = 0; i <= rows; i++) d->drawn[i].n_draws = 0;
 }
 
 void lv_draft_run_accept(lv_draft_run *d, const int32_t *nodes, uint32_t n)

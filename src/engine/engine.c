@@ -67,6 +67,7 @@ static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
     e->target = o->target, e->draft = o->draft, e->vocab = o->vocab;
     e->policies = o->policies, e->n_policies = o->n_policies;
     e->chat = o->chat;
+    e->rule = o->rule;
     if (e->draft) e->target_ratio = count_weights(e->target, false) / count_weights(e->draft, true);
     e->exit = o->exit, o->exit = NULL;
     e->prune_rule = o->prune_rule;
@@ -167,6 +168,7 @@ void lever_engine_get_info(const lever_engine *e, lever_engine_info *info)
     *info = (lever_engine_info){ .isa = lv_cpu_kernels(e->cpu)->isa,
                                  .io_backend = lv_io_backend(e->io),
                                  .policy = lv_policy_name(e->policies[0]),
+                                 .verify = lv_rule_name(e->rule),
                                  .kv_type = e->kv_type == LV_TYPE_F16 ? "f16" : "q8_0",
                                  .n_threads = lv_cpu_n_threads(e->cpu),
                                  .n_ctx = e->plan.n_ctx,

@@ -16,6 +16,7 @@
 #include "spec/policy.h"
 #include "spec/prune.h"
 #include "spec/sampler.h"
+#include "spec/rules.h"
 #include "token/chat.h"
 #include "token/vocab.h"
 
@@ -46,6 +47,7 @@ struct lever_engine {
     lever_plan plan;
     uint32_t   max_nodes, grow_nodes, draft_rows; /* the most of any policy, as its getters in spec/policy.h */
     uint32_t   kv_type, draft_kv_type; /* enum lv_type of the KV caches */
+    int        rule;    /* enum lv_rule: how trees are verified at temperatures above 0 */
     uint64_t   target_file_bytes;
     lv_flash_model flash; /* zeroed: reads are not held back */
     double     target_ratio; /* weights of the target per weight of the draft */
@@ -73,6 +75,7 @@ typedef struct lv_engine_setup {
     uint32_t       kv_type, target_kv_type, draft_kv_type; /* asked for; chosen. enum lv_type */
     bool           kv_any;      /* nothing was asked for */
     uint32_t       max_nodes, grow_nodes, draft_rows; /* the most of any policy */
+    int            rule;        /* enum lv_rule */
     uint32_t       logit_rows;  /* of the target: a few, or max_nodes when the head streams; eval: the most */
     bool           eval;        /* for lever_eval: no session, no policy; a draft is taken if there is one */
     uint64_t       text_bytes;  /* eval: the text and its tokens */
@@ -106,6 +109,7 @@ typedef struct lv_draft_run {
     float    sharpness;  /* of candidates, as the policy wants */
     int32_t *path;       /* [grow_nodes] tokens from below the root to a node */
     lv_row  *rows;       /* [max_rows] */
+    lv_drawn *drawn;     /* [draft_rows + 1] of the root, then by draft_row + 1; NULL for LV_RULE_MATCH */
     uint32_t logit_rows;
     size_t   n_vocab;    /* the draft's, which may be padded otherwise than the target's */
 } lv_draft_run;
@@ -144,6 +148,7 @@ struct lever_session {
     int32_t      *accepted; /* [max_rows] scratch rows to commit */
     int32_t      *path_nodes; /* [max_nodes] tree nodes that became text, -1 behind the last */
     uint32_t     *project_rows; /* [max_nodes] */
+    lv_level     *levels;   /* [lv_rule_levels] of the rule; NULL for LV_RULE_MATCH */
     char         *text;     /* detokenizer output */
     size_t        text_cap;
     lv_detok      detok;
@@ -180,9 +185,29 @@ static inline uint32_t lv_draft_scratch(uint32_t max_rows, uint32_t draft_rows)
     return max_rows > draft_rows ? max_rows : draft_rows;
 }
 
+/* engine/drawn.c: verification by one of the rules of spec/rules.h, for trees of true draws. */
+/* LEVER_OK; LEVER_EINVAL: the policy chooses after it has seen candidates. */
+int lv_rule_check_policy(int rule, const lv_policy *p, lever_error *err);
+/* LEVER_OK; LEVER_EINVAL: distributions of more tokens than there is room for. */
+int lv_rule_check_sampling(int rule, const lv_sampler_params *p, lever_error *err);
+/* What a session needs for a rule beside a draft; 0 for LV_RULE_MATCH. */
+uint64_t lv_rule_bytes(int rule, uint32_t max_nodes, uint32_t draft_rows);
+uint32_t lv_rule_levels(uint32_t max_nodes);
+/* Whether this session drafts by drawing: the engine has a rule, and the temperature is not 0. */
+bool lv_session_draws(const lever_session *s);
+/* Draw k candidates of an evaluated node, whose logits [n_vocab] are used up, and note them in d->drawn.
+ * tokens, probs and what is returned are those of lv_drafter.candidates. */
+uint32_t lv_draft_run_draw(lv_draft_run *d, const lv_tree_node *node, const lv_history *h, float *logits,
+                           uint32_t k, int32_t *tokens, float *probs);
+/* The verdict on the session's tree: path in s->path_nodes [*n_path], and the token after it.
+ * LEVER_OK, LEVER_E*. */
+int lv_session_decide(lever_session *s, uint32_t root_row, uint32_t *n_path, int32_t *next, lever_error *err);
+
 /* engine/drafter.c */
 /* A new tree: forget the scratch rows of the last one, and fill in the draft's part of *out. */
 void lv_draft_run_begin(lv_draft_run *d, lv_drafter *out);
+/* The text before the token that follows a node, with the node. Uses d->path. */
+lv_history lv_draft_run_history(lv_draft_run *d, const lv_tree *t, int32_t id);
 /* Nodes of the tree that became text, in order: keep what the draft's cache holds of them. */
 void lv_draft_run_accept(lv_draft_run *d, const int32_t *nodes, uint32_t n);
 
@@ -209,6 +234,11 @@ typedef struct lv_cycle {
 int lv_session_cycle(lever_session *s, lv_cycle *c, lever_error *err);
 /* Part of a sweep of `ns` in which reads were under way; 0: it read nothing. */
 uint64_t lv_flash_ns(uint64_t ns, const lv_model_stats *before, const lv_model_stats *after);
+/* Target logits [n_vocab] of a node of the tree that was just verified; the root's first, and each once, as
+ * the sampler overwrites them. root_row: the root's row in the sweep. *logits: borrowed.
+ * LEVER_OK, LEVER_E*. */
+int lv_session_node_logits(lever_session *s, uint32_t root_row, int32_t node, float **logits,
+                           lever_error *err);
 /* Evaluate `n` pending tokens of the text as prefill, no projection. */
 int lv_session_prefill(lever_session *s, uint32_t n, lever_error *err);
 

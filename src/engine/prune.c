@@ -176,7 +176,8 @@ void lv_pruner_begin(lever_session *s, lv_policy *policy, lv_batch *b)
     p->ns = 0;
     p->decided = false;
     p->policy = policy;
-    if (!e->exit || p->failed || s->tree.n < 2) return;
+    /* Other rules weigh every draw: without some of them the text would have another distribution. */
+    if (!e->exit || p->failed || s->tree.n < 2 || lv_session_draws(s)) return;
     const double done = (lv_exit_layer(e->exit) + 1.0) / lv_model_hparams(e->target)->n_layers;
     if (e->prune_rule.mode == LV_PRUNE_AUTO && !lv_policy_would_prune(policy, b->n_rows, done)) return;
     b->after_layer = after_layer;

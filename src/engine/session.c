@@ -29,6 +29,7 @@ static int open_sampler(lever_session *s, const lever_sampling *in, lever_error 
                                   .min_p = in->min_p, .repeat_penalty = in->repeat_penalty,
                                   .repeat_last_n = in->repeat_last_n, .seed = in->seed };
     LEVER_TRY(lv_sampler_params_check(&p, err));
+    LEVER_TRY(lv_rule_check_sampling(s->engine->rule, &p, err));
     lv_sampler *sampler;
     LEVER_TRY(lv_sampler_open(&sampler, &p, lv_cpu_kernels(s->engine->cpu), lv_vocab_n_used(s->engine->vocab),
                               err));
@@ -50,6 +51,11 @@ static int open_draft_run(lever_session *s, lever_error *err)
     d->rows = lv_alloc_array(e->plan.max_rows, sizeof *d->rows, 64);
     d->n_vocab = lv_model_hparams(e->draft)->n_vocab;
     d->logits = lv_alloc_array(d->logit_rows * d->n_vocab, sizeof(float), 64);
+    if (e->rule != LV_RULE_MATCH) {
+        d->drawn = lv_alloc_array((size_t)e->draft_rows + 1, sizeof *d->drawn, 64);
+        s->levels = lv_alloc_array(lv_rule_levels(e->max_nodes), sizeof *s->levels, 64);
+        if (!d->drawn || !s->levels) return lv_fail(err, LEVER_ENOMEM, 0, "draws of the session");
+    }
     if (!d->path || !d->rows || !d->logits)
         return lv_fail(err, LEVER_ENOMEM, 0, "draft buffers of the session");
     return LEVER_OK;
@@ -122,6 +128,8 @@ void lever_session_close(lever_session **session)
     lv_free(s->draft.path);
     lv_free(s->draft.rows);
     lv_free(s->draft.logits);
+    lv_free(s->draft.drawn);
+    lv_free(s->levels);
     lv_free(s);
 }
 
@@ -189,6 +197,7 @@ typedef struct generate_run {
 static int check_own_policy(const lever_engine *e, const lv_policy *p, lever_error *err)
 {
     const char *name = lv_policy_name(p), *planned = lv_policy_name(e->policies[0]);
+    LEVER_TRY(lv_rule_check_policy(e->rule, p, err));
     if (lv_policy_needs_draft(p) && !e->draft)
         return lv_fail(err, LEVER_EINVAL, 0,
                        "policy '%s' needs a draft model, but the engine was opened without one ('%s')", name,

@@ -59,6 +59,7 @@ static int resolve_config(lv_engine_setup *o, const lever_config *c, lever_error
         o->config.n_more_policies = 0;
     }
     if (!o->config.policy) o->config.policy = "none";
+    LEVER_TRY(lv_rule_from_name(&o->rule, o->eval ? NULL : c->verify, err));
     o->others_bytes = lv_budget_used();
     if (!o->config.mem_bytes) o->config.mem_bytes = o->others_bytes + lv_memory_available() / 4 * 3;
     if (c->n_threads > MAX_THREADS)
@@ -148,7 +149,8 @@ static uint64_t session_bytes(const lv_engine_setup *o, uint32_t n_ctx, uint32_t
     const uint64_t tree = o->grow_nodes * (sizeof(lv_tree_node) + sizeof(int32_t));
     return n_ctx * sizeof(int32_t) + max_rows * (2 * sizeof(lv_row) + sizeof(int32_t)) +
            tree + o->max_nodes * 2 * sizeof(int32_t) + o->policy_bytes + lv_pruner_bytes(o->max_nodes, o->draft_rows) +
-           lv_sampler_memory_bytes(lv_vocab_n_used(o->vocab)) + lv_detok_max_bytes(o->vocab);
+           lv_sampler_memory_bytes(lv_vocab_n_used(o->vocab)) + lv_detok_max_bytes(o->vocab) +
+           (o->draft ? lv_rule_bytes(o->rule, o->max_nodes, o->draft_rows) : 0);
 }
 
 lv_cpu_config lv_engine_setup_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint32_t max_rows)
@@ -303,6 +305,11 @@ static int open_policies(lv_engine_setup *o, lever_error *err)
         const uint32_t i = o->n_policies;
         lv_policy **p = &o->policies[i];
         LEVER_TRY(lv_policy_open(p, i ? o->config.more_policies[i - 1] : o->config.policy, err));
+        const int rc = lv_rule_check_policy(o->rule, *p, err);
+        if (rc < 0) {
+            lv_policy_close(p);
+            return rc;
+        }
         o->max_nodes = at_least(lv_policy_max_nodes(*p), o->max_nodes);
         o->grow_nodes = at_least(lv_policy_grow_nodes(*p), o->grow_nodes);
         o->draft_rows = at_least(lv_policy_draft_rows(*p), o->draft_rows);
@@ -338,8 +345,9 @@ static int open_and_plan(lv_engine_setup *o, const lever_config *c, lever_error 
 int lv_engine_setup_init(lv_engine_setup *o, const lever_config *c, lever_error *err)
 {
     static const char *const defaults[] = { "lever", "lever:24", "chain:8" };
+    const bool draws = c->verify && strcmp(c->verify, "match"); /* which only the last of them does */
     if (c->policy || !c->draft_path) return open_and_plan(o, c, err);
-    for (int i = 0;; i++) {
+    for (int i = draws ? 2 : 0;; i++) {
         lever_config with = *c;
         with.policy = defaults[i];
         LEVER_TRY(open_and_plan(o, &with, err));

@@ -147,9 +147,22 @@ void lv_policy_close(lv_policy **p)
     *p = NULL;
 }
 
+const char *lv_policy_list_drawing(char *buf, size_t cap, bool with_replacement)
+{
+    size_t at = 0;
+    buf[0] = '\0';
+    for (int i = 0; i < N_TYPES && at < cap; i++) {
+        if (types[i]->draws < (with_replacement ? LV_DRAWS_ANY : LV_DRAWS_WITHOUT_REPLACEMENT)) continue;
+        const int n = snprintf(buf + at, cap - at, "%s%s", at ? ", " : "", types[i]->name);
+        at += n > 0 ? (size_t)n : 0;
+    }
+    return buf;
+}
+
 const char *lv_policy_known(size_t i) { return i < N_TYPES ? types[i]->name : NULL; }
 const char *lv_policy_name(const lv_policy *p) { return p->spec; }
 float lv_policy_sharpness(const lv_policy *p) { return p->sharpness; }
+int lv_policy_draws(const lv_policy *p) { return p->type->draws; }
 bool lv_policy_needs_draft(const lv_policy *p) { return !p->type->no_draft; }
 uint32_t lv_policy_max_nodes(const lv_policy *p) { return p->max_nodes; }
 uint32_t lv_policy_grow_nodes(const lv_policy *p) { return p->grow_nodes; }

@@ -1,9 +1,11 @@
 /* How a draft tree is grown: one file per policy behind this interface, one line in the registry
- * (policy.c). A policy proposes; it can change speed, never text. Threading: one owner.
+ * (policy.c). A policy proposes; it can change speed, never text, unless a rule other than sample-and-match
+ * verifies its trees (spec/rules.h). Threading: one owner.
  * SPDX-License-Identifier: MIT */
 #ifndef LEVER_SPEC_POLICY_H
 #define LEVER_SPEC_POLICY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,8 +25,10 @@ typedef struct lv_drafter {
      * Returns LEVER_OK or LEVER_E*. Policies call lv_drafter_expand. NULL without a draft model. */
     int (*expand)(void *user, lv_tree *t, const int32_t *ids, uint32_t n, lv_cost *cost, lever_error *err);
     /* The k best continuations of an evaluated node of the LAST expand call, best first; once per node.
-     * Returns how many: fewer than k when the sampler's filters leave fewer. */
+     * Returns how many: fewer than k when the sampler's filters leave fewer. Where `draws` is set these are
+     * the different ones of k draws, in the order of drawing, with their plain probabilities. */
     uint32_t (*candidates)(void *user, lv_tree *t, int32_t id, uint32_t k, int32_t *tokens, float *probs);
+    bool draws; /* candidates are drawn: whether there is to be one may depend on earlier ones only */
     uint32_t max_rows;   /* rows one expand call may have */
     uint32_t rows_left;  /* nodes that still fit in the draft's cache; the root needs no place */
     lv_cost  last, total; /* of the last expand call; of all for this tree */
@@ -70,6 +74,16 @@ int  lv_policy_open(lv_policy **out, const char *spec, lever_error *err);
 void lv_policy_close(lv_policy **p);
 const char *lv_policy_name(const lv_policy *p);    /* the spec as given */
 bool lv_policy_needs_draft(const lv_policy *p);    /* false: it works, and no better, without a draft model */
+/* Whether a policy works where candidates are true draws (lv_drafter.draws): whether it decides on a draw
+ * before it has seen what comes of it, and keeps what was drawn. */
+enum lv_policy_draws {
+    LV_DRAWS_NEVER,
+    LV_DRAWS_WITHOUT_REPLACEMENT, /* only these */
+    LV_DRAWS_ANY
+};
+int lv_policy_draws(const lv_policy *p);
+/* "none, chain, tree, ...": the policies that work with draws; buf [cap], returned. */
+const char *lv_policy_list_drawing(char *buf, size_t cap, bool with_replacement);
 /* How probabilities of candidates are to be sharpened (spec/sampler.h): what follows the '@', else 1. */
 float lv_policy_sharpness(const lv_policy *p);
 /* Most nodes, root included: of the tree to verify (1 for "none"), and while it grows (<= LV_GROW_MAX). */

@@ -56,9 +56,12 @@ static int grow(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, uin
     best_first_state *s = p->state;
     const uint32_t n = max_nodes - 1, depth = s->d < max_depth ? s->d : max_depth;
     const uint32_t k = n < LV_POOL_CHILDREN ? n : LV_POOL_CHILDREN;
+    /* A batch also has nodes that better ones push out later. Where rows run out because of that, the tree
+     * would depend on what these were drawn as. One at a time, every node that is evaluated stays. */
+    const uint32_t batch = d->draws ? 1 : s->b;
     LEVER_TRY(lv_pool_begin(&s->pool, t, d, n, s->draws, err));
     for (;;) {
-        const uint32_t rows = lv_pool_rows(t, d, n, k, s->b);
+        const uint32_t rows = lv_pool_rows(t, d, n, k, batch);
         lv_pool_sort(&s->pool, t, n, rows * k);
         const uint32_t chosen = choose(s, t, n, depth, rows);
         if (chosen == 0) break;
@@ -76,5 +79,6 @@ const lv_policy_type lv_policy_specexec = { .name = "specexec",
 const lv_policy_type lv_policy_dyspec = { .name = "dyspec",
                                           .usage = "dyspec[:N,D,B]",
                                           .state_bytes = sizeof(best_first_state),
+                                          .draws = LV_DRAWS_WITHOUT_REPLACEMENT,
                                           .parse = parse_dyspec,
                                           .grow = grow };

@@ -35,5 +35,6 @@ static int grow(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, uin
 }
 
 const lv_policy_type lv_policy_chain = {
-    .name = "chain", .usage = "chain[:K]", .state_bytes = sizeof(chain_state), .parse = parse, .grow = grow
+    .name = "chain", .usage = "chain[:K]", .state_bytes = sizeof(chain_state), .draws = LV_DRAWS_ANY,
+    .parse = parse, .grow = grow
 };

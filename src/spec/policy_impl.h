@@ -12,6 +12,7 @@ typedef struct lv_policy_type {
     const char *usage; /* "chain[:K]"; shown in error messages */
     size_t state_bytes; /* of p->state; 0: none */
     bool   no_draft;    /* works without a draft model */
+    uint8_t draws;      /* enum lv_policy_draws */
     /* Read the text after "name:" (NULL: there was no colon) into p->state, which is zeroed, and fill
      * p->max_nodes and, where they are more than that, p->grow_nodes and p->draft_rows. LEVER_OK or LEVER_E*,
      * naming the bad part. */

@@ -9,4 +9,5 @@ static int parse(lv_policy *p, const char *args, lever_error *err)
     return LEVER_OK;
 }
 
-const lv_policy_type lv_policy_none = { .name = "none", .usage = "none", .no_draft = true, .parse = parse };
+const lv_policy_type lv_policy_none = { .name = "none", .usage = "none", .no_draft = true,
+                                        .draws = LV_DRAWS_ANY, .parse = parse };

@@ -16,6 +16,7 @@ typedef struct sequoia_state {
     double   hits[LV_SEQUOIA_CHILDREN], trials[LV_SEQUOIA_CHILDREN];
     double   level_s, sweep_s; /* average times; 0: none yet */
     uint32_t n_seen, n_levels; /* cycles observed; levels of the last tree that were drafted */
+    bool draws; /* the text depends on the tree, so the tree may not depend on measured times */
     int32_t  ids[LV_SEQUOIA_NODES]; /* node of the tree by node of the shape; -1: missing */
     int32_t  batch[LV_SEQUOIA_NODES];
     lv_sequoia_shape shape;
@@ -35,7 +36,7 @@ static void start_counts(sequoia_state *s)
 static uint32_t choose_depth(const sequoia_state *s)
 {
     if (s->d) return s->d;
-    if (s->sweep_s <= 0 || s->level_s <= 0) return FIRST_DEPTH;
+    if (s->draws || s->sweep_s <= 0 || s->level_s <= 0) return FIRST_DEPTH;
     uint32_t best = 1;
     double least = 0;
     for (uint32_t d = 1; d <= LV_SEQUOIA_DEPTH; d++) {
@@ -96,6 +97,7 @@ static int grow(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, uin
     const lv_sequoia_shape *shape = &s->shape;
     for (uint32_t i = 0; i < shape->n; i++) s->ids[i] = i == 0 ? 0 : -1;
     s->n_levels = 0;
+    s->draws = d->draws;
     for (uint32_t begin = 0, end = 1; begin < end && s->n_levels < max_depth && t->n < max_nodes;) {
         uint32_t next = end;
         for (uint32_t i = begin; i < end; i++) next += shape->n_children[i];
@@ -139,6 +141,7 @@ static void observe(lv_policy *p, const lv_outcome *o)
 const lv_policy_type lv_policy_sequoia = { .name = "sequoia",
                                            .usage = "sequoia[:N,D]",
                                            .state_bytes = sizeof(sequoia_state),
+                                           .draws = LV_DRAWS_ANY,
                                            .parse = parse,
                                            .grow = grow,
                                            .observe = observe };

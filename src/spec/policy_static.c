@@ -80,10 +80,12 @@ static int grow(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, uin
 }
 
 const lv_policy_type lv_policy_static = {
-    .name = "tree", .usage = "tree:K1,K2,...", .state_bytes = sizeof(static_state), .parse = parse, .grow = grow
+    .name = "tree", .usage = "tree:K1,K2,...", .state_bytes = sizeof(static_state), .draws = LV_DRAWS_ANY,
+    .parse = parse, .grow = grow
 };
 const lv_policy_type lv_policy_specinfer = { .name = "specinfer",
                                              .usage = "specinfer[:K1,K2,...]",
                                              .state_bytes = sizeof(static_state),
+                                             .draws = LV_DRAWS_ANY,
                                              .parse = parse_specinfer,
                                              .grow = grow };

@@ -282,3 +282,27 @@ void lv_sampler_add_noise(const lv_sampler *s, uint64_t pos, const int32_t *toke
     for (uint32_t i = 0; i < n; i++)
         s->k->perturb(&scores[i], &scores[i], 1, s->p.temperature, s->p.seed, pos, (uint32_t)tokens[i]);
 }
+
+/* Tokens that float arithmetic leaves nothing are not listed. */
+static void add_sorted(lv_dist *d, int32_t token, float prob)
+{
+    uint32_t i = d->n;
+    if (!(prob > 0.0f)) return;
+    for (; i > 0 && d->items[i - 1].token > token; i--) d->items[i] = d->items[i - 1];
+    d->items[i] = (lv_prob){ (double)prob, token };
+    d->n++;
+}
+
+void lv_sampler_distribution(lv_sampler *s, float *logits, const lv_history *h, lv_dist *out)
+{
+    const cand *first = s->cands;
+    apply_penalty(s, logits, h);
+    if (!top_k_on(s)) s->k->softmax(s->probs, logits, (size_t)s->n_vocab);
+    const size_t n = top_k_on(s) ? filter_sorted(s, logits) : filter_all(s, logits, &first);
+    assert(s->p.temperature > 0.0f && n <= LV_DIST_MAX);
+    for (size_t i = 0; i < n; i++) logits[i] = first[i].key / s->p.temperature;
+    s->k->softmax(logits, logits, n);
+    out->n = 0;
+    for (size_t i = 0; i < n; i++) add_sorted(out, first[i].id, logits[i]);
+    if (!lv_dist_normalise(out)) *out = (lv_dist){ .items = { { 1, first[0].id } }, .n = 1 }; /* all NaN */
+}

@@ -20,6 +20,7 @@
 
 #include "base/error.h"
 #include "kernel/kernel.h"
+#include "spec/draw.h"
 
 typedef struct lv_sampler_params {
     float    temperature;   /* 0 = greedy; then the filters do nothing */
@@ -63,6 +64,10 @@ int32_t lv_sampler_pick(lv_sampler *s, float *logits, const lv_history *h);
  * Returns how many (<= k; fewer when the filters leave fewer). logits may be overwritten. */
 uint32_t lv_sampler_candidates(lv_sampler *s, float *logits, const lv_history *h, uint32_t k, float sharpness,
                                int32_t *tokens, float *probs);
+/* The distribution that pick draws from, over seeds: the softmax of penalised logit / T over what the filters
+ * leave. T > 0, and at most LV_DIST_MAX tokens: top-k is 1 to LV_DIST_MAX, or the vocabulary is no larger
+ * than that. logits may be overwritten. */
+void lv_sampler_distribution(lv_sampler *s, float *logits, const lv_history *h, lv_dist *out);
 
 /* scores [n] += temperature * noise of tokens [n] at position pos: logits as lv_sampler_pick compares them. */
 void lv_sampler_add_noise(const lv_sampler *s, uint64_t pos, const int32_t *tokens, uint32_t n, float *scores);

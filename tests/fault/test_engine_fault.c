@@ -13,6 +13,7 @@ static const char *backend; /* not "auto": that turns to the pool when io_uring 
 static char target[] = "/tmp/lever-target-XXXXXX", draft[] = "/tmp/lever-draft-XXXXXX";
 
 static bool check_reads;
+static const char *rule; /* of verification */
 
 static int open_fds(void)
 {
@@ -37,6 +38,7 @@ static lever_config config(bool streamed)
     c.io_backend = backend;
     c.flash_model = streamed ? "nvme" : NULL; /* holding reads back takes memory too */
     c.verify_reads = check_reads;
+    c.verify = rule;
     return c;
 }
 
@@ -101,11 +103,19 @@ static void engine_that_checks_reads(void)
     check_reads = false;
 }
 
+static void engine_with_a_rule(void)
+{
+    rule = "traversal";
+    every_failed_allocation_is_clean(false);
+    rule = NULL;
+}
+
 static void generating_allocates_nothing(void)
 {
-    for (int how = 0; how < 3; how++) {
+    for (int how = 0; how < 4; how++) {
         lever_config c = config(how > 0);
         c.verify_reads = how == 2;
+        c.verify = how == 3 ? "traversal" : NULL;
         lever_engine *engine;
         lever_session *session;
         lever_error err = { 0 };
@@ -143,6 +153,7 @@ int main(int argc, char **argv)
     RUN(streamed_engine);
     CHECK_OK(lever_sums_make(target, NULL, NULL, NULL, &err), &err);
     RUN(engine_that_checks_reads);
+    RUN(engine_with_a_rule);
     RUN(generating_allocates_nothing);
     char sums[sizeof target + 8];
     snprintf(sums, sizeof sums, "%s.sums", target);

@@ -54,7 +54,7 @@ static void geometric_means_and_intervals(void)
 static bench_row sample(const char *prompt, const char *policy, const char *hash)
 {
     bench_row r = { .machine = "m, 2 cores", .model = "a \"b\".gguf", .draft = "", .residency = "spread",
-                    .options = "", .file = "f.jsonl", .prompt = prompt, .policy = policy,
+                    .options = "", .file = "f.jsonl", .prompt = prompt, .policy = policy, .verify = "match",
                     .share_asked = NAN, .celsius = NAN, .energy_j = NAN };
     const lever_stats s = { .n_new_tokens = 11, .n_decode_tokens = 10, .n_cycles = 4, .n_rows = 20,
                             .n_accepted = 6, .decode_ns = 500000000, .bytes_read = 123456789012 };
@@ -107,7 +107,7 @@ static void rows_are_found_again(void)
     CHECK_OK(bench_csv_open(&csv, path, &e), &e);
     bench_row got = { .machine = a.machine, .model = a.model, .draft = a.draft, .residency = a.residency,
                       .options = a.options, .file = a.file, .prompt = a.prompt, .policy = a.policy,
-                      .share_asked = NAN };
+                      .verify = a.verify, .share_asked = NAN };
     CHECK(bench_csv_find(&csv, &got));
     CHECK_EQ(got.decode_tokens, 10);
     CHECK_EQ(got.flash_bytes, 123456789012);
@@ -117,6 +117,8 @@ static void rows_are_found_again(void)
     bench_row other = b;
     CHECK(!bench_csv_find(&csv, &other));
     got.seed = 1; /* another key */
+    CHECK(!bench_csv_find(&csv, &got));
+    got.seed = 0, got.verify = "traversal";
     CHECK(!bench_csv_find(&csv, &got));
     CHECK_OK(bench_csv_add(&csv, &b, &e), &e);
     CHECK_OK(bench_csv_close(&csv, &e), &e);

@@ -339,6 +339,52 @@ static void picks_follow_the_softmax(void)
     CHECK(chi2 < 24.32); /* 7 degrees of freedom: exceeded by chance once in a thousand */
 }
 
+/* A distribution is that of the picks: the same tokens, as often as it says. */
+static void distributions_are_those_of_the_picks(void)
+{
+    static const struct { int n, top_k; float top_p, min_p, temperature, penalty; } cases[] = {
+        { 200, 8, 1.0f, 0.0f, 0.7f, 1.0f },    { 200, 40, 0.9f, 0.05f, 1.5f, 1.3f },
+        { 600, 256, 1.0f, 0.01f, 1.0f, 1.0f }, { 12, 256, 0.8f, 0.0f, 2.0f, 1.0f },
+        { 12, 12, 1.0f, 0.1f, 0.3f, 2.0f },    { 5, 1, 1.0f, 0.0f, 1.0f, 1.0f },
+    };
+    enum { N = 20000 };
+    static float logits[N_MAX], x[N_MAX];
+    static uint32_t count[N_MAX];
+    static int32_t long_text[N + 3];
+    static lv_dist d;
+    const int32_t text[] = { 3, 4, 4 };
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        const int n = cases[c].n;
+        lv_sampler_params p = { .temperature = cases[c].temperature, .top_k = cases[c].top_k, .seed = c,
+                                .top_p = cases[c].top_p, .min_p = cases[c].min_p,
+                                .repeat_penalty = cases[c].penalty, .repeat_last_n = 8 };
+        lv_sampler *s = must_open(&p, n);
+        rng_state = 5 + c;
+        random_logits(logits, n, 8.0f, 50);
+        memcpy(x, logits, sizeof x);
+        lv_sampler_distribution(s, x, &(lv_history){ .tokens = text, .n_tokens = 3 }, &d);
+        double sum = 0;
+        CHECK(d.n >= 1 && d.n <= (uint32_t)cases[c].top_k);
+        for (uint32_t i = 0; i < d.n; i++) {
+            CHECK(d.items[i].prob > 0 && (i == 0 || d.items[i].token > d.items[i - 1].token));
+            sum += d.items[i].prob;
+        }
+        CHECK(fabs(sum - 1) < 1e-12);
+        memset(count, 0, sizeof count);
+        for (int i = 0; i < N; i++) { /* another position; the penalty knows no token before the last three */
+            for (int k = 0; k < 3; k++) long_text[i + k] = text[k];
+            if (i > 0) long_text[i - 1] = n;
+            memcpy(x, logits, sizeof x);
+            count[lv_sampler_pick(s, x, &(lv_history){ .tokens = long_text, .n_tokens = (size_t)i + 3 })]++;
+        }
+        for (int t = 0; t < n; t++) {
+            const double prob = lv_dist_prob(&d, t);
+            CHECK(prob > 0 ? fabs(count[t] - prob * N) <= 5 * sqrt(prob * N) + 5 : count[t] == 0);
+        }
+        lv_sampler_close(&s);
+    }
+}
+
 static void odd_logits_never_break_the_choice(void)
 {
     const float nan3[3] = { NAN, NAN, NAN }, low[3] = { -INFINITY, -INFINITY, -INFINITY };
@@ -359,6 +405,13 @@ static void odd_logits_never_break_the_choice(void)
         lv_sampler *s = must_open(&p, 4);
         CHECK(lv_sampler_candidates(s, copy, &h, 9, 1, tokens, probs) <= 4);
         CHECK_EQ(lv_sampler_candidates(s, copy, &h, 0, 1, tokens, probs), 0);
+        const float *odd[] = { nan3, low, mixed, high };
+        for (int i = 0; i < 4 && mode & 1; i++) {
+            lv_dist d;
+            for (int k = 0; k < 4; k++) copy[k] = k < 3 || i == 2 ? odd[i][k] : -1;
+            lv_sampler_distribution(s, copy, &h, &d);
+            CHECK(d.n >= 1 && d.items[0].token >= 0 && d.items[d.n - 1].token < 4 && d.items[0].prob > 0);
+        }
         lv_sampler_close(&s);
     }
 }
@@ -435,6 +488,7 @@ int main(void)
     RUN(first_candidate_is_the_pick);
     RUN(noise_depends_on_seed_and_position_only);
     RUN(picks_follow_the_softmax);
+    RUN(distributions_are_those_of_the_picks);
     RUN(odd_logits_never_break_the_choice);
     RUN(settings_out_of_range_are_named);
     RUN(memory_is_allocated_at_open_only);
