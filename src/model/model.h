@@ -131,6 +131,8 @@ int  lv_model_project(lv_model *m, const uint32_t *rows, uint32_t n, float *logi
 /* Hidden state [n_embd] after the final norm of batch row `row` of the last forward; borrowed until the next one.
  * NULL: that forward did not finish the row. */
 const float *lv_model_hidden(const lv_model *m, uint32_t row);
+/* Weights [n_embd] of the final norm; NULL before load. */
+const float *lv_model_output_norm(const lv_model *m);
 /* Row `token` of the output head as floats, out [n_embd]. LEVER_OK; LEVER_EAGAIN: the head is not in memory;
  * LEVER_EINVAL: no such token. Allocates and reads nothing. */
 int  lv_model_head_row(const lv_model *m, int32_t token, float *out);
