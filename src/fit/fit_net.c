@@ -72,6 +72,14 @@ void lv_fit_net_fini(lv_fit_net *n)
     *n = (lv_fit_net){ 0 };
 }
 
+void lv_fit_net_drop_gradient(lv_fit_net *n)
+{
+    lv_free(n->g);
+    lv_free(n->m);
+    lv_free(n->v);
+    n->g = n->m = n->v = NULL;
+}
+
 void lv_fit_net_gain(const lv_fit_net *n, float *gain)
 {
     for (size_t i = 0; i < n->shape.n_embd; i++)

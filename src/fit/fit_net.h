@@ -36,6 +36,8 @@ uint64_t lv_fit_net_memory_bytes(const lv_fit_shape *s, uint32_t max_rows);
 int  lv_fit_net_init(lv_fit_net *n, const lv_fit_shape *s, const float *gain0, uint32_t max_rows, uint64_t seed,
                      lever_error *err);
 void lv_fit_net_fini(lv_fit_net *n); /* accepts a zeroed one */
+/* Gradient and moments are freed: nothing but forward and gain from here on. */
+void lv_fit_net_drop_gradient(lv_fit_net *n);
 
 float *lv_fit_net_u(const lv_fit_net *n, float *base); /* base: one of p, g, m, v; tied */
 float *lv_fit_net_v(const lv_fit_net *n, float *base);
