@@ -4,9 +4,9 @@
 
     fit_demo.py LEVER [--text-only] [options of lever fit]
 
-The openings below are made up here, word by word from small lists; bench/prompts, which benchmarks measure with, and
-corpora take no part. The target continues each of them, half greedily, half at temperature 0.8. The text goes to
-build/fit-demo.txt; `lever fit` makes models/lever-demo-target.exit.gguf of it.
+The openings below are made up here, word by word from small lists; bench/prompts, which benchmarks measure
+with, and corpora take no part. The target continues each of them, half greedily, half at temperature 0.8. The
+text goes to build/fit-demo.txt; `lever fit` makes models/lever-demo-target.exit.gguf of it.
 """
 
 import json
@@ -54,7 +54,7 @@ def chat(r):
             f"Tell me a story about a {animal} named {who}.",
             f"Can you write a short story about {who} and a {thing}?",
             f"I want to find a {r.choice(MEALS)} restaurant in {r.choice(TOWNS)}.",
-            f"Can you book a table for {r.randint(2, 6)} people in {r.choice(TOWNS)} at {r.randint(5, 9)} pm?",
+            f"Can you book a table for {r.randint(2, 6)} in {r.choice(TOWNS)} at {r.randint(5, 9)} pm?",
             f"What is the weather like in {r.choice(TOWNS)} today?",
             f"I need a bus from {r.choice(TOWNS)} to {r.choice(TOWNS)} tomorrow morning.",
             f"Please tell me about a day at the {place} with {who}.",
@@ -88,7 +88,7 @@ def code(r):
             f"class {noun.title()}:\n    def __init__(self",
             f"def is_{noun}(x: str) -> bool:\n",
             f"from __future__ import annotations\n\n\ndef {verb}_{noun}(",
-            f"def {verb}_all({noun}: list[int], limit: int = {n}) -> int:\n    \"\"\"\n    {verb.title()} the {noun}",
+            f"def {verb}_all({noun}: list, limit: int = {n}) -> int:\n    \"\"\"\n    {verb.title()} the",
         ]
     )
 
@@ -109,11 +109,10 @@ def write_text(lever, path):
         todo = list(openings(seed))
         prompts = path.with_suffix(".jsonl")
         prompts.write_text("".join(json.dumps(p) + "\n" for p in todo))
-        command = f"{lever} run --prompts {prompts} --json -n {TOKENS} --temp {temperature} --seed {seed} -q".split()
-        answers = [
-            json.loads(x)["text"]
-            for x in subprocess.run(command, check=True, capture_output=True).stdout.splitlines()
-        ]
+        command = [lever, "run", "--prompts", str(prompts), "--json", "-q", "-n", str(TOKENS)]
+        command += ["--temp", str(temperature), "--seed", str(seed)]
+        lines = subprocess.run(command, check=True, capture_output=True).stdout.splitlines()
+        answers = [json.loads(line)["text"] for line in lines]
         for p, answer in zip(todo, answers, strict=True):
             if "turns" in p:
                 asked = f"<|im_start|>user\n{p['turns'][0]}<|im_end|>\n<|im_start|>assistant\n"

@@ -41,10 +41,12 @@ static const option options[] = {
     { "--disk", OPTION_BYTES, "SIZE", "for what is recorded of them, until the end; default 1GiB",
       offsetof(fit_args, disk) },
     { "--steps", OPTION_U32, "N", "of training, at most; default 600", offsetof(fit_args, steps) },
-    { "--time-limit", OPTION_FLOAT, "MINUTES", "fewer steps where more would take longer", offsetof(fit_args, minutes) },
+    { "--time-limit", OPTION_FLOAT, "MINUTES", "fewer steps where more would take longer",
+      offsetof(fit_args, minutes) },
     { "-s --seed", OPTION_U64, "N", "of the training; default 0", offsetof(fit_args, seed) },
     MODEL_FILE_OPTIONS(fit_args, model),
-    MODEL_RESOURCE_OPTIONS(fit_args, model, "tokens of a window of text; default: the model's context, at most 512"),
+    MODEL_RESOURCE_OPTIONS(fit_args, model,
+                           "tokens of a window of text; default: the model's context, at most 512"),
     { NULL, OPTION_FLAG, NULL, "output", 0 },
     { "--json", OPTION_FLAG, NULL, "one JSON object on stdout", offsetof(fit_args, json) },
     { "-h --help", OPTION_FLAG, NULL, "this page", offsetof(fit_args, help) },
@@ -143,25 +145,27 @@ static void print_text(const char *out, const lever_fit_result *r)
     if (r->n_tried) printf("  trained to the end, %u steps, best after %u:\n", r->n_steps, r->n_best);
     print_layer(&r->best, false);
     printf("   * where 95%% of the target's choices stay   ** pruned by the draft's own probabilities\n");
-    printf("\n  threshold  edges left  target's choices left   (softmax at temperature %.3g)\n", (double)r->temperature);
+    printf("\n  threshold  edges left  target's choices left   (softmax at temperature %.3g)\n",
+           (double)r->temperature);
     for (uint32_t i = 0; i < r->n_curve; i++)
-        printf("  %9.3f %10.1f%% %21.1f%%\n", (double)r->curve[i].threshold, 100 * (double)r->curve[i].edges_kept,
-               100 * (double)r->curve[i].true_kept);
+        printf("  %9.3f %10.1f%% %21.1f%%\n", (double)r->curve[i].threshold,
+               100 * (double)r->curve[i].edges_kept, 100 * (double)r->curve[i].true_kept);
     printf("\n%s: %s form", out, r->form);
     if (r->rank) printf(" of rank %u", r->rank);
     printf(" after %u layers, %s\n", r->best.layers, format_bytes(a, sizeof a, (double)r->sidecar_bytes));
-    printf("  time          %.1f s of recording, %.1f s of training%s\n", seconds(r->record_ns), seconds(r->train_ns),
-           r->resumed ? ", beside an earlier run" : "");
+    printf("  time          %.1f s of recording, %.1f s of training%s\n", seconds(r->record_ns),
+           seconds(r->train_ns), r->resumed ? ", beside an earlier run" : "");
     printf("  disk          %s, freed\n", format_bytes(a, sizeof a, (double)r->disk_bytes));
-    printf("  memory        peak %s of the limit of %s\n", format_bytes(a, sizeof a, (double)r->peak_rss_bytes),
+    printf("  memory        peak %s of the limit of %s\n",
+           format_bytes(a, sizeof a, (double)r->peak_rss_bytes),
            format_bytes(b, sizeof b, (double)r->mem_limit_bytes));
 }
 
 static json_t *layer_json(const lever_fit_layer *l)
 {
-    return json_pack("{s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "layers", (int)l->layers, "kd_before", l->kd_before,
-                     "kd", l->kd, "cand_before", l->cand_before, "cand", l->cand, "kept", l->kept, "draft_kept",
-                     l->draft_kept, "saved", l->saved);
+    return json_pack("{s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "layers", (int)l->layers, "kd_before",
+                     l->kd_before, "kd", l->kd, "cand_before", l->cand_before, "cand", l->cand, "kept",
+                     l->kept, "draft_kept", l->draft_kept, "saved", l->saved);
 }
 
 static void print_json(const char *out, const lever_fit_result *r)
@@ -172,16 +176,18 @@ static void print_json(const char *out, const lever_fit_result *r)
         json_array_append_new(curve, json_pack("{s:f, s:f, s:f}", "threshold", (double)r->curve[i].threshold,
                                                "edges_kept", (double)r->curve[i].edges_kept, "true_kept",
                                                (double)r->curve[i].true_kept));
-    json_t *root = json_pack(
-        "{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:o, s:o, s:o, s:b}", "output", out, "form", r->form, "rank",
-        (int)r->rank, "train_positions", (int)r->n_train, "held_out_positions", (int)r->n_held, "windows",
-        (int)r->n_windows, "steps", (int)r->n_steps, "best_step", (int)r->n_best, "temperature",
-        (double)r->temperature, "tried", tried, "best", layer_json(&r->best), "curve", curve, "resumed", r->resumed);
-    json_object_set_new(
-        root, "stats",
-        json_pack("{s:f, s:f, s:I, s:I, s:I, s:I}", "record_s", seconds(r->record_ns), "train_s", seconds(r->train_ns),
-                  "disk_bytes", (json_int_t)r->disk_bytes, "sidecar_bytes", (json_int_t)r->sidecar_bytes,
-                  "peak_rss_bytes", (json_int_t)r->peak_rss_bytes, "mem_limit_bytes", (json_int_t)r->mem_limit_bytes));
+    json_t *root =
+        json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:o, s:o, s:o, s:b}", "output", out, "form",
+                  r->form, "rank", (int)r->rank, "train_positions", (int)r->n_train, "held_out_positions",
+                  (int)r->n_held, "windows", (int)r->n_windows, "steps", (int)r->n_steps, "best_step",
+                  (int)r->n_best, "temperature", (double)r->temperature, "tried", tried, "best",
+                  layer_json(&r->best), "curve", curve, "resumed", r->resumed);
+    json_object_set_new(root, "stats",
+                        json_pack("{s:f, s:f, s:I, s:I, s:I, s:I}", "record_s", seconds(r->record_ns),
+                                  "train_s", seconds(r->train_ns), "disk_bytes", (json_int_t)r->disk_bytes,
+                                  "sidecar_bytes", (json_int_t)r->sidecar_bytes, "peak_rss_bytes",
+                                  (json_int_t)r->peak_rss_bytes, "mem_limit_bytes",
+                                  (json_int_t)r->mem_limit_bytes));
     json_dumpf(root, stdout, JSON_INDENT(1));
     putchar('\n');
     json_decref(root);
@@ -204,10 +210,19 @@ static int fit(const fit_args *a, lever_config *c, const char *out)
     if (rc >= 0) {
         c->progress = on_load;
         c->progress_user = &j;
-        const lever_fit_params p = { .texts = t.items, .n_texts = t.n, .out = out, .form = a->form, .rank = a->rank,
-                                     .layers = a->layers, .steps = a->steps, .positions = a->positions,
-                                     .disk_bytes = a->disk, .seconds = 60.0 * (double)a->minutes, .seed = a->seed,
-                                     .on_progress = on_fit, .user = &j };
+        const lever_fit_params p = { .texts = t.items,
+                                     .n_texts = t.n,
+                                     .out = out,
+                                     .form = a->form,
+                                     .rank = a->rank,
+                                     .layers = a->layers,
+                                     .steps = a->steps,
+                                     .positions = a->positions,
+                                     .disk_bytes = a->disk,
+                                     .seconds = 60.0 * (double)a->minutes,
+                                     .seed = a->seed,
+                                     .on_progress = on_fit,
+                                     .user = &j };
         rc = lever_fit(c, &p, &r, &err);
     }
     signal(SIGINT, SIG_DFL);
@@ -223,16 +238,18 @@ static int fit(const fit_args *a, lever_config *c, const char *out)
     if (a->json) print_json(out, &r);
     else print_text(out, &r);
     if (fflush(stdout) == 0 && !ferror(stdout)) return EXIT_OK;
-    fprintf(stderr, "lever: the result can not be written to standard output: %s\n", strerror(errno ? errno : EIO));
+    fprintf(stderr, "lever: the result can not be written to standard output: %s\n",
+            strerror(errno ? errno : EIO));
     return EXIT_IO;
 }
 
 static void print_help(void)
 {
     puts("usage: lever fit --text FILES [options]\n\n"
-         "Trains the early-exit predictor of a model: after some of its layers it guesses which tokens of a tree the\n"
-         "model will refuse, so that the layers above need not work on them. The text stays the same; only speed\n"
-         "changes. Needs the draft model whose trees it will prune. Ctrl-C is safe: the same command goes on.");
+         "Trains the early-exit predictor of a model: after some of its layers it guesses which tokens of a\n"
+         "tree the model will refuse, so that the layers above need not work on them. The text stays the\n"
+         "same; only speed changes. Needs the draft model whose trees it will prune. After Ctrl-C the same\n"
+         "command goes on.");
     options_help(options, sizeof options / sizeof *options);
 }
 
@@ -243,7 +260,8 @@ int cmd_fit(int argc, char **argv)
     const char *none[1];
     int n;
     model_args_init(&a.model);
-    if (options_parse(options, sizeof options / sizeof *options, &a, argc, argv, 2, none, 0, &n)) return EXIT_USAGE;
+    if (options_parse(options, sizeof options / sizeof *options, &a, argc, argv, 2, none, 0, &n))
+        return EXIT_USAGE;
     if (a.help) {
         print_help();
         return EXIT_OK;

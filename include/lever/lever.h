@@ -274,7 +274,7 @@ LEVER_API int lever_eval(const lever_config *c, const char *text, size_t len,
 
 enum { LEVER_FIT_LAYERS = 8, LEVER_FIT_CURVE = 16 };
 
-typedef struct lever_fit_layer { /* what was measured of a predictor after this many layers, on held-out text */
+typedef struct lever_fit_layer { /* of a predictor after this many layers, measured on held-out text */
     uint32_t layers;
     double   kd_before, kd;      /* full-vocabulary loss in nats: of the bare output head, and trained */
     double   cand_before, cand;  /* the same among the draft's candidates */
@@ -316,13 +316,13 @@ typedef struct lever_text { const char *text; size_t len; } lever_text;
 typedef struct lever_fit_params {    /* zeroed but for texts and out: every default */
     const lever_text *texts;         /* [n_texts] the target's own kind of text; borrowed */
     size_t      n_texts;
-    const char *out;                 /* sidecar to write; "<out>.fit" and "<out>.state" hold an unfinished run */
-    const char *form;                /* "tied" (NULL): output head times (I + U V^T); "untied": a matrix of its own */
+    const char *out;                 /* sidecar to write; <out>.fit and <out>.state hold an unfinished run */
+    const char *form;                /* "tied" = NULL: output head times (I + U V^T); "untied": its own matrix */
     uint32_t    rank;                /* of U and V, 1..1024; 0 = 64, at most a quarter of the width */
     uint32_t    layers;              /* predict after this many layers; 0 = chosen by measurement */
     uint32_t    steps;               /* of the last training; 0 = 600. Each takes 256 positions */
     uint32_t    positions;           /* recorded at most; 0 = 24576 */
-    uint64_t    disk_bytes;          /* for recorded positions; 0 = 1 GiB. Fewer positions where they do not fit */
+    uint64_t    disk_bytes;          /* for recorded positions, fewer if they do not fit; 0 = 1 GiB */
     double      seconds;             /* end within about this time; 0 = no limit */
     uint64_t    seed;
     lever_on_fit on_progress;        /* nullable */
@@ -331,18 +331,19 @@ typedef struct lever_fit_params {    /* zeroed but for texts and out: every defa
 
 /* Train the early-exit predictor of the target of c (docs/pruning.md) and write it to params->out.
  *
- * The target reads the texts once, streamed as c->mem_bytes asks; hidden states, the last ones, and the candidates
- * of the draft (needed: c->draft_path) go to a file. Then the predictor is trained on the CPU within the same limit,
- * reading the target's output head in chunks where it does not fit. Several layers are tried first; the one that
- * saves most is trained to the end. A tenth of the text is held out, for stopping and for all numbers.
+ * The target reads the texts once, streamed as c->mem_bytes asks; hidden states of some middle layers and of the
+ * last, and the candidates of the draft (needed: c->draft_path) go to a file. Then the predictor is trained on
+ * the CPU within the same limit; the target's output head is read in chunks where it does not fit. Several
+ * layers are tried; the one that saves most is trained to the end. A tenth of the text is held out, for stopping
+ * and for all numbers.
  *
- * c as for lever_eval (n_ctx: of the windows the texts are cut into). The sidecar depends on models, texts, window,
- * KV type and params only, not on memory, threads or instruction set, nor on being interrupted; params->seconds
- * makes it depend on the machine's speed. params and result may not be NULL.
- * LEVER_OK; LEVER_ECANCEL: on_progress said so, what is done stays on disk and the next call with the same texts and
- * settings goes on there; LEVER_EINVAL (a setting, too little text, out is the target), LEVER_EFORMAT (also: values
- * that are not finite), LEVER_ELIMIT (memory limit: the text says how much is needed), LEVER_EIO, LEVER_EUNSUP,
- * LEVER_ENOMEM. */
+ * c as for lever_eval (n_ctx: of the windows the texts are cut into). The sidecar depends on models, texts,
+ * window, KV type and params only, not on memory, threads or instruction set, nor on being interrupted;
+ * params->seconds makes it depend on the machine's speed. params and result may not be NULL.
+ * LEVER_OK; LEVER_ECANCEL: on_progress said so, what is done stays on disk and the next call with the same texts
+ * and settings goes on there; LEVER_EINVAL (a setting, too little text, out is a model), LEVER_EFORMAT (also:
+ * values that are not finite), LEVER_ELIMIT (memory limit: the text says how much is needed), LEVER_EIO,
+ * LEVER_EUNSUP, LEVER_ENOMEM. */
 LEVER_API int lever_fit(const lever_config *c, const lever_fit_params *params, lever_fit_result *result,
                         lever_error *err);
 

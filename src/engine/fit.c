@@ -26,13 +26,15 @@ static int check_params(fit_job *j, lever_error *err)
     if (!p->n_texts) return lv_fail(err, LEVER_EINVAL, 0, "no text given to fit with");
     if (!j->config->model_path) return lv_fail(err, LEVER_EINVAL, 0, "no model given");
     if (!j->config->draft_path)
-        return lv_fail(err, LEVER_EINVAL, 0,
-                       "fitting needs the draft model, too (-md): its candidates are what the predictor ranks");
+        return lv_fail(
+            err, LEVER_EINVAL, 0,
+            "fitting needs the draft model, too (-md): its candidates are what the predictor ranks");
     j->form = !p->form || !strcmp(p->form, "tied") ? LV_EXIT_TIED : LV_EXIT_UNTIED;
     if (j->form == LV_EXIT_UNTIED && strcmp(p->form, "untied"))
         return lv_fail(err, LEVER_EINVAL, 0, "unknown form '%s'; known: tied, untied", p->form);
     if (p->rank > LV_EXIT_MAX_RANK)
-        return lv_fail(err, LEVER_EINVAL, 0, "rank %" PRIu32 " is not within 1..%d", p->rank, LV_EXIT_MAX_RANK);
+        return lv_fail(err, LEVER_EINVAL, 0, "rank %" PRIu32 " is not within 1..%d", p->rank,
+                       LV_EXIT_MAX_RANK);
     LEVER_TRY(lv_gguf_check_paths(j->config->model_path, p->out, err));
     return lv_gguf_check_paths(j->config->draft_path, p->out, err);
 }
@@ -57,8 +59,11 @@ static int look_at_models(fit_job *j, lever_error *err)
     rc = lv_model_identify(m, &j->target, err);
     size_t n;
     const lv_model_weight *head = lv_model_weights(m, &n) + n - 1;
-    j->head = (lv_fit_head_place){ .type = head->type, .n_vocab = (uint32_t)head->rows,
-                                   .n_embd = (uint32_t)head->cols, .offset = head->offset, .bytes = head->bytes };
+    j->head = (lv_fit_head_place){ .type = head->type,
+                                   .n_vocab = (uint32_t)head->rows,
+                                   .n_embd = (uint32_t)head->cols,
+                                   .offset = head->offset,
+                                   .bytes = head->bytes };
     j->norm_eps = lv_model_hparams(m)->norm_eps;
     lv_model_close(&m);
     return rc;
@@ -69,7 +74,8 @@ static int choose_layers(fit_job *j, lever_error *err)
 {
     const uint32_t all = j->target.n_layers, asked = j->params->layers;
     lv_fit_data_info *info = &j->info;
-    if (all < 2) return lv_fail(err, LEVER_EINVAL, 0, "a model of %" PRIu32 " layer has none to leave early", all);
+    if (all < 2)
+        return lv_fail(err, LEVER_EINVAL, 0, "a model of %" PRIu32 " layer has none to leave early", all);
     if (asked >= all)
         return lv_fail(err, LEVER_EINVAL, 0, "layer %" PRIu32 " is not within 1..%" PRIu32, asked, all - 1);
     for (uint32_t eighths = 2; eighths <= 6 && !asked; eighths++) {
@@ -96,19 +102,23 @@ static int check_text(const fit_job *j, const lv_engine_setup *o, lever_error *e
     }
     if (all + work <= j->mem_bytes) return LEVER_OK;
     return lv_fail(err, LEVER_ELIMIT, 0,
-                   "tokenising this text takes %" PRIu64 " bytes, but the memory limit is %" PRIu64 "; raise --mem or "
-                   "use less text", all + work, j->mem_bytes);
+                   "tokenising this text takes %" PRIu64 " bytes, but the memory limit is %" PRIu64
+                   "; raise --mem or "
+                   "use less text",
+                   all + work, j->mem_bytes);
 }
 
-/* Tokens of every text into tokens [cap], one after the other; a text ends at text_ends[i]. NULL: only count. */
-static int64_t encode(const fit_job *j, const lv_engine_setup *o, int32_t *tokens, uint64_t cap, uint64_t *text_ends,
-                      lever_error *err)
+/* Tokens of every text into tokens [cap], one after the other; a text ends at text_ends[i]. NULL: only count.
+ */
+static int64_t encode(const fit_job *j, const lv_engine_setup *o, int32_t *tokens, uint64_t cap,
+                      uint64_t *text_ends, lever_error *err)
 {
     uint64_t n = 0;
     for (size_t i = 0; i < j->params->n_texts; i++) {
         const lever_text *t = &j->params->texts[i];
-        const int64_t got = lv_vocab_encode(o->vocab, t->text, t->len, LV_ENCODE_ADD_SPECIAL | LV_ENCODE_PARSE_SPECIAL,
-                                            tokens ? tokens + n : NULL, tokens ? (size_t)(cap - n) : 0, err);
+        const int64_t got =
+            lv_vocab_encode(o->vocab, t->text, t->len, LV_ENCODE_ADD_SPECIAL | LV_ENCODE_PARSE_SPECIAL,
+                            tokens ? tokens + n : NULL, tokens ? (size_t)(cap - n) : 0, err);
         if (got < 0) return got;
         n += (uint64_t)got;
         if (text_ends) text_ends[i] = n;
@@ -120,15 +130,15 @@ typedef struct cutter {
     const uint64_t *text_ends; /* [n_texts] in tokens */
     size_t   n_texts;
     uint32_t n_ctx;
-    int32_t  bos, eos;         /* put in place of each window's first token; a document ends at it. -1: none */
+    int32_t bos, eos; /* put in place of each window's first token; a document ends at it. -1: none */
     double   share;            /* of all positions that is wanted */
     uint64_t taken, seen;      /* positions */
     uint32_t n;                /* windows taken */
     uint64_t n_tokens;         /* in them */
 } cutter;
 
-/* Take the window [at, at + len), if it is due for an even selection. ends NULL: only count; else tokens move down
- * in place. */
+/* Take the window [at, at + len), if it is due for an even selection. ends NULL: only count; else tokens move
+ * down in place. */
 static void take_window(cutter *c, int32_t *tokens, uint32_t *ends, uint64_t at, uint64_t len)
 {
     if (len < FIT_LEAST_WINDOW) return;
@@ -164,10 +174,15 @@ static uint64_t positions_wanted(const fit_job *j)
     return fit < most ? fit : most;
 }
 
-static int cut_windows(fit_job *j, const lv_engine_setup *o, uint64_t *text_ends, uint64_t n_tokens, lever_error *err)
+static int cut_windows(fit_job *j, const lv_engine_setup *o, uint64_t *text_ends, uint64_t n_tokens,
+                       lever_error *err)
 {
-    cutter all = { .text_ends = text_ends, .n_texts = j->params->n_texts, .n_ctx = o->config.n_ctx, .share = 2,
-                   .bos = lv_vocab_add_bos(o->vocab) ? lv_vocab_bos(o->vocab) : -1, .eos = lv_vocab_eos(o->vocab) };
+    cutter all = { .text_ends = text_ends,
+                   .n_texts = j->params->n_texts,
+                   .n_ctx = o->config.n_ctx,
+                   .share = 2,
+                   .bos = lv_vocab_add_bos(o->vocab) ? lv_vocab_bos(o->vocab) : -1,
+                   .eos = lv_vocab_eos(o->vocab) };
     cutter some = all;
     cut(&all, j->tokens, NULL);
     const uint64_t wanted = positions_wanted(j);
@@ -179,8 +194,10 @@ static int cut_windows(fit_job *j, const lv_engine_setup *o, uint64_t *text_ends
     const uint64_t least = FIT_BATCH + FIT_BATCH / 2;
     if (some.taken < least)
         return lv_fail(err, LEVER_EINVAL, 0,
-                       "the text gives %" PRIu64 " positions of %" PRIu64 " tokens, at least %" PRIu64 " are needed; "
-                       "some ten thousand are better", some.taken, n_tokens, least);
+                       "the text gives %" PRIu64 " positions of %" PRIu64 " tokens, at least %" PRIu64
+                       " are needed; "
+                       "some ten thousand are better",
+                       some.taken, n_tokens, least);
     j->info.n_windows = j->result->n_windows = some.n;
     return LEVER_OK;
 }
@@ -193,7 +210,8 @@ static int tokenise(fit_job *j, lv_engine_setup *o, lever_error *err)
     if (n > UINT32_MAX) return lv_fail(err, LEVER_EINVAL, 0, "%" PRId64 " tokens of text are too many", n);
     uint64_t *text_ends = lv_alloc_array(j->params->n_texts, sizeof *text_ends, 64);
     j->tokens = lv_alloc_array((size_t)n + 1, sizeof *j->tokens, 64);
-    int rc = text_ends && j->tokens ? LEVER_OK : lv_fail(err, LEVER_ENOMEM, 0, "%" PRId64 " tokens of text", n);
+    int rc =
+        text_ends && j->tokens ? LEVER_OK : lv_fail(err, LEVER_ENOMEM, 0, "%" PRId64 " tokens of text", n);
     if (rc >= 0) {
         const int64_t again = encode(j, o, j->tokens, (uint64_t)n, text_ends, err);
         rc = again < 0 ? (int)again : cut_windows(j, o, text_ends, (uint64_t)n, err);
@@ -227,14 +245,17 @@ static int prepare(fit_job *j, lv_engine_setup *o, lever_error *err)
 {
     j->mem_bytes = j->result->mem_limit_bytes = o->config.mem_bytes;
     j->others_bytes = o->others_bytes;
-    j->cpu = (lv_cpu_config){ .n_threads = o->cpu.n_threads, .cpu_flags = o->cpu.cpu_flags, .cpus = o->cpu.cpus };
+    j->cpu =
+        (lv_cpu_config){ .n_threads = o->cpu.n_threads, .cpu_flags = o->cpu.cpu_flags, .cpus = o->cpu.cpus };
     j->n_used = (uint32_t)lv_vocab_n_used(o->vocab);
     j->info.fingerprint = j->target.fingerprint;
     j->info.n_embd = j->target.n_embd;
     j->info.held_every = HELD_EVERY;
     j->rank = 0;
     if (j->form == LV_EXIT_TIED) {
-        j->rank = j->params->rank ? j->params->rank : j->target.n_embd / 4 < RANK ? j->target.n_embd / 4 : RANK;
+        j->rank = j->params->rank               ? j->params->rank
+                  : j->target.n_embd / 4 < RANK ? j->target.n_embd / 4
+                                                : RANK;
         if (j->rank > j->target.n_embd || j->rank < 1) j->rank = j->target.n_embd;
     }
     j->result->rank = j->rank;
@@ -270,7 +291,8 @@ static int run(fit_job *j, lever_error *err)
     return rc;
 }
 
-int lever_fit(const lever_config *c, const lever_fit_params *params, lever_fit_result *result, lever_error *err)
+int lever_fit(const lever_config *c, const lever_fit_params *params, lever_fit_result *result,
+              lever_error *err)
 {
     fit_job j = { .config = c, .params = params, .result = result, .started_ns = lv_clock_ns() };
     *result = (lever_fit_result){ 0 };

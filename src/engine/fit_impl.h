@@ -41,10 +41,11 @@ static inline bool fit_go_on(const fit_job *j)
     return !j->params->on_progress || j->params->on_progress(j->params->user, j->result);
 }
 
-/* engine/fit_record.c: run what is left of the windows through both models. o: opened, planned here; its models move
- * on. LEVER_OK; LEVER_ECANCEL: complete windows are kept; errors of engines. */
+/* engine/fit_record.c: run what is left of the windows through both models. o: opened, planned here; its
+ * models move on. LEVER_OK; LEVER_ECANCEL: complete windows are kept; errors of engines. */
 int lv_fit_record_run(fit_job *j, lv_engine_setup *o, lever_error *err);
-/* engine/fit_train.c: from complete records to the sidecar. LEVER_OK; LEVER_ECANCEL: the state is kept; ... */
+/* engine/fit_train.c: from complete records to the sidecar. LEVER_OK; LEVER_ECANCEL: the state is kept; other
+ * errors as lever_fit. */
 int lv_fit_train_run(fit_job *j, lever_error *err);
 
 #endif

@@ -1,5 +1,5 @@
-/* lever_fit, first part: windows of text through target and draft; what training needs of each position goes to a
- * file, window by window. SPDX-License-Identifier: MIT */
+/* lever_fit, first part: windows of text through target and draft; what training needs of each position goes
+ * to a file, window by window. SPDX-License-Identifier: MIT */
 #include "engine/fit_impl.h"
 
 #include <string.h>
@@ -25,14 +25,16 @@ static bool go_on(void *user)
 }
 
 /* lv_batch.after_layer: keep a copy of the layers that are recorded. */
-static int copy_layer(void *user, uint32_t layer, const float *x, uint32_t n_rows, uint32_t *keep, lever_error *err)
+static int copy_layer(void *user, uint32_t layer, const float *x, uint32_t n_rows, uint32_t *keep,
+                      lever_error *err)
 {
     (void)keep, (void)err;
     const recorder *r = user;
     const lv_fit_data_info *info = &r->job->info;
     const size_t d = info->n_embd;
     for (uint32_t l = 0; l < info->n_layers; l++)
-        if (info->layers[l] == layer) memcpy(r->x + l * r->engine->plan.max_rows * d, x, n_rows * d * sizeof *x);
+        if (info->layers[l] == layer)
+            memcpy(r->x + l * r->engine->plan.max_rows * d, x, n_rows * d * sizeof *x);
     return (int)n_rows;
 }
 
@@ -90,7 +92,8 @@ static void pick_some(void *arg, size_t begin, size_t end, unsigned thread)
 /* Groups are held out as a whole: windows where there are many, else runs of 32 positions. */
 static uint32_t group_of(const fit_job *j, uint32_t window, uint32_t position)
 {
-    return j->info.n_windows >= 2 * j->info.held_every ? window : (fit_window_begin(j, window) + position) / 32;
+    return j->info.n_windows >= 2 * j->info.held_every ? window
+                                                       : (fit_window_begin(j, window) + position) / 32;
 }
 
 /* Rows [from, from + n) of the last chunk, whose first row is position `at` of the window. */
@@ -147,7 +150,8 @@ static int open_buffers(recorder *r, lever_error *err)
     LEVER_TRY(lv_kv_init(&r->draft_kv, draft, e->draft_kv_type, n_ctx, max_rows, err));
     r->rows = lv_alloc_array(max_rows, sizeof *r->rows, 64);
     r->chain = lv_alloc_array(max_rows, sizeof *r->chain, 64);
-    r->x = lv_alloc_array((max_rows + 1) * (size_t)r->job->info.n_layers, r->job->info.n_embd * sizeof *r->x, 64);
+    r->x = lv_alloc_array((max_rows + 1) * (size_t)r->job->info.n_layers, r->job->info.n_embd * sizeof *r->x,
+                          64);
     r->draft_logits = lv_alloc_array(r->logit_rows, draft->n_vocab * sizeof(float), 64);
     if (!r->rows || !r->chain || !r->x || !r->draft_logits)
         return lv_fail(err, LEVER_ENOMEM, 0, "buffers of the recording");
@@ -184,7 +188,8 @@ int lv_fit_record_run(fit_job *j, lv_engine_setup *o, lever_error *err)
     const uint64_t t0 = lv_clock_ns();
     o->fit = true;
     o->fit_row_bytes = (uint64_t)j->info.n_layers * j->info.n_embd * sizeof(float);
-    o->text_bytes += 2 * lv_fit_data_memory_bytes(&j->info) + j->info.n_layers * j->info.n_embd * sizeof(float);
+    o->text_bytes +=
+        2 * lv_fit_data_memory_bytes(&j->info) + j->info.n_layers * j->info.n_embd * sizeof(float);
     j->result->phase = LEVER_FIT_RECORD;
     j->result->done = fit_window_begin(j, lv_fit_data_windows(j->data));
     j->result->total = j->ends[j->info.n_windows - 1];

@@ -9,7 +9,10 @@
 
 static const char magic[8] = "lvrstat2";
 
-uint64_t lv_fit_state_hash(const uint64_t *numbers, size_t n) { return lv_hash64(numbers, n * sizeof *numbers); }
+uint64_t lv_fit_state_hash(const uint64_t *numbers, size_t n)
+{
+    return lv_hash64(numbers, n * sizeof *numbers);
+}
 
 static bool put(FILE *f, const void *bytes, size_t n) { return fwrite(bytes, 1, n, f) == n; }
 static bool get(FILE *f, void *bytes, size_t n) { return fread(bytes, 1, n, f) == n; }
@@ -22,7 +25,8 @@ static bool write_all(FILE *f, const fit_state *s, const lv_fit_net *net, const 
     return put(f, net->p, n) && put(f, net->m, n) && put(f, net->v, n) && put(f, best, n);
 }
 
-int lv_fit_state_save(fit_state *s, const char *path, const lv_fit_net *net, const float *best, lever_error *err)
+int lv_fit_state_save(fit_state *s, const char *path, const lv_fit_net *net, const float *best,
+                      lever_error *err)
 {
     const size_t len = strlen(path);
     char *part = lv_alloc(len + sizeof ".part", 8);
@@ -37,8 +41,9 @@ int lv_fit_state_save(fit_state *s, const char *path, const lv_fit_net *net, con
     bool ok = f && write_all(f, s, net, best);
     if (f && fclose(f) != 0) ok = false;
     ok = ok && rename(part, path) == 0;
-    const int rc = ok ? LEVER_OK : lv_fail(err, LEVER_EIO, errno ? errno : EIO, "%s: write of the unfinished training",
-                                           part);
+    const int rc =
+        ok ? LEVER_OK
+           : lv_fail(err, LEVER_EIO, errno ? errno : EIO, "%s: write of the unfinished training", part);
     if (!ok) remove(part);
     lv_free(part);
     return rc;
@@ -77,5 +82,6 @@ int lv_fit_state_load_params(const char *path, lv_fit_net *net, float *best, lev
     fclose(f);
     net->n_steps = s.adam_steps;
     return ok ? LEVER_OK
-              : lv_fail(err, LEVER_EFORMAT, 0, "%s: the unfinished training is damaged; remove the file", path);
+              : lv_fail(err, LEVER_EFORMAT, 0, "%s: the unfinished training is damaged; remove the file",
+                        path);
 }

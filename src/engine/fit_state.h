@@ -21,9 +21,10 @@ typedef struct fit_state {
 } fit_state;
 
 uint64_t lv_fit_state_hash(const uint64_t *numbers, size_t n);
-/* Write s with the parameters and moments of net, and best [n_params], under another name first. net NULL: without.
- * LEVER_OK, LEVER_EIO, LEVER_ENOMEM. */
-int  lv_fit_state_save(fit_state *s, const char *path, const lv_fit_net *net, const float *best, lever_error *err);
+/* Write s with the parameters and moments of net, and best [n_params], under another name first. net NULL:
+ * without. LEVER_OK, LEVER_EIO, LEVER_ENOMEM. */
+int lv_fit_state_save(fit_state *s, const char *path, const lv_fit_net *net, const float *best,
+                      lever_error *err);
 /* False: there is none, or of other settings; then *s is as it was. */
 bool lv_fit_state_load(fit_state *s, const char *path, uint64_t settings);
 /* What a save had of net and best. LEVER_OK, LEVER_EIO (also: cut short), LEVER_EFORMAT. */

@@ -1,6 +1,6 @@
-/* lever_fit, second part: from recorded positions to a sidecar. A short training after each recorded layer, a long
- * one after the layer that saves most. What is unfinished is kept in a state file; a run that goes on from it does
- * the same steps with the same numbers. SPDX-License-Identifier: MIT */
+/* lever_fit, second part: from recorded positions to a sidecar. A short training after each recorded layer, a
+ * long one after the layer that saves most. What is unfinished is kept in a state file; a run that goes on
+ * from it does the same steps with the same numbers. SPDX-License-Identifier: MIT */
 #include "engine/fit_impl.h"
 
 #include <math.h>
@@ -26,7 +26,8 @@ static const float kd_temperature = 1.0f, cand_temperature = 1.0f, cand_weight =
 static const float thresholds[] = { 0.001f, 0.002f, 0.005f, 0.01f, 0.02f, 0.03f,
                                     0.05f,  0.07f,  0.1f,   0.15f, 0.2f,  0.3f };
 enum { N_THRESHOLDS = sizeof thresholds / sizeof *thresholds };
-_Static_assert(N_THRESHOLDS <= (int)LV_EXIT_MAX_CURVE && (int)LV_EXIT_MAX_CURVE <= (int)LEVER_FIT_CURVE, "curve");
+_Static_assert(N_THRESHOLDS <= (int)LV_EXIT_MAX_CURVE && (int)LV_EXIT_MAX_CURVE <= (int)LEVER_FIT_CURVE,
+               "curve");
 
 typedef struct train_run {
     fit_job *job;
@@ -71,7 +72,8 @@ static uint64_t total_bytes(train_run *r, uint32_t micro, bool keep_head)
            lists_bytes(r, lv_fit_data_records(j->data)) + lv_fit_data_memory_bytes(&j->info);
 }
 
-/* As many rows of logits at once as fit; the head stays in memory if there is room for that with a few of them. */
+/* As many rows of logits at once as fit; the head stays in memory if there is room for that with a few of
+ * them. */
 static int plan(train_run *r, bool *keep_head, lever_error *err)
 {
     const fit_job *j = r->job;
@@ -83,14 +85,16 @@ static int plan(train_run *r, bool *keep_head, lever_error *err)
         for (uint32_t micro = FIT_BATCH; micro >= (pass || least > 32 ? least : 32u); micro /= 2)
             if ((total = total_bytes(r, micro, *keep_head)) <= limit) {
                 r->charged = (size_t)(total - LV_PROGRAM_BYTES);
-                return lv_budget_charge(r->charged, (size_t)(j->mem_bytes - LV_PROGRAM_BYTES), "the training", err);
+                return lv_budget_charge(r->charged, (size_t)(j->mem_bytes - LV_PROGRAM_BYTES), "the training",
+                                        err);
             }
     }
-    return lv_fail(err, LEVER_ELIMIT, 0,
-                   "the memory limit of %llu bytes is too small to train: the %s form needs at least %llu bytes; raise "
-                   "--mem%s", (unsigned long long)j->mem_bytes, j->result->form,
-                   (unsigned long long)(total + j->others_bytes),
-                   j->form == LV_EXIT_TIED ? " or lower --rank" : " or take the tied form");
+    return lv_fail(
+        err, LEVER_ELIMIT, 0,
+        "the memory limit of %llu bytes is too small to train: the %s form needs at least %llu bytes; raise "
+        "--mem%s",
+        (unsigned long long)j->mem_bytes, j->result->form, (unsigned long long)(total + j->others_bytes),
+        j->form == LV_EXIT_TIED ? " or lower --rank" : " or take the tied form");
 }
 
 /* ---- life ---- */
@@ -117,8 +121,9 @@ static int list_records(train_run *r, lever_error *err)
     r->job->result->n_train = r->n_train;
     r->job->result->n_held = r->n_held;
     if (r->n_train >= FIT_BATCH && r->n_held >= 16) return LEVER_OK;
-    return lv_fail(err, LEVER_EINVAL, 0, "the text leaves %u positions to train on and %u to measure with; use more",
-                   r->n_train, r->n_held);
+    return lv_fail(err, LEVER_EINVAL, 0,
+                   "the text leaves %u positions to train on and %u to measure with; use more", r->n_train,
+                   r->n_held);
 }
 
 static int open_buffers(train_run *r, lever_error *err)
@@ -205,7 +210,8 @@ static int read_batch(train_run *r, const uint32_t *records, uint32_t n, uint32_
     const size_t d = r->c.shape.n_embd;
     for (uint32_t i = 0; i < n; i++) {
         lv_fit_record rec;
-        LEVER_TRY(lv_fit_data_read(r->job->data, records[i], slot, &rec, r->final + i * d, r->x + i * d, err));
+        LEVER_TRY(
+            lv_fit_data_read(r->job->data, records[i], slot, &rec, r->final + i * d, r->x + i * d, err));
         for (uint32_t c = 0; c < LV_FIT_CANDIDATES; c++) {
             const bool there = rec.cands[c] >= 0 && (uint32_t)rec.cands[c] < r->c.shape.n_vocab;
             r->cands[i * LV_FIT_CANDIDATES + c] = there ? rec.cands[c] : -1;
@@ -258,7 +264,8 @@ static int judge(train_run *r, uint32_t slot, lever_fit_layer *out, lever_error 
     const uint32_t all = r->job->target.n_layers, after = r->job->info.layers[slot] + 1;
     lv_fit_ranking rank;
     LEVER_TRY(measure(r, slot, UINT32_MAX, &out->kd, &out->cand, err));
-    LEVER_TRY(lv_fit_rank(r->nodes, r->n_held, lv_fit_best_temperature(r->nodes, r->n_held), true_share, &rank, err));
+    LEVER_TRY(lv_fit_rank(r->nodes, r->n_held, lv_fit_best_temperature(r->nodes, r->n_held), true_share,
+                          &rank, err));
     out->layers = after;
     out->kept = rank.kept;
     out->draft_kept = rank.draft_kept;
@@ -345,7 +352,8 @@ static int begin_stage(train_run *r, uint32_t slot, uint32_t n_steps, lever_erro
 {
     lv_fit_trainer_close(&r->t);
     LEVER_TRY(lv_fit_trainer_open(&r->t, &r->c, r->gain0, &r->head, r->cpu, err));
-    if (r->s.has_params) return lv_fit_state_load_params(r->job->state_path, lv_fit_trainer_net(r->t), r->best, err);
+    if (r->s.has_params)
+        return lv_fit_state_load_params(r->job->state_path, lv_fit_trainer_net(r->t), r->best, err);
     r->s.step = r->s.n_bad = 0;
     r->s.n_best = r->s.checked = UINT32_MAX;
     r->s.n_steps = n_steps;
@@ -391,7 +399,8 @@ static uint32_t best_layer(const train_run *r)
 
 /* ---- the sidecar ---- */
 
-/* Parameters as the file will hold them; w: the untied matrix in its type, [n_vocab] rows, those not in use zero. */
+/* Parameters as the file will hold them; w: the untied matrix in its type, [n_vocab] rows, those not in use
+ * zero. */
 static void round_params(train_run *r, uint32_t w_type, uint8_t *w)
 {
     lv_fit_net *n = lv_fit_trainer_net(r->t);
@@ -412,19 +421,32 @@ static void fill_card(const train_run *r, uint32_t slot, lv_exit_card *c)
 {
     const fit_job *j = r->job;
     const lever_fit_result *res = j->result;
-    *c = (lv_exit_card){ .form = j->form, .layer = j->info.layers[slot], .n_layers = j->target.n_layers,
-                         .n_embd = j->target.n_embd, .n_vocab = j->target.n_vocab, .rank = j->rank,
-                         .norm_eps = j->norm_eps, .temperature = res->temperature,
-                         .kd_before = (float)res->best.kd_before, .kd = (float)res->best.kd,
-                         .cand_before = (float)res->best.cand_before, .cand = (float)res->best.cand,
-                         .kd_temperature = kd_temperature, .cand_temperature = cand_temperature,
-                         .cand_weight = cand_weight, .n_train = r->n_train, .n_held = r->n_held,
-                         .n_steps = res->n_best, .n_candidates = LV_FIT_NODE_CANDIDATES, .n_curve = N_THRESHOLDS,
+    *c = (lv_exit_card){ .form = j->form,
+                         .layer = j->info.layers[slot],
+                         .n_layers = j->target.n_layers,
+                         .n_embd = j->target.n_embd,
+                         .n_vocab = j->target.n_vocab,
+                         .rank = j->rank,
+                         .norm_eps = j->norm_eps,
+                         .temperature = res->temperature,
+                         .kd_before = (float)res->best.kd_before,
+                         .kd = (float)res->best.kd,
+                         .cand_before = (float)res->best.cand_before,
+                         .cand = (float)res->best.cand,
+                         .kd_temperature = kd_temperature,
+                         .cand_temperature = cand_temperature,
+                         .cand_weight = cand_weight,
+                         .n_train = r->n_train,
+                         .n_held = r->n_held,
+                         .n_steps = res->n_best,
+                         .n_candidates = LV_FIT_NODE_CANDIDATES,
+                         .n_curve = N_THRESHOLDS,
                          .fingerprint = j->target.fingerprint };
     memcpy(c->target, j->target.name, sizeof c->target);
     memcpy(c->draft, j->draft.name, sizeof c->draft);
     for (uint32_t i = 0; i < N_THRESHOLDS; i++)
-        c->curve[i] = (lv_exit_point){ res->curve[i].threshold, res->curve[i].edges_kept, res->curve[i].true_kept };
+        c->curve[i] =
+            (lv_exit_point){ res->curve[i].threshold, res->curve[i].edges_kept, res->curve[i].true_kept };
 }
 
 static void draw_curve(const train_run *r)
@@ -497,8 +519,9 @@ static int choose_steps(train_run *r, lever_error *err)
     const double step = (double)(lv_clock_ns() - t0) * 1e-9;
     const double left = j->params->seconds - (double)(lv_clock_ns() - j->started_ns) * 1e-9;
     /* Measuring takes two of the three products of a step: twice per layer tried, and the checks. */
-    const double measuring = step * 2 / 3 / FIT_BATCH *
-                             ((2.0 * j->info.n_layers + 2) * r->n_held + STOP_CHECKS * (double)STOP_POSITIONS);
+    const double measuring =
+        step * 2 / 3 / FIT_BATCH *
+        ((2.0 * j->info.n_layers + 2) * r->n_held + STOP_CHECKS * (double)STOP_POSITIONS);
     double share = (left - measuring) / step / (r->s.try_steps * (double)j->info.n_layers + r->s.final_steps);
     if (!(share > 0)) share = 0;
     if (share >= 1) return LEVER_OK;

@@ -138,7 +138,8 @@ static int pack_layer(const lv_fit_data *f, uint8_t *to, const float *x, float e
     for (size_t i = 0; i < d; i++) square += (double)x[i] * (double)x[i];
     const double scale = 1.0 / sqrt(square / (double)d + (double)eps);
     if (!isfinite(square))
-        return lv_fail(err, LEVER_EFORMAT, 0, "a hidden state of the target is not finite: its weights are damaged");
+        return lv_fail(err, LEVER_EFORMAT, 0,
+                       "a hidden state of the target is not finite: its weights are damaged");
     for (size_t i = 0; i < d; i++) {
         const uint16_t half = lv_f32_to_f16((float)((double)x[i] * scale));
         memcpy(to + i * sizeof half, &half, sizeof half);

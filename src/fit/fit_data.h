@@ -1,6 +1,6 @@
 /* The recorded positions: a file of records of one size, so that training can read them in any order without
- * holding them. Fixed header, gains, then records; the header tells how many are complete, so a run that ended in
- * the middle goes on there. The file is private to a build and machine; foreign ones are replaced.
+ * holding them. Fixed header, gains, then records; the header tells how many are complete, so a run that
+ * ended in the middle goes on there. The file is private to a build and machine; foreign ones are replaced.
  * Threading: one owner thread. SPDX-License-Identifier: MIT */
 #ifndef LEVER_FIT_FIT_DATA_H
 #define LEVER_FIT_FIT_DATA_H
@@ -15,7 +15,7 @@ enum { LV_FIT_MAX_LAYERS = 8 };
 
 typedef struct lv_fit_data_info {
     uint64_t fingerprint;  /* of the target */
-    uint64_t settings;     /* hash of all else that what is recorded follows from: text, draft, window, layers */
+    uint64_t settings;     /* hash of what else decides what is recorded: text, windows, draft, KV type */
     uint32_t n_embd, n_layers;
     uint32_t layers[LV_FIT_MAX_LAYERS]; /* [n_layers] recorded, ascending */
     uint32_t n_windows;    /* of text */
@@ -45,8 +45,9 @@ const lv_fit_data_info *lv_fit_data_get_info(const lv_fit_data *f);
 /* Output norm of the target [n_embd], once before the first record. */
 int  lv_fit_data_put_gain(lv_fit_data *f, const float *gain, lever_error *err);
 int  lv_fit_data_gain(lv_fit_data *f, float *gain, lever_error *err);
-/* Append a record: final [n_embd] hidden state after the output norm; x [n_layers][n_embd] residual streams, of which
- * x / sqrt(mean(x^2) + eps) is kept in f16. LEVER_OK, LEVER_EIO, LEVER_EFORMAT: a value is not finite. */
+/* Append a record: final [n_embd] hidden state after the output norm; x [n_layers][n_embd] residual streams,
+ * of which x / sqrt(mean(x^2) + eps) is kept in f16. LEVER_OK, LEVER_EIO, LEVER_EFORMAT: a value is not
+ * finite. */
 int  lv_fit_data_append(lv_fit_data *f, const lv_fit_record *r, const float *final, const float *x, float eps,
                         lever_error *err);
 /* The first n_windows are complete: what was appended belongs to them, and a later open finds it. */

@@ -25,9 +25,12 @@ static int read_all(lv_fit_head *h, lever_error *err)
     return LEVER_OK;
 }
 
-int lv_fit_head_open(lv_fit_head *h, const char *path, const lv_fit_head_place *p, bool keep, lever_error *err)
+int lv_fit_head_open(lv_fit_head *h, const char *path, const lv_fit_head_place *p, bool keep,
+                     lever_error *err)
 {
-    *h = (lv_fit_head){ .place = *p, .chunk = lv_fit_head_chunk(p), .row_bytes = (size_t)(p->bytes / p->n_vocab) };
+    *h = (lv_fit_head){ .place = *p,
+                        .chunk = lv_fit_head_chunk(p),
+                        .row_bytes = (size_t)(p->bytes / p->n_vocab) };
     LEVER_TRY(lv_file_open(&h->file, path, err));
     h->rows = lv_alloc_array(h->chunk, p->n_embd * sizeof *h->rows, 64);
     if (keep) h->bytes = lv_alloc((size_t)p->bytes, 64);

@@ -28,11 +28,14 @@ typedef struct lv_fit_head {
 size_t   lv_fit_head_chunk(const lv_fit_head_place *p);
 uint64_t lv_fit_head_memory_bytes(const lv_fit_head_place *p, bool keep);
 /* keep: read all of it now. LEVER_OK, LEVER_EIO, LEVER_ENOMEM; after a failure close is due, too. */
-int  lv_fit_head_open(lv_fit_head *h, const char *path, const lv_fit_head_place *p, bool keep, lever_error *err);
+int lv_fit_head_open(lv_fit_head *h, const char *path, const lv_fit_head_place *p, bool keep,
+                     lever_error *err);
 void lv_fit_head_close(lv_fit_head *h); /* accepts a zeroed one */
-/* Rows [first, first + n) in the file's layout, n <= chunk: borrowed until the next call. LEVER_OK, LEVER_EIO. */
+/* Rows [first, first + n) in the file's layout, n <= chunk: borrowed until the next call. LEVER_OK,
+ * LEVER_EIO. */
 int  lv_fit_head_raw(lv_fit_head *h, size_t first, size_t n, const uint8_t **out, lever_error *err);
 /* The same as floats [n][n_embd]. */
-int  lv_fit_head_rows(lv_fit_head *h, lv_cpu *cpu, size_t first, size_t n, const float **out, lever_error *err);
+int lv_fit_head_rows(lv_fit_head *h, lv_cpu *cpu, size_t first, size_t n, const float **out,
+                     lever_error *err);
 
 #endif

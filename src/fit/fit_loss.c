@@ -16,8 +16,9 @@ static double mean_difference(const float *p, const float *z, const float *s, si
     return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
 }
 
-/* With p, q the softmaxes of z/t, s/t: KL = sum p (z - s) / t + ln sum e^(s/t) - ln sum e^(z/t), and its gradient
- * by s is (q - p) / t. At the largest logit p = e^(z/t - that logarithm), which gives the logarithm. */
+/* With p, q the softmaxes of z/t, s/t: KL = sum p (z - s) / t + ln sum e^(s/t) - ln sum e^(z/t), and its
+ * gradient by s is (q - p) / t. At the largest logit p = e^(z/t - that logarithm), which gives the logarithm.
+ */
 double lv_fit_loss_kd(const lv_kernels *k, float *z, float *s, size_t n, float t, float *scratch)
 {
     float *p = scratch;

@@ -9,10 +9,11 @@
 
 #include "kernel/kernel.h"
 
-/* Returns L_kd. s [n] becomes its gradient by s; z and scratch [n] are used up. Not finite when a logit is not. */
+/* Returns L_kd. s [n] becomes its gradient by s; z and scratch [n] are used up. Not finite when a logit is
+ * not. */
 double lv_fit_loss_kd(const lv_kernels *k, float *z, float *s, size_t n, float t, float *scratch);
-/* Returns L_cand of the n logits of the candidates; grad [n] (NULL: not wanted) becomes its gradient by s. n <=
- * LV_FIT_CANDIDATES. */
+/* Returns L_cand of the n logits of the candidates; grad [n] (NULL: not wanted) becomes its gradient by s. n
+ * <= LV_FIT_CANDIDATES. */
 enum { LV_FIT_CANDIDATES = 16 };
 double lv_fit_loss_cand(const float *z, const float *s, uint32_t n, float t, float *grad);
 

@@ -36,8 +36,8 @@ static float random_next(uint64_t *state)
     return (float)((x ^ x >> 31) >> 40) * 0x1p-23f - 1.0f;
 }
 
-int lv_fit_net_init(lv_fit_net *n, const lv_fit_shape *s, const float *gain0, uint32_t max_rows, uint64_t seed,
-                    lever_error *err)
+int lv_fit_net_init(lv_fit_net *n, const lv_fit_shape *s, const float *gain0, uint32_t max_rows,
+                    uint64_t seed, lever_error *err)
 {
     const size_t d = s->n_embd, r = s->rank ? s->rank : 1;
     *n = (lv_fit_net){ .shape = *s, .n_params = lv_fit_net_params(s), .max_rows = max_rows };

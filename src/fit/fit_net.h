@@ -1,12 +1,12 @@
-/* What is trained: from a hidden state of the middle layer to what the output head sees, with gradients and Adam.
+/* What is trained: from a hidden state of the middle layer to what the output head sees; gradients, Adam.
  *
- *   h = x * gain0 * (1 + delta)           x: residual stream over its root mean square; gain0: the output norm's
+ *   h = x * gain0 * (1 + delta)           x: residual stream over its root mean square; gain0: output norm
  *   tied    out = h + U (V^T h)           parameters delta [d], U, V [rank][d] (columns as rows)
  *   untied  out = x * gain0               parameters W [n_vocab][d], which fit_trainer.c multiplies with
  *
- * Sums over positions run in ascending order in one thread each, so results depend on the seed, not on threads or
- * processor. Owns: parameters, their gradients and moments, buffers for max_rows positions. Threading: one owner
- * thread; loops use the lv_cpu. SPDX-License-Identifier: MIT */
+ * Sums over positions run in ascending order in one thread each, so results depend on the seed, not on
+ * threads or processor. Owns: parameters, their gradients and moments, buffers for max_rows positions.
+ * Threading: one owner thread; loops use the lv_cpu. SPDX-License-Identifier: MIT */
 #ifndef LEVER_FIT_FIT_NET_H
 #define LEVER_FIT_FIT_NET_H
 
@@ -33,8 +33,8 @@ size_t   lv_fit_net_params(const lv_fit_shape *s);
 uint64_t lv_fit_net_memory_bytes(const lv_fit_shape *s, uint32_t max_rows);
 /* Parameters of zero, but V, which is random by the seed: out is h at first. W is the caller's to fill.
  * LEVER_OK, LEVER_ENOMEM; after a failure fini is due, too. */
-int  lv_fit_net_init(lv_fit_net *n, const lv_fit_shape *s, const float *gain0, uint32_t max_rows, uint64_t seed,
-                     lever_error *err);
+int  lv_fit_net_init(lv_fit_net *n, const lv_fit_shape *s, const float *gain0, uint32_t max_rows,
+                     uint64_t seed, lever_error *err);
 void lv_fit_net_fini(lv_fit_net *n); /* accepts a zeroed one */
 /* Gradient and moments are freed: nothing but forward and gain from here on. */
 void lv_fit_net_drop_gradient(lv_fit_net *n);

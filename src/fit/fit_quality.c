@@ -58,8 +58,8 @@ static int by_value(const void *a, const void *b)
 
 /* Share of edges whose score is at least that of the true edge which the wanted share of true edges reaches.
  * all, right: room for every edge. by_draft: scores are the draft's probabilities. */
-static int edges_left(const lv_fit_node *nodes, size_t n, double t, bool by_draft, double true_share, double *all,
-                      double *right, double *out)
+static int edges_left(const lv_fit_node *nodes, size_t n, double t, bool by_draft, double true_share,
+                      double *all, double *right, double *out)
 {
     size_t n_all = 0, n_right = 0, left = 0;
     for (size_t b = 0; b < n; b++) {
@@ -92,8 +92,10 @@ int lv_fit_rank(const lv_fit_node *nodes, size_t n, float temperature, double tr
     if (rc >= 0) rc = edges_left(nodes, n, t, true, true_share, all, all + most, &out->draft_kept);
     lv_free(all);
     if (rc == LEVER_EINVAL)
-        return lv_fail(err, rc, 0,
-                       "the target never chose a candidate of the draft in %zu held-out positions; use a better draft "
-                       "or more text", n);
+        return lv_fail(
+            err, rc, 0,
+            "the target never chose a candidate of the draft in %zu held-out positions; use a better draft "
+            "or more text",
+            n);
     return rc;
 }

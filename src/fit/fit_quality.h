@@ -1,5 +1,5 @@
-/* How well scores tell the target's choice among a draft's candidates: the softmax temperature that fits best, and
- * what pruning at a threshold keeps. Threading: pure functions. SPDX-License-Identifier: MIT */
+/* How well scores tell the target's choice among a draft's candidates: the softmax temperature that fits
+ * best, and what pruning at a threshold keeps. Threading: pure functions. SPDX-License-Identifier: MIT */
 #ifndef LEVER_FIT_FIT_QUALITY_H
 #define LEVER_FIT_FIT_QUALITY_H
 
@@ -24,9 +24,9 @@ typedef struct lv_fit_node {
  * softmax(z), by mean KL. */
 float lv_fit_best_temperature(const lv_fit_node *nodes, size_t n);
 
-/* A tree is taken to hold the candidates with a draft probability of at least 2 %, and the first; the others are in
- * the denominator only. Shares of its edges, and of those that are the target's choice, whose score is at least
- * point->threshold; fills the rest of *point. */
+/* A tree is taken to hold the candidates with a draft probability of at least 2 %, and the first; the others
+ * are in the denominator only. Shares of its edges, and of those that are the target's choice, whose score is
+ * at least point->threshold; fills the rest of *point. */
 void lv_fit_curve_point(const lv_fit_node *nodes, size_t n, float temperature, lv_exit_point *point);
 
 typedef struct lv_fit_ranking {

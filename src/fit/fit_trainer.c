@@ -26,8 +26,8 @@ static bool is_tied(const lv_fit_trainer_config *c) { return c->shape.form == LV
 uint64_t lv_fit_trainer_memory_bytes(const lv_fit_trainer_config *c, size_t chunk)
 {
     const uint64_t d = c->shape.n_embd, v = c->shape.n_vocab, mb = c->micro_rows;
-    const uint64_t floats = 2 * c->batch_rows * d + 2 * mb * v + mb * chunk + d * max_size(chunk, mb) + mb * d +
-                            c->n_threads * v;
+    const uint64_t floats =
+        2 * c->batch_rows * d + 2 * mb * v + mb * chunk + d * max_size(chunk, mb) + mb * d + c->n_threads * v;
     return lv_fit_net_memory_bytes(&c->shape, c->batch_rows) + floats * sizeof(float) + 4096;
 }
 
@@ -174,15 +174,17 @@ static void loss_some(void *arg, size_t begin, size_t end, unsigned thread)
     for (size_t b = begin; b < end; b++) loss_of(j, b, j->t->scratch + thread * j->t->c.shape.n_vocab);
 }
 
-static int losses(lv_fit_trainer *t, const int32_t *cands, uint32_t rows, lv_fit_scored *out, lever_error *err)
+static int losses(lv_fit_trainer *t, const int32_t *cands, uint32_t rows, lv_fit_scored *out,
+                  lever_error *err)
 {
     loss_job j = { .t = t, .cands = cands, .out = out };
     lv_cpu_run(t->cpu, rows, 1, loss_some, &j);
     for (uint32_t b = 0; b < rows; b++)
         if (!isfinite(out[b].kd) || !isfinite(out[b].cand))
-            return lv_fail(err, LEVER_EFORMAT, 0,
-                           "logits of a position are not finite: the target's weights are damaged, or the training "
-                           "diverged (then lower --rate)");
+            return lv_fail(
+                err, LEVER_EFORMAT, 0,
+                "logits of a position are not finite: the target's weights are damaged, or the training "
+                "diverged (then lower --rate)");
     return LEVER_OK;
 }
 
@@ -201,7 +203,8 @@ static void turn_some(void *arg, size_t begin, size_t end, unsigned thread)
     enum { SIDE = 16 }; /* values of a cache line: each is used as a whole */
     for (size_t r0 = 0; r0 < j->rows; r0 += SIDE)
         for (size_t c = begin; c < end; c++)
-            for (size_t r = r0; r < r0 + SIDE && r < j->rows; r++) j->to[c * j->rows + r] = j->from[r * j->ld + c];
+            for (size_t r = r0; r < r0 + SIDE && r < j->rows; r++)
+                j->to[c * j->rows + r] = j->from[r * j->ld + c];
 }
 
 static void turn(lv_cpu *cpu, float *to, const float *from, size_t rows, size_t cols, size_t ld)

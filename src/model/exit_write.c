@@ -94,7 +94,8 @@ static int put_tensors(lv_gguf_writer *w, const lv_exit_card *c, const lv_exit_w
     return put_halves(w, t->v, (size_t)(c->rank * d), err);
 }
 
-int lv_exit_write(const char *path, const lv_exit_card *card, const lv_exit_weights *weights, lever_error *err)
+int lv_exit_write(const char *path, const lv_exit_card *card, const lv_exit_weights *weights,
+                  lever_error *err)
 {
     lv_gguf_writer *w;
     if (card->n_curve > LV_EXIT_MAX_CURVE)

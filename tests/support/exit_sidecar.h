@@ -1,5 +1,5 @@
-/* Small sidecars of an exit predictor for tests: made-up weights for a model, as card and arrays that a test may
- * spoil before writing. SPDX-License-Identifier: MIT */
+/* Small sidecars of an exit predictor for tests: made-up weights for a model, as card and arrays that a test
+ * may spoil before writing. SPDX-License-Identifier: MIT */
 #ifndef LEVER_TESTS_EXIT_SIDECAR_H
 #define LEVER_TESTS_EXIT_SIDECAR_H
 

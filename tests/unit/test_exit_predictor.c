@@ -1,5 +1,5 @@
-/* The exit predictor: sidecars written and read back, hostile ones, scores against plain arithmetic in double.
- * SPDX-License-Identifier: MIT */
+/* The exit predictor: sidecars written and read back, hostile ones, scores against plain arithmetic in
+ * double. SPDX-License-Identifier: MIT */
 #include "support/check.h"
 
 #include <math.h>

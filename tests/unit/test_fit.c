@@ -1,5 +1,5 @@
-/* Training of the exit predictor: both losses against plain arithmetic, gradients against finite differences in
- * double, the same bits whatever the threads and micro-batches, and a problem with a known optimum.
+/* Training of the exit predictor: both losses against plain arithmetic, gradients against finite differences
+ * in double, the same bits whatever the threads and micro-batches, and a problem with a known optimum.
  * SPDX-License-Identifier: MIT */
 #include "support/check.h"
 
@@ -150,11 +150,13 @@ static void test_losses_are_the_formulas(void)
         double zd[V], sd[V];
         for (int i = 0; i < n; i++) zd[i] = z[i] = size * number(), sd[i] = s[i] = size * number();
         if (n <= LV_FIT_CANDIDATES) {
-            const double got = lv_fit_loss_cand(z, s, (uint32_t)n, t, grad), want = plain_kl(zd, sd, n, (double)t);
+            const double got = lv_fit_loss_cand(z, s, (uint32_t)n, t, grad),
+                         want = plain_kl(zd, sd, n, (double)t);
             CHECK(fabs(got - want) < 1e-9 * (1 + want));
             CHECK(lv_fit_loss_cand(z, s, (uint32_t)n, t, NULL) == got);
         }
-        const double want = plain_kl(zd, sd, n, (double)t), got = lv_fit_loss_kd(&k, z, s, (size_t)n, t, scratch);
+        const double want = plain_kl(zd, sd, n, (double)t),
+                     got = lv_fit_loss_kd(&k, z, s, (size_t)n, t, scratch);
         CHECK(fabs(got - want) < 1e-5 * (1 + want));
         for (int i = 0; i < n; i++) { /* gradient by each logit */
             const double step = 1e-5, keep = sd[i];
@@ -199,7 +201,10 @@ static void check_gradient(uint32_t form, bool keep)
 }
 
 static void test_tied_gradient_is_that_of_finite_differences(void) { check_gradient(LV_EXIT_TIED, true); }
-static void test_untied_gradient_is_that_of_finite_differences(void) { check_gradient(LV_EXIT_UNTIED, false); }
+static void test_untied_gradient_is_that_of_finite_differences(void)
+{
+    check_gradient(LV_EXIT_UNTIED, false);
+}
 
 /* Some steps; the parameters into out [n_params]. */
 static size_t train(uint32_t form, unsigned threads, uint32_t micro, bool keep, unsigned flags, float *out)
@@ -232,7 +237,8 @@ static void test_parameters_do_not_depend_on_threads_chunks_or_processor(void)
     }
 }
 
-/* The final hidden states are what U, V of that rank make of the middle ones: the loss can fall to nothing. */
+/* The final hidden states are what U, V of that rank make of the middle ones: the loss can fall to nothing.
+ */
 static void test_training_finds_a_known_optimum(void)
 {
     static float keep[64][D];
