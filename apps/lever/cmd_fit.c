@@ -132,24 +132,31 @@ static double seconds(uint64_t ns) { return (double)ns * 1e-9; }
 
 static void print_layer(const lever_fit_layer *l, bool chosen)
 {
-    printf("  %6u %10.4f %9.4f %11.4f %9.4f %11.1f%% %11.1f%% %8.1f%%%s\n", l->layers, l->kd_before, l->kd,
-           l->cand_before, l->cand, 100 * l->kept, 100 * l->draft_kept, 100 * l->saved, chosen ? "  <" : "");
+    printf("  %6u %10.4f %9.4f %11.4f %9.4f %8.1f%% %6.1f%% %6.1f%% %8.1f%%%s\n", l->layers, l->kd_before,
+           l->kd, l->cand_before, l->cand, 100 * l->kept, 100 * l->draft_kept, 100 * l->joint_kept,
+           100 * l->saved, chosen ? "  <" : "");
 }
 
 static void print_text(const char *out, const lever_fit_result *r)
 {
     char a[32], b[32];
     printf("%u positions of %u windows to train on, %u held out\n\n", r->n_train, r->n_windows, r->n_held);
-    printf("  layers  loss bare   trained  candidates   trained  edges left*  by draft**    saved\n");
+    printf("  %53sedges left by\n", "");
+    printf("  layers  loss bare   trained  candidates   trained   scores   draft    both    saved\n");
     for (uint32_t i = 0; i < r->n_tried; i++) print_layer(&r->tried[i], r->tried[i].layers == r->best.layers);
     if (r->n_tried) printf("  trained to the end, %u steps, best after %u:\n", r->n_steps, r->n_best);
     print_layer(&r->best, false);
-    printf("   * where 95%% of the target's choices stay   ** pruned by the draft's own probabilities\n");
-    printf("\n  threshold  edges left  target's choices left   (softmax at temperature %.3g)\n",
-           (double)r->temperature);
-    for (uint32_t i = 0; i < r->n_curve; i++)
-        printf("  %9.3f %10.1f%% %21.1f%%\n", (double)r->curve[i].threshold,
-               100 * (double)r->curve[i].edges_kept, 100 * (double)r->curve[i].true_kept);
+    printf("  edges left: of a tree, where 95%% of the target's choices stay. saved: by both beyond the "
+           "draft\n");
+    printf("\n             scores, softmax at %-8.3g   both, softmax of s / %.3g + %.3g ln p\n",
+           (double)r->temperature, (double)r->joint_temperature, (double)r->joint_draft_weight);
+    printf("  threshold  edges left  target's choices   edges left  target's choices\n");
+    for (uint32_t i = 0; i < r->n_curve; i++) {
+        const lever_fit_point *p = &r->curve[i];
+        printf("  %9.3f %10.1f%% %16.1f%% %11.1f%% %16.1f%%\n", (double)p->threshold,
+               100 * (double)p->edges_kept, 100 * (double)p->true_kept, 100 * (double)p->joint_edges_kept,
+               100 * (double)p->joint_true_kept);
+    }
     printf("\n%s: %s form", out, r->form);
     if (r->rank) printf(" of rank %u", r->rank);
     printf(" after %u layers, %s\n", r->best.layers, format_bytes(a, sizeof a, (double)r->sidecar_bytes));
@@ -163,25 +170,29 @@ static void print_text(const char *out, const lever_fit_result *r)
 
 static json_t *layer_json(const lever_fit_layer *l)
 {
-    return json_pack("{s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "layers", (int)l->layers, "kd_before",
+    return json_pack("{s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "layers", (int)l->layers, "kd_before",
                      l->kd_before, "kd", l->kd, "cand_before", l->cand_before, "cand", l->cand, "kept",
-                     l->kept, "draft_kept", l->draft_kept, "saved", l->saved);
+                     l->kept, "draft_kept", l->draft_kept, "joint_kept", l->joint_kept, "saved", l->saved);
 }
 
 static void print_json(const char *out, const lever_fit_result *r)
 {
     json_t *tried = json_array(), *curve = json_array();
     for (uint32_t i = 0; i < r->n_tried; i++) json_array_append_new(tried, layer_json(&r->tried[i]));
-    for (uint32_t i = 0; i < r->n_curve; i++)
-        json_array_append_new(curve, json_pack("{s:f, s:f, s:f}", "threshold", (double)r->curve[i].threshold,
-                                               "edges_kept", (double)r->curve[i].edges_kept, "true_kept",
-                                               (double)r->curve[i].true_kept));
-    json_t *root =
-        json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:o, s:o, s:o, s:b}", "output", out, "form",
-                  r->form, "rank", (int)r->rank, "train_positions", (int)r->n_train, "held_out_positions",
-                  (int)r->n_held, "windows", (int)r->n_windows, "steps", (int)r->n_steps, "best_step",
-                  (int)r->n_best, "temperature", (double)r->temperature, "tried", tried, "best",
-                  layer_json(&r->best), "curve", curve, "resumed", r->resumed);
+    for (uint32_t i = 0; i < r->n_curve; i++) {
+        const lever_fit_point *p = &r->curve[i];
+        json_array_append_new(
+            curve, json_pack("{s:f, s:f, s:f, s:f, s:f}", "threshold", (double)p->threshold, "edges_kept",
+                             (double)p->edges_kept, "true_kept", (double)p->true_kept, "joint_edges_kept",
+                             (double)p->joint_edges_kept, "joint_true_kept", (double)p->joint_true_kept));
+    }
+    json_t *root = json_pack(
+        "{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:o, s:o, s:o, s:b}", "output", out, "form",
+        r->form, "rank", (int)r->rank, "train_positions", (int)r->n_train, "held_out_positions",
+        (int)r->n_held, "windows", (int)r->n_windows, "steps", (int)r->n_steps, "best_step", (int)r->n_best,
+        "temperature", (double)r->temperature, "joint_temperature", (double)r->joint_temperature,
+        "joint_draft_weight", (double)r->joint_draft_weight, "tried", tried, "best", layer_json(&r->best),
+        "curve", curve, "resumed", r->resumed);
     json_object_set_new(root, "stats",
                         json_pack("{s:f, s:f, s:I, s:I, s:I, s:I}", "record_s", seconds(r->record_ns),
                                   "train_s", seconds(r->train_ns), "disk_bytes", (json_int_t)r->disk_bytes,

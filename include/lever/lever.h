@@ -279,9 +279,14 @@ typedef struct lever_fit_layer { /* of a predictor after this many layers, measu
     double   kd_before, kd;      /* full-vocabulary loss in nats: of the bare output head, and trained */
     double   cand_before, cand;  /* the same among the draft's candidates */
     double   kept;               /* share of tree edges left when 95 % of the target's choices stay */
-    double   draft_kept;         /* the same when the draft's own probabilities prune */
+    double   draft_kept;         /* the same when the draft's probabilities prune, which takes no predictor */
+    double   joint_kept;         /* the same when both do, as joint_temperature says */
     double   saved;              /* (1 - kept) * share of the layers that come after */
 } lever_fit_layer;
+
+typedef struct lever_fit_point { /* shares of edges, and of the target's choices, of at least this probability */
+    float threshold, edges_kept, true_kept, joint_edges_kept, joint_true_kept;
+} lever_fit_point;
 
 enum lever_fit_phase { LEVER_FIT_RECORD, LEVER_FIT_TRY, LEVER_FIT_TRAIN, LEVER_FIT_CHECK };
 
@@ -299,8 +304,9 @@ typedef struct lever_fit_result {
     lever_fit_layer best;        /* the predictor that was written */
     const char *form;            /* "tied", "untied" */
     uint32_t rank, n_steps, n_best; /* steps trained; those after which it was best */
-    float    temperature;
-    struct lever_fit_point { float threshold, edges_kept, true_kept; } curve[LEVER_FIT_CURVE]; /* [n_curve] */
+    float    temperature;        /* of the softmax of scores s over a node's candidates */
+    float    joint_temperature, joint_draft_weight; /* softmax of s / joint_temperature + weight * ln p(draft) */
+    lever_fit_point curve[LEVER_FIT_CURVE]; /* [n_curve] */
     uint32_t n_curve;
     uint64_t record_ns, train_ns; /* of this run */
     uint64_t disk_bytes;         /* of the recorded positions */

@@ -69,7 +69,7 @@ static int look_at_models(fit_job *j, lever_error *err)
     return rc;
 }
 
-/* From a quarter to three quarters of the layers, or the one asked for. */
+/* From a quarter to seven eighths of the layers, or the one asked for. */
 static int choose_layers(fit_job *j, lever_error *err)
 {
     const uint32_t all = j->target.n_layers, asked = j->params->layers;
@@ -78,7 +78,7 @@ static int choose_layers(fit_job *j, lever_error *err)
         return lv_fail(err, LEVER_EINVAL, 0, "a model of %" PRIu32 " layer has none to leave early", all);
     if (asked >= all)
         return lv_fail(err, LEVER_EINVAL, 0, "layer %" PRIu32 " is not within 1..%" PRIu32, asked, all - 1);
-    for (uint32_t eighths = 2; eighths <= 6 && !asked; eighths++) {
+    for (uint32_t eighths = 2; eighths <= 7 && !asked; eighths++) {
         uint32_t after = (all * eighths + 4) / 8;
         if (after < 1) after = 1;
         if (after > all - 1) after = all - 1;

@@ -43,6 +43,7 @@ typedef struct train_run {
     lv_fit_scored *scored;          /* [FIT_BATCH] */
     lv_fit_node   *nodes;           /* [n_held] */
     float    *gain0, *best;         /* [d]; [n_params] */
+    lv_fit_blend alone, joint;      /* of the last judgement */
     fit_state s;
     uint64_t  saved_ns;
     size_t    charged;
@@ -261,15 +262,15 @@ static int measure(train_run *r, uint32_t slot, uint32_t most, double *kd, doubl
 /* All held-out positions, and what pruning by them would save. */
 static int judge(train_run *r, uint32_t slot, lever_fit_layer *out, lever_error *err)
 {
-    const uint32_t all = r->job->target.n_layers, after = r->job->info.layers[slot] + 1;
-    lv_fit_ranking rank;
+    const uint32_t all = r->job->target.n_layers, after = r->job->info.layers[slot] + 1, n = r->n_held;
     LEVER_TRY(measure(r, slot, UINT32_MAX, &out->kd, &out->cand, err));
-    LEVER_TRY(lv_fit_rank(r->nodes, r->n_held, lv_fit_best_temperature(r->nodes, r->n_held), true_share,
-                          &rank, err));
+    r->alone = lv_fit_best_blend(r->nodes, n, false);
+    r->joint = lv_fit_best_blend(r->nodes, n, true);
+    LEVER_TRY(lv_fit_rank(r->nodes, n, r->alone, true_share, &out->kept, err));
+    LEVER_TRY(lv_fit_rank(r->nodes, n, r->joint, true_share, &out->joint_kept, err));
+    LEVER_TRY(lv_fit_rank(r->nodes, n, lv_fit_draft_alone, true_share, &out->draft_kept, err));
     out->layers = after;
-    out->kept = rank.kept;
-    out->draft_kept = rank.draft_kept;
-    out->saved = (1.0 - rank.kept) * (double)(all - after) / (double)all;
+    out->saved = (1.0 - out->kept) * (double)(all - after) / (double)all;
     return LEVER_OK;
 }
 
@@ -428,7 +429,8 @@ static void fill_card(const train_run *r, uint32_t slot, lv_exit_card *c)
                          .n_vocab = j->target.n_vocab,
                          .rank = j->rank,
                          .norm_eps = j->norm_eps,
-                         .temperature = res->temperature,
+                         .temperature = res->temperature, .joint_temperature = res->joint_temperature,
+                         .joint_draft_weight = res->joint_draft_weight,
                          .kd_before = (float)res->best.kd_before,
                          .kd = (float)res->best.kd,
                          .cand_before = (float)res->best.cand_before,
@@ -444,22 +446,25 @@ static void fill_card(const train_run *r, uint32_t slot, lv_exit_card *c)
                          .fingerprint = j->target.fingerprint };
     memcpy(c->target, j->target.name, sizeof c->target);
     memcpy(c->draft, j->draft.name, sizeof c->draft);
-    for (uint32_t i = 0; i < N_THRESHOLDS; i++)
-        c->curve[i] =
-            (lv_exit_point){ res->curve[i].threshold, res->curve[i].edges_kept, res->curve[i].true_kept };
+    for (uint32_t i = 0; i < N_THRESHOLDS; i++) {
+        const lever_fit_point *p = &res->curve[i];
+        c->curve[i] = (lv_exit_point){ p->threshold, p->edges_kept, p->true_kept, p->joint_edges_kept,
+                                       p->joint_true_kept };
+    }
 }
 
 static void draw_curve(const train_run *r)
 {
     lever_fit_result *res = r->job->result;
-    res->temperature = lv_fit_best_temperature(r->nodes, r->n_held);
+    res->temperature = r->alone.temperature;
+    res->joint_temperature = r->joint.temperature;
+    res->joint_draft_weight = r->joint.draft_weight;
     res->n_curve = N_THRESHOLDS;
     for (uint32_t i = 0; i < N_THRESHOLDS; i++) {
-        lv_exit_point p = { .threshold = thresholds[i] };
-        lv_fit_curve_point(r->nodes, r->n_held, res->temperature, &p);
-        res->curve[i].threshold = p.threshold;
-        res->curve[i].edges_kept = p.edges_kept;
-        res->curve[i].true_kept = p.true_kept;
+        lever_fit_point *p = &res->curve[i];
+        p->threshold = thresholds[i];
+        lv_fit_kept(r->nodes, r->n_held, r->alone, p->threshold, &p->edges_kept, &p->true_kept);
+        lv_fit_kept(r->nodes, r->n_held, r->joint, p->threshold, &p->joint_edges_kept, &p->joint_true_kept);
     }
 }
 

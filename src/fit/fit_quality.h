@@ -3,9 +3,10 @@
 #ifndef LEVER_FIT_FIT_QUALITY_H
 #define LEVER_FIT_FIT_QUALITY_H
 
+#include <stdbool.h>
+
 #include "base/error.h"
 #include "fit/fit_loss.h"
-#include "model/exit_predictor.h"
 
 enum {
     LV_FIT_NODE_CANDIDATES = 8 /* of a node: C(u), what trees take from a draft per node */
@@ -20,21 +21,27 @@ typedef struct lv_fit_node {
     int8_t  right;                        /* index of the target's choice; -1: not among them */
 } lv_fit_node;
 
-/* The temperature from 1/4 to 16 at which softmax(s / T) over the candidates is nearest to the target's
- * softmax(z), by mean KL. */
-float lv_fit_best_temperature(const lv_fit_node *nodes, size_t n);
+/* How scores become probabilities: softmax over a node's candidates of s / temperature + draft_weight * ln p.
+ */
+typedef struct lv_fit_blend {
+    float temperature;  /* 0: the scores take no part */
+    float draft_weight; /* 0: the draft's probabilities p take no part */
+} lv_fit_blend;
+static const lv_fit_blend lv_fit_draft_alone = { 0.0f, 1.0f };
+
+/* The blend that is nearest to the target's softmax(z) over the candidates, by mean KL: temperatures from 1/4
+ * to 16, and with_draft weights from 0 to 2. */
+lv_fit_blend lv_fit_best_blend(const lv_fit_node *nodes, size_t n, bool with_draft);
 
 /* A tree is taken to hold the candidates with a draft probability of at least 2 %, and the first; the others
- * are in the denominator only. Shares of its edges, and of those that are the target's choice, whose score is
- * at least point->threshold; fills the rest of *point. */
-void lv_fit_curve_point(const lv_fit_node *nodes, size_t n, float temperature, lv_exit_point *point);
+ * are in the denominator only. *edges, *right: shares of its edges, and of those that are the target's
+ * choice, whose probability is at least threshold. */
+void lv_fit_kept(const lv_fit_node *nodes, size_t n, lv_fit_blend blend, float threshold, float *edges,
+                 float *right);
 
-typedef struct lv_fit_ranking {
-    double kept;       /* share of edges left when pruning as far as keeps `true_share` of the true ones */
-    double draft_kept; /* the same when pruning by the draft's own probability */
-} lv_fit_ranking;
-/* LEVER_OK, LEVER_ENOMEM, LEVER_EINVAL: no edge is true. */
-int lv_fit_rank(const lv_fit_node *nodes, size_t n, float temperature, double true_share, lv_fit_ranking *out,
+/* Share of edges left in *kept when pruning as far as keeps `true_share` of the true ones. LEVER_OK,
+ * LEVER_ENOMEM, LEVER_EINVAL: no edge is true. */
+int lv_fit_rank(const lv_fit_node *nodes, size_t n, lv_fit_blend blend, double true_share, double *kept,
                 lever_error *err);
 
 #endif

@@ -119,6 +119,12 @@ static int check_target(const source *s, lv_exit_card *c, const lv_model_id *t)
                                          : bad(s, "lever-exit.layer", "is beyond the target's layers");
 }
 
+static int get_temperature(const source *s, const char *key, float *v)
+{
+    LEVER_TRY(get_f32(s, key, v));
+    return *v >= 1e-3f && *v <= 1e3f ? LEVER_OK : bad(s, key, "is not within 0.001..1000");
+}
+
 static int get_form(const source *s, lv_exit_card *c)
 {
     char form[16];
@@ -130,11 +136,13 @@ static int get_form(const source *s, lv_exit_card *c)
     if (tied ? c->rank < 1 || c->rank > LV_EXIT_MAX_RANK : c->rank != 0)
         return bad(s, "lever-exit.rank", tied ? "is not within 1..1024" : "is not 0 in the untied form");
     LEVER_TRY(get_f32(s, "lever-exit.norm_eps", &c->norm_eps));
-    LEVER_TRY(get_f32(s, "lever-exit.temperature", &c->temperature));
+    LEVER_TRY(get_temperature(s, "lever-exit.temperature", &c->temperature));
+    LEVER_TRY(get_temperature(s, "lever-exit.joint.temperature", &c->joint_temperature));
+    LEVER_TRY(get_f32(s, "lever-exit.joint.draft_weight", &c->joint_draft_weight));
     if (!(c->norm_eps >= 0.0f && c->norm_eps <= 1.0f))
         return bad(s, "lever-exit.norm_eps", "is not within 0..1");
-    if (!(c->temperature >= 1e-3f && c->temperature <= 1e3f))
-        return bad(s, "lever-exit.temperature", "is not within 0.001..1000");
+    if (!(c->joint_draft_weight >= 0.0f && c->joint_draft_weight <= 16.0f))
+        return bad(s, "lever-exit.joint.draft_weight", "is not within 0..16");
     return LEVER_OK;
 }
 
@@ -174,7 +182,9 @@ static int get_card(const source *s, lv_exit_card *c)
     LEVER_TRY(get_u32(s, "lever-exit.curve.candidates", &c->n_candidates));
     LEVER_TRY(get_curve(s, c, "lever-exit.curve.threshold", offsetof(lv_exit_point, threshold)));
     LEVER_TRY(get_curve(s, c, "lever-exit.curve.edges_kept", offsetof(lv_exit_point, edges_kept)));
-    return get_curve(s, c, "lever-exit.curve.true_kept", offsetof(lv_exit_point, true_kept));
+    LEVER_TRY(get_curve(s, c, "lever-exit.curve.true_kept", offsetof(lv_exit_point, true_kept)));
+    LEVER_TRY(get_curve(s, c, "lever-exit.joint.edges_kept", offsetof(lv_exit_point, joint_edges_kept)));
+    return get_curve(s, c, "lever-exit.joint.true_kept", offsetof(lv_exit_point, joint_true_kept));
 }
 
 /* ---- tensors ---- */
