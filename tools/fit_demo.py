@@ -132,7 +132,8 @@ def main():
     if "--text-only" in rest:
         return 0
     out = ROOT / "models" / "lever-demo-target.exit.gguf"
-    return subprocess.run([lever, "fit", "--text", str(path), "-o", str(out), *rest]).returncode
+    effort = ["--positions", "65536", "--steps", "2000"]
+    return subprocess.run([lever, "fit", "--text", str(path), "-o", str(out), *effort, *rest]).returncode
 
 
 if __name__ == "__main__":

@@ -146,8 +146,8 @@ static void print_text(const char *out, const lever_fit_result *r)
     for (uint32_t i = 0; i < r->n_tried; i++) print_layer(&r->tried[i], r->tried[i].layers == r->best.layers);
     if (r->n_tried) printf("  trained to the end, %u steps, best after %u:\n", r->n_steps, r->n_best);
     print_layer(&r->best, false);
-    printf("  edges left: of a tree, where 95%% of the target's choices stay. saved: by both beyond the "
-           "draft\n");
+    printf("  edges left: of a tree, where 95%% of the target's choices stay; saved: by scores, of all "
+           "layers\n");
     printf("\n             scores, softmax at %-8.3g   both, softmax of s / %.3g + %.3g ln p\n",
            (double)r->temperature, (double)r->joint_temperature, (double)r->joint_draft_weight);
     printf("  threshold  edges left  target's choices   edges left  target's choices\n");

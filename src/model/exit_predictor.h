@@ -19,7 +19,8 @@ enum lv_exit_form { LV_EXIT_TIED, LV_EXIT_UNTIED };
 enum { LV_EXIT_MAX_RANK = 1024, LV_EXIT_MAX_CURVE = 16 };
 
 /* One point of what pruning at a threshold did on held-out text: shares, 0..1. An edge is a candidate that a
- * tree would hold; it is true when it is the target's own choice. Joint: with the draft's opinion, see below. */
+ * tree would hold; it is true when it is the target's own choice. Joint: with the draft's opinion, see below.
+ */
 typedef struct lv_exit_point {
     float threshold, edges_kept, true_kept, joint_edges_kept, joint_true_kept;
 } lv_exit_point;
@@ -33,8 +34,8 @@ typedef struct lv_exit_card {
     uint32_t rank;            /* tied; 0 when untied */
     float    norm_eps;
     float    temperature;     /* for the softmax of the scores over the candidates of a node */
-    /* With the draft's probabilities p beside the scores s the ranking is better: softmax over the candidates of
-     * s / joint_temperature + joint_draft_weight * ln p. */
+    /* With the draft's probabilities p beside the scores s the ranking is better: softmax over the candidates
+     * of s / joint_temperature + joint_draft_weight * ln p. */
     float    joint_temperature, joint_draft_weight;
     float    kd_before, kd, cand_before, cand;
     float    kd_temperature, cand_temperature, cand_weight; /* of the training loss */

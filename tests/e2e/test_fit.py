@@ -38,7 +38,9 @@ class Fit(CliTest):
             self.assertEqual([t["layers"] for t in r["tried"]], [1, 2, 3])
             self.assertIn(best["layers"], (1, 2, 3))
             self.assertTrue(0 < best["kd"] < best["kd_before"], r)
-            self.assertTrue(0 <= best["saved"] < 1 and 0 < best["kept"] <= 1 and 0 < best["joint_kept"] <= 1, r)
+            self.assertTrue(
+                0 <= best["saved"] < 1 and 0 < best["kept"] <= 1 and 0 < best["joint_kept"] <= 1, r
+            )
             self.assertGreater(r["train_positions"], 8 * r["held_out_positions"] / 2)
             last = (2, 2)
             for p in r["curve"]:
