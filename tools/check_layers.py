@@ -8,7 +8,7 @@ import pathlib
 import re
 import sys
 
-ORDER = "base os quant kernel gguf token flash device model spec plan engine".split()
+ORDER = "base os quant kernel gguf token flash device model spec plan fit engine".split()
 
 # Kernels are leaf arithmetic: no allocation, I/O or threads, so no header that offers them. math.h is
 # there for fmaf and sqrtf, which IEEE 754 defines to the last bit; check_style.py refuses the rest.

@@ -8,10 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "app.h"
 #include "model_args.h"
+#include "text_file.h"
 
 typedef struct eval_args {
     model_args  model;
@@ -32,45 +32,6 @@ static const option options[] = {
     { "--json", OPTION_FLAG, NULL, "one JSON object on stdout", offsetof(eval_args, json) },
     { "-h --help", OPTION_FLAG, NULL, "this page", offsetof(eval_args, help) },
 };
-
-/* ---- the text ---- */
-
-static char *read_fail(lever_error *err, int code, const char *path, const char *why)
-{
-    snprintf(err->msg, sizeof err->msg, "text '%s' can not be read: %s", path, why);
-    err->code = code;
-    return NULL;
-}
-
-/* Grows as needed: the size is a hint, and a pipe has none. NULL with a message when it can not be. */
-static char *read_stream(FILE *f, const char *path, size_t size, size_t *len, lever_error *err)
-{
-    size_t room = size + 1, n = 0; /* a byte more, so that the end shows at the first try */
-    char *text = malloc(room);
-    while (text) {
-        n += fread(text + n, 1, room - n, f);
-        if (n < room) break;
-        char *more = realloc(text, room *= 2);
-        if (!more) free(text);
-        text = more;
-    }
-    if (!text) return read_fail(err, LEVER_ENOMEM, path, "out of memory");
-    *len = n;
-    if (!ferror(f)) return text;
-    free(text);
-    return read_fail(err, LEVER_EIO, path, strerror(errno));
-}
-
-static char *read_text(const char *path, size_t *len, lever_error *err)
-{
-    FILE *f = fopen(path, "rb");
-    if (!f) return read_fail(err, LEVER_EIO, path, strerror(errno));
-    struct stat st;
-    const bool sized = fstat(fileno(f), &st) == 0 && S_ISREG(st.st_mode);
-    char *text = read_stream(f, path, sized ? (size_t)st.st_size : 65536, len, err);
-    fclose(f);
-    return text;
-}
 
 /* ---- while it runs ---- */
 
@@ -201,7 +162,7 @@ static int evaluate(const eval_args *a, lever_config *c)
 {
     lever_error err = { 0 };
     size_t len = 0;
-    char *text = read_text(a->text, &len, &err);
+    char *text = text_file_read(a->text, &len, &err);
     if (!text) return app_fail(err.code, &err);
     job j = { 0 };
     lever_eval_result r;

@@ -131,6 +131,17 @@ static int print_json(const lever_info *info, const lever_plan *plan)
     return ok ? EXIT_OK : EXIT_IO;
 }
 
+/* A sidecar has keys and tensors as a model has, but nothing to plan. */
+static bool is_sidecar(const lever_info *info)
+{
+    char key[64], value[64];
+    for (size_t i = 0; i < lever_info_n_keys(info); i++)
+        if (lever_info_key(info, i, key, sizeof key, value, sizeof value) >= 0 &&
+            !strcmp(key, "general.architecture"))
+            return !strcmp(value, "lever-exit");
+    return false;
+}
+
 int cmd_inspect(int argc, char **argv)
 {
     static inspect_args a; /* static: holds paths, too large for a frame */
@@ -162,14 +173,15 @@ int cmd_inspect(int argc, char **argv)
     int rc = lever_info_open(&info, c.model_path, &err);
     if (rc < 0) return app_fail(rc, &err);
     /* A model this build can not run is still shown; only its plan is missing. */
-    const int plan_rc = lever_plan_memory(&c, &plan, &plan_err);
+    const bool sidecar = is_sidecar(info);
+    const int plan_rc = sidecar ? LEVER_OK : lever_plan_memory(&c, &plan, &plan_err);
     int code = EXIT_OK;
     if (a.json) {
-        code = print_json(info, plan_rc < 0 ? NULL : &plan);
+        code = print_json(info, plan_rc < 0 || sidecar ? NULL : &plan);
     } else {
         print_keys(info);
         print_tensors(info, a.tensors);
-        if (plan_rc >= 0) print_plan(&plan);
+        if (plan_rc >= 0 && !sidecar) print_plan(&plan);
     }
     if (plan_rc < 0) {
         fputs("\nno memory plan: ", stderr);

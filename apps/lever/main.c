@@ -9,6 +9,7 @@ static const struct { const char *name; int (*run)(int argc, char **argv); const
     { "run", cmd_run, "continue a text, streaming the model from flash" },
     { "inspect", cmd_inspect, "show a model's settings, tensors and memory plan" },
     { "eval", cmd_eval, "perplexity of a text, and how often draft and target agree" },
+    { "fit", cmd_fit, "train the predictor that prunes trees at a middle layer" },
     { "bench", cmd_bench, "speed of several policies and memory limits on the same prompts" },
     { "profile", cmd_profile, "measure how this machine reads, for later runs" },
     { "quantize", cmd_quantize, "write a copy of a model in another weight type" },

@@ -78,6 +78,8 @@ typedef struct lv_engine_setup {
     int            rule;        /* enum lv_rule */
     uint32_t       logit_rows;  /* of the target: a few, or max_nodes when the head streams; eval: the most */
     bool           eval;        /* for lever_eval: no session, no policy; a draft is taken if there is one */
+    bool           fit;         /* eval for lever_fit: no logits of the target, but fit_row_bytes for each row */
+    uint64_t       fit_row_bytes;
     uint64_t       text_bytes;  /* eval: the text and its tokens */
     uint64_t       target_file_bytes;
     uint64_t       others_bytes; /* what the other engines of this process have planned */
@@ -90,7 +92,7 @@ typedef struct lv_engine_setup {
  * weights. On failure everything is released. A limit too small is not an error here: fits tells. */
 int  lv_engine_setup_init(lv_engine_setup *o, const lever_config *c, lever_error *err);
 /* The two halves of it: metadata; then the plan. After a failed open nothing is left; after a failed plan
- * fini is due. In between, eval sets text_bytes. */
+ * fini is due. In between, eval sets text_bytes, and fit its fields. */
 int  lv_engine_setup_open(lv_engine_setup *o, const lever_config *c, bool eval, lever_error *err);
 int  lv_engine_setup_plan(lv_engine_setup *o, lever_error *err);
 /* o->cpu for these sizes. */

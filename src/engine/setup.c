@@ -168,14 +168,15 @@ static void plan_sizes(void *user, uint32_t n_ctx, uint32_t max_rows, lv_plan_si
 {
     const lv_engine_setup *o = user;
     const uint64_t logits = (uint64_t)lv_vocab_n_tokens(o->vocab) * sizeof(float);
-    const uint32_t rows = o->eval ? at_most(max_rows, o->logit_rows) : o->logit_rows;
+    const uint32_t rows = o->fit ? 0 : o->eval ? at_most(max_rows, o->logit_rows) : o->logit_rows;
     const uint32_t draft_rows =
         o->eval ? at_most(max_rows, LV_EVAL_LOGIT_ROWS) : at_most(o->max_nodes, LV_DRAFT_LOGIT_ROWS);
     const lv_cpu_config cpu = lv_engine_setup_cpu(o, n_ctx, max_rows);
     *out = (lv_plan_sizes){
         .kv_bytes = lv_kv_memory_bytes(lv_model_hparams(o->target), o->target_kv_type, n_ctx, max_rows),
         .activation_bytes = lv_model_activation_bytes(o->target, max_rows) + rows * logits +
-                            (o->eval ? lv_eval_rows_bytes(max_rows) : session_bytes(o, n_ctx, max_rows)),
+                            (o->eval ? lv_eval_rows_bytes(max_rows) : session_bytes(o, n_ctx, max_rows)) +
+                            max_rows * o->fit_row_bytes,
         .scratch_bytes = lv_cpu_memory_bytes(&cpu),
     };
     if (!o->draft) return;

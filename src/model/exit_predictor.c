@@ -103,8 +103,10 @@ static int check_target(const source *s, lv_exit_card *c, const lv_model_id *t)
     LEVER_TRY(get_fingerprint(s, &c->fingerprint));
     if (c->fingerprint != t->fingerprint)
         return lv_fail(s->err, LEVER_EINVAL, 0,
-                       "%s was fitted to '%s' (%016" PRIx64 "), not to '%s' (%016" PRIx64 "); make one for it "
-                       "with 'lever fit'", s->path, c->target, c->fingerprint, t->name, t->fingerprint);
+                       "%s was fitted to '%s' (%016" PRIx64 "), not to '%s' (%016" PRIx64
+                       "); make one for it "
+                       "with 'lever fit'",
+                       s->path, c->target, c->fingerprint, t->name, t->fingerprint);
     LEVER_TRY(get_u32(s, "lever-exit.n_layers", &c->n_layers));
     LEVER_TRY(get_u32(s, "lever-exit.n_embd", &c->n_embd));
     LEVER_TRY(get_u32(s, "lever-exit.n_vocab", &c->n_vocab));
@@ -113,7 +115,14 @@ static int check_target(const source *s, lv_exit_card *c, const lv_model_id *t)
     if (c->n_vocab != t->n_vocab) return bad(s, "lever-exit.n_vocab", "is not the target's");
     LEVER_TRY(get_u32(s, "lever-exit.layer", &c->layer));
     /* Nothing is left to save after the last layer, and no hook runs there. */
-    return c->layer + 1ull < c->n_layers ? LEVER_OK : bad(s, "lever-exit.layer", "is beyond the target's layers");
+    return c->layer + 1ull < c->n_layers ? LEVER_OK
+                                         : bad(s, "lever-exit.layer", "is beyond the target's layers");
+}
+
+static int get_temperature(const source *s, const char *key, float *v)
+{
+    LEVER_TRY(get_f32(s, key, v));
+    return *v >= 1e-3f && *v <= 1e3f ? LEVER_OK : bad(s, key, "is not within 0.001..1000");
 }
 
 static int get_form(const source *s, lv_exit_card *c)
@@ -127,10 +136,13 @@ static int get_form(const source *s, lv_exit_card *c)
     if (tied ? c->rank < 1 || c->rank > LV_EXIT_MAX_RANK : c->rank != 0)
         return bad(s, "lever-exit.rank", tied ? "is not within 1..1024" : "is not 0 in the untied form");
     LEVER_TRY(get_f32(s, "lever-exit.norm_eps", &c->norm_eps));
-    LEVER_TRY(get_f32(s, "lever-exit.temperature", &c->temperature));
-    if (!(c->norm_eps >= 0.0f && c->norm_eps <= 1.0f)) return bad(s, "lever-exit.norm_eps", "is not within 0..1");
-    if (!(c->temperature >= 1e-3f && c->temperature <= 1e3f))
-        return bad(s, "lever-exit.temperature", "is not within 0.001..1000");
+    LEVER_TRY(get_temperature(s, "lever-exit.temperature", &c->temperature));
+    LEVER_TRY(get_temperature(s, "lever-exit.joint.temperature", &c->joint_temperature));
+    LEVER_TRY(get_f32(s, "lever-exit.joint.draft_weight", &c->joint_draft_weight));
+    if (!(c->norm_eps >= 0.0f && c->norm_eps <= 1.0f))
+        return bad(s, "lever-exit.norm_eps", "is not within 0..1");
+    if (!(c->joint_draft_weight >= 0.0f && c->joint_draft_weight <= 16.0f))
+        return bad(s, "lever-exit.joint.draft_weight", "is not within 0..16");
     return LEVER_OK;
 }
 
@@ -139,7 +151,8 @@ static int get_curve(const source *s, lv_exit_card *c, const char *key, size_t a
 {
     const lv_gguf_kv *kv = lv_gguf_find(s->g, key);
     if (!kv) return bad(s, key, "is missing");
-    if (kv->type != LV_GGUF_ARRAY || kv->elem_type != LV_GGUF_F32) return bad(s, key, "is not an array of f32");
+    if (kv->type != LV_GGUF_ARRAY || kv->elem_type != LV_GGUF_F32)
+        return bad(s, key, "is not an array of f32");
     if (kv->n > LV_EXIT_MAX_CURVE || (at && kv->n != c->n_curve)) return bad(s, key, "has a wrong length");
     c->n_curve = (uint32_t)kv->n;
     for (uint32_t i = 0; i < c->n_curve; i++) {
@@ -169,7 +182,9 @@ static int get_card(const source *s, lv_exit_card *c)
     LEVER_TRY(get_u32(s, "lever-exit.curve.candidates", &c->n_candidates));
     LEVER_TRY(get_curve(s, c, "lever-exit.curve.threshold", offsetof(lv_exit_point, threshold)));
     LEVER_TRY(get_curve(s, c, "lever-exit.curve.edges_kept", offsetof(lv_exit_point, edges_kept)));
-    return get_curve(s, c, "lever-exit.curve.true_kept", offsetof(lv_exit_point, true_kept));
+    LEVER_TRY(get_curve(s, c, "lever-exit.curve.true_kept", offsetof(lv_exit_point, true_kept)));
+    LEVER_TRY(get_curve(s, c, "lever-exit.joint.edges_kept", offsetof(lv_exit_point, joint_edges_kept)));
+    return get_curve(s, c, "lever-exit.joint.true_kept", offsetof(lv_exit_point, joint_true_kept));
 }
 
 /* ---- tensors ---- */
@@ -182,8 +197,9 @@ static int find_tensor(const source *s, const char *name, uint32_t n_dims, uint6
     const bool fits = n_dims == 1 ? t->dims[0] == cols : t->dims[0] == rows && t->dims[1] == cols;
     if (t->n_dims != n_dims || !fits)
         return lv_fail(s->err, LEVER_EFORMAT, 0,
-                       "%s: tensor '%s' has %" PRIu32 " dimensions [%" PRIu64 ", %" PRIu64 "], expected [%" PRIu64
-                       ", %" PRIu64 "]", s->path, name, t->n_dims, t->dims[0], t->dims[1], rows, cols);
+                       "%s: tensor '%s' has %" PRIu32 " dimensions [%" PRIu64 ", %" PRIu64
+                       "], expected [%" PRIu64 ", %" PRIu64 "]",
+                       s->path, name, t->n_dims, t->dims[0], t->dims[1], rows, cols);
     if (!lv_type_traits_get(t->type)->dequantize)
         return lv_fail(s->err, LEVER_EUNSUP, 0, "%s: tensor '%s' has type %s", s->path, name,
                        lv_type_traits_get(t->type)->name);
@@ -207,13 +223,14 @@ static int check_finite(const source *s, const char *name, uint64_t row, const f
     for (size_t i = 0; i < n; i++)
         if (!isfinite(x[i]))
             return lv_fail(s->err, LEVER_EFORMAT, 0,
-                           "%s: tensor '%s': value %zu of row %" PRIu64 " is not a finite number", s->path, name,
-                           i, row);
+                           "%s: tensor '%s': value %zu of row %" PRIu64 " is not a finite number", s->path,
+                           name, i, row);
     return LEVER_OK;
 }
 
 /* Tensor `name` [rows][n_embd] as floats, row by row through a buffer, into *out. */
-static int load_floats(lv_exit *e, const source *s, const char *name, uint32_t n_dims, uint64_t rows, float **out)
+static int load_floats(lv_exit *e, const source *s, const char *name, uint32_t n_dims, uint64_t rows,
+                       float **out)
 {
     const lv_gguf_tensor *t;
     const size_t d = e->card.n_embd;

@@ -1,5 +1,6 @@
 /* Writing a sidecar of the early-exit predictor. SPDX-License-Identifier: MIT */
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -39,6 +40,8 @@ static int put_keys(lv_gguf_writer *w, const lv_exit_card *c, lever_error *err)
     const struct { const char *key; float v; } reals[] = {
         { "lever-exit.norm_eps", c->norm_eps },
         { "lever-exit.temperature", c->temperature },
+        { "lever-exit.joint.temperature", c->joint_temperature },
+        { "lever-exit.joint.draft_weight", c->joint_draft_weight },
         { "lever-exit.fit.kd_temperature", c->kd_temperature },
         { "lever-exit.fit.cand_temperature", c->cand_temperature },
         { "lever-exit.fit.cand_weight", c->cand_weight },
@@ -54,15 +57,20 @@ static int put_keys(lv_gguf_writer *w, const lv_exit_card *c, lever_error *err)
 
 static int put_curve(lv_gguf_writer *w, const lv_exit_card *c, lever_error *err)
 {
-    float threshold[LV_EXIT_MAX_CURVE], edges[LV_EXIT_MAX_CURVE], right[LV_EXIT_MAX_CURVE];
-    for (uint32_t i = 0; i < c->n_curve; i++) {
-        threshold[i] = c->curve[i].threshold;
-        edges[i] = c->curve[i].edges_kept;
-        right[i] = c->curve[i].true_kept;
+    static const struct { const char *key; size_t at; } fields[] = {
+        { "lever-exit.curve.threshold", offsetof(lv_exit_point, threshold) },
+        { "lever-exit.curve.edges_kept", offsetof(lv_exit_point, edges_kept) },
+        { "lever-exit.curve.true_kept", offsetof(lv_exit_point, true_kept) },
+        { "lever-exit.joint.edges_kept", offsetof(lv_exit_point, joint_edges_kept) },
+        { "lever-exit.joint.true_kept", offsetof(lv_exit_point, joint_true_kept) },
+    };
+    for (size_t f = 0; f < sizeof fields / sizeof *fields; f++) {
+        float v[LV_EXIT_MAX_CURVE];
+        for (uint32_t i = 0; i < c->n_curve; i++)
+            memcpy(&v[i], (const char *)&c->curve[i] + fields[f].at, sizeof *v);
+        LEVER_TRY(lv_gguf_put_f32s(w, fields[f].key, v, c->n_curve, err));
     }
-    LEVER_TRY(lv_gguf_put_f32s(w, "lever-exit.curve.threshold", threshold, c->n_curve, err));
-    LEVER_TRY(lv_gguf_put_f32s(w, "lever-exit.curve.edges_kept", edges, c->n_curve, err));
-    return lv_gguf_put_f32s(w, "lever-exit.curve.true_kept", right, c->n_curve, err);
+    return LEVER_OK;
 }
 
 static int put_halves(lv_gguf_writer *w, const float *x, size_t n, lever_error *err)
@@ -94,7 +102,8 @@ static int put_tensors(lv_gguf_writer *w, const lv_exit_card *c, const lv_exit_w
     return put_halves(w, t->v, (size_t)(c->rank * d), err);
 }
 
-int lv_exit_write(const char *path, const lv_exit_card *card, const lv_exit_weights *weights, lever_error *err)
+int lv_exit_write(const char *path, const lv_exit_card *card, const lv_exit_weights *weights,
+                  lever_error *err)
 {
     lv_gguf_writer *w;
     if (card->n_curve > LV_EXIT_MAX_CURVE)

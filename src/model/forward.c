@@ -211,8 +211,7 @@ static int run_layers(lv_model *m, lv_batch *b, lever_error *err)
         if (m->trace.fn) trace(m, "layer", s->layer, t0);
         if (b->after_layer && s->layer + 1 < m->h.n_layers) LEVER_TRY(drop_rows(m, err));
     }
-    const float *norm = m->vectors[m->h.n_layers * m->vecs_per_layer].data;
-    lv_cpu_rmsnorm(s->cpu, m->hidden, s->x, norm, s->n_rows, m->h.n_embd, m->h.norm_eps);
+    lv_cpu_rmsnorm(s->cpu, m->hidden, s->x, lv_model_output_norm(m), s->n_rows, m->h.n_embd, m->h.norm_eps);
     return LEVER_OK;
 }
 
@@ -302,6 +301,11 @@ const float *lv_model_hidden(const lv_model *m, uint32_t row)
 {
     const int64_t at = hidden_of(m, row);
     return at < 0 ? NULL : m->hidden + (size_t)at * m->h.n_embd;
+}
+
+const float *lv_model_output_norm(const lv_model *m)
+{
+    return m->vectors[m->h.n_layers * m->vecs_per_layer].data;
 }
 
 int lv_model_head_row(const lv_model *m, int32_t token, float *out)

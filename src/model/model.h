@@ -72,9 +72,9 @@ typedef struct lv_model_id {
     uint64_t fingerprint; /* XXH3 of the file's size, its whole metadata and samples of its weights */
     uint32_t n_embd, n_layers, n_vocab;
 } lv_model_id;
-/* Reads some 64 samples of 4 KiB: two equal files give the same, whatever their names; a copy with one changed
- * key, tensor or type another; a few changed weights may go unnoticed. Due before lv_model_drop_metadata.
- * LEVER_OK; LEVER_EINVAL (metadata was dropped); LEVER_EIO; LEVER_ENOMEM. */
+/* Reads 64 samples of 4 KiB: equal files give the same, whatever their names; a copy with one changed key,
+ * tensor or type another; a few changed weights may go unnoticed. Due before lv_model_drop_metadata. LEVER_OK;
+ * LEVER_EINVAL (metadata was dropped); LEVER_EIO; LEVER_ENOMEM. */
 int  lv_model_identify(const lv_model *m, lv_model_id *out, lever_error *err);
 /* Check everything that is read from now on against the sums file beside the model, and what the metadata was
  * read from at once; due before it is dropped. As lv_sums_load and lv_sums_check_header. */
@@ -128,9 +128,11 @@ bool lv_model_head_streamed(const lv_model *m);
  * LEVER_OK, LEVER_EINVAL, LEVER_EIO, LEVER_ECANCEL. */
 int  lv_model_project(lv_model *m, const uint32_t *rows, uint32_t n, float *logits, lever_error *err);
 
-/* Hidden state [n_embd] after the final norm of batch row `row` of the last forward; borrowed until the next one.
+/* Hidden state [n_embd] after the final norm of batch row `row` of the last forward; borrowed until the next.
  * NULL: that forward did not finish the row. */
 const float *lv_model_hidden(const lv_model *m, uint32_t row);
+/* Weights [n_embd] of the final norm; NULL before load. */
+const float *lv_model_output_norm(const lv_model *m);
 /* Row `token` of the output head as floats, out [n_embd]. LEVER_OK; LEVER_EAGAIN: the head is not in memory;
  * LEVER_EINVAL: no such token. Allocates and reads nothing. */
 int  lv_model_head_row(const lv_model *m, int32_t token, float *out);

@@ -1,5 +1,5 @@
-/* Small sidecars of an exit predictor for tests: made-up weights for a model, as card and arrays that a test may
- * spoil before writing. SPDX-License-Identifier: MIT */
+/* Small sidecars of an exit predictor for tests: made-up weights for a model, as card and arrays that a test
+ * may spoil before writing. SPDX-License-Identifier: MIT */
 #ifndef LEVER_TESTS_EXIT_SIDECAR_H
 #define LEVER_TESTS_EXIT_SIDECAR_H
 
@@ -30,20 +30,31 @@ static inline void sidecar_numbers(float *x, size_t n, uint32_t seed)
 
 static inline sidecar sidecar_make(const lv_model_id *id, uint32_t form)
 {
-    sidecar s = { .card = { .form = form,
-                            .layer = 1,
-                            .n_layers = id->n_layers,
-                            .n_embd = id->n_embd,
-                            .n_vocab = id->n_vocab,
-                            .rank = form == LV_EXIT_TIED ? SIDECAR_RANK : 0,
-                            .norm_eps = 1e-5f,
-                            .temperature = 1.5f,
-                            .kd_before = 3, .kd = 1, .cand_before = 2, .cand = 0.5f,
-                            .kd_temperature = 1, .cand_temperature = 1, .cand_weight = 1,
-                            .n_train = 1000, .n_held = 100, .n_steps = 7, .n_candidates = 8,
-                            .n_curve = 2,
-                            .curve = { { 0.01f, 0.8f, 0.99f }, { 0.1f, 0.5f, 0.9f } },
-                            .fingerprint = id->fingerprint } };
+    sidecar s = { .card = {
+                      .form = form,
+                      .layer = 1,
+                      .n_layers = id->n_layers,
+                      .n_embd = id->n_embd,
+                      .n_vocab = id->n_vocab,
+                      .rank = form == LV_EXIT_TIED ? SIDECAR_RANK : 0,
+                      .norm_eps = 1e-5f,
+                      .temperature = 1.5f,
+                      .joint_temperature = 2.5f,
+                      .joint_draft_weight = 0.5f,
+                      .kd_before = 3,
+                      .kd = 1,
+                      .cand_before = 2,
+                      .cand = 0.5f,
+                      .kd_temperature = 1,
+                      .cand_temperature = 1,
+                      .cand_weight = 1,
+                      .n_train = 1000,
+                      .n_held = 100,
+                      .n_steps = 7,
+                      .n_candidates = 8,
+                      .n_curve = 2,
+                      .curve = { { 0.01f, 0.8f, 0.99f, 0.7f, 1.0f }, { 0.1f, 0.5f, 0.9f, 0.4f, 0.95f } },
+                      .fingerprint = id->fingerprint } };
     const size_t d = id->n_embd;
     memcpy(s.card.target, id->name, sizeof s.card.target);
     snprintf(s.card.draft, sizeof s.card.draft, "draft.gguf");

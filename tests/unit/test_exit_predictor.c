@@ -1,5 +1,5 @@
-/* The exit predictor: sidecars written and read back, hostile ones, scores against plain arithmetic in double.
- * SPDX-License-Identifier: MIT */
+/* The exit predictor: sidecars written and read back, hostile ones, scores against plain arithmetic in
+ * double. SPDX-License-Identifier: MIT */
 #include "support/check.h"
 
 #include <math.h>
@@ -190,6 +190,9 @@ static void test_wrong_values_are_refused(void)
     SPOIL(n_vocab, 272, "lever-exit.n_vocab");
     SPOIL(temperature, 0, "lever-exit.temperature");
     SPOIL(temperature, NAN, "lever-exit.temperature");
+    SPOIL(joint_temperature, -1, "joint.temperature");
+    SPOIL(joint_draft_weight, -1, "joint.draft_weight");
+    SPOIL(curve[1].joint_edges_kept, -1, "joint.edges_kept");
     SPOIL(norm_eps, -1, "lever-exit.norm_eps");
     SPOIL(kd, INFINITY, "lever-exit.loss.kd");
     SPOIL(curve[0].threshold, 0.5f, "ascend");
