@@ -44,6 +44,7 @@ static void print_result(const char *out, const char *type, const lever_grow_res
     printf("  %u layers, width %u, %u heads of %u, %u KV heads, feed-forward %u, %u tokens, head %s\n",
            r->n_layers, r->n_embd, r->n_heads, r->head_dim, r->n_kv_heads, r->n_ff, r->n_vocab,
            r->tied ? "tied to the embedding" : "of its own");
+    if (r->with_exit) puts("  its exit predictor lies beside it");
     if (r->exact)
         printf("  bit for bit the function of the small model in %s\n", type);
     else

@@ -492,6 +492,7 @@ typedef struct lever_grow_result {
     uint64_t n_tensors, bytes; /* bytes: of all tensors */
     uint32_t n_embd, n_layers, n_heads, n_kv_heads, head_dim, n_ff, n_vocab;
     bool     tied;             /* the output head is the embedding */
+    bool     with_exit;         /* the exit predictor beside `in` was grown too (lever_config.exit_path) */
     bool     exact;            /* the same logits, bit for bit, as `in` with its matrices in this type */
     char     why[160];         /* why not exact */
 } lever_grow_result;

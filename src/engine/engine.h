@@ -122,6 +122,7 @@ typedef struct lv_pruner {
     float    *share;        /* [max_nodes] spec/prune.h */
     bool     *keep;         /* [max_nodes] what was decided; a dry run decides and drops nothing */
     int32_t  *candidates;   /* [n_sets][LV_EXIT_CANDIDATES] the draft's best at nodes, by draft row + 1 */
+    float    *log_probs;    /* [n_sets][LV_EXIT_CANDIDATES] of them, without sharpness */
     uint8_t  *n_candidates; /* [n_sets] */
     uint32_t  n_sets;
     lv_policy *policy;      /* of the tree being verified */
@@ -162,13 +163,16 @@ struct lever_session {
 /* Read the rule, and the predictor if there is one. As lv_exit_open; a predictor that was not asked for and does
  * not fit is left out, with a note. Due before metadata is dropped. */
 int  lv_prune_setup(lv_engine_setup *o, lever_error *err);
+/* Where the predictor of a model lies: "model.exit.gguf" for "model.gguf". LEVER_OK; LEVER_EINVAL: too long. */
+int  lv_exit_path(const char *model, char *buf, size_t cap);
 uint64_t lv_pruner_bytes(uint32_t max_nodes, uint32_t draft_rows);
 int  lv_pruner_open(lv_pruner *p, const lever_engine *e, lever_error *err); /* LEVER_ENOMEM */
 void lv_pruner_close(lv_pruner *p); /* accepts a zeroed one */
 /* A new tree: no candidates are known. */
 void lv_pruner_forget(lv_pruner *p);
-/* The draft's candidates at a node that it has evaluated, best first. */
-void lv_pruner_note(lv_pruner *p, const lv_tree_node *node, const int32_t *tokens, uint32_t n);
+/* The draft's candidates at a node that it has evaluated, best first, with their sharpened probabilities. */
+void lv_pruner_note(lv_pruner *p, const lv_tree_node *node, const int32_t *tokens, const float *probs, uint32_t n,
+                    float sharpness);
 /* Before the tree of the session is verified by b, whose last tree.n rows are its nodes. */
 void lv_pruner_begin(lever_session *s, lv_policy *policy, lv_batch *b);
 /* engine/learnt.c: a number that stands for both models. */

@@ -8,7 +8,7 @@
 #include "gguf/gguf.h"
 #include "gguf/gguf_quantize.h"
 #include "model/grow.h"
-#include "lever/lever.h"
+#include "engine/engine.h"
 #include "os/file.h"
 
 struct lever_info {
@@ -171,6 +171,19 @@ int lever_quantize(const char *in, const char *out, const char *type,
     return id < 0 ? id : lv_gguf_quantize(in, out, (uint32_t)id, NULL, progress, user, err);
 }
 
+/* An exit predictor that lies beside the small model grows with it. */
+static int grow_exit(const char *in, const char *out, bool *done, lever_error *err)
+{
+    char small[1024], big[1024];
+    lv_file file;
+    if (lv_exit_path(in, small, sizeof small) < 0 || lv_exit_path(out, big, sizeof big) < 0) return LEVER_OK;
+    const int there = lv_file_open(&file, small, err);
+    if (there < 0) return there == LEVER_ENOMEM ? there : LEVER_OK;
+    lv_file_close(&file);
+    *done = true;
+    return lv_grow_exit(in, small, out, big, err);
+}
+
 int lever_grow(const char *in, const char *out, const char *shape, const char *type, uint64_t seed,
                lever_grow_result *result, void (*progress)(void *user, uint64_t done, uint64_t total),
                void *user, lever_error *err)
@@ -181,6 +194,8 @@ int lever_grow(const char *in, const char *out, const char *shape, const char *t
     LEVER_TRY(id);
     LEVER_TRY(lv_grow_shape_parse(&s, shape, err));
     LEVER_TRY(lv_grow(in, out, &s, (uint32_t)id, seed, &r, progress, user, err));
+    bool with_exit = false;
+    LEVER_TRY(grow_exit(in, out, &with_exit, err));
     if (!result) return LEVER_OK;
     *result = (lever_grow_result){ .n_tensors = r.n_tensors,
                                    .bytes = r.bytes,
@@ -192,7 +207,8 @@ int lever_grow(const char *in, const char *out, const char *shape, const char *t
                                    .n_ff = r.shape.n_ff,
                                    .n_vocab = r.shape.n_vocab,
                                    .tied = r.shape.tied != 0,
-                                   .exact = r.exact };
+                                   .exact = r.exact,
+                                   .with_exit = with_exit };
     memcpy(result->why, r.why, sizeof result->why);
     return LEVER_OK;
 }

@@ -6,12 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "kernel/noise.h"
 #include "os/clock.h"
 
 /* ---- opening ---- */
 
-/* "model.exit.gguf" for "model.gguf". */
-static int path_beside(const char *model, char *buf, size_t cap)
+int lv_exit_path(const char *model, char *buf, size_t cap)
 {
     const size_t len = strlen(model), cut = len > 5 && !strcmp(model + len - 5, ".gguf") ? 5 : 0;
     const int n = snprintf(buf, cap, "%.*s.exit.gguf", (int)(len - cut), model);
@@ -27,7 +27,7 @@ int lv_prune_setup(lv_engine_setup *o, lever_error *err)
     lv_model_id id;
     lv_file file;
     if (!path) { /* one that lies beside the model is used if it can be */
-        if (path_beside(o->config.model_path, beside, sizeof beside) < 0) return LEVER_OK;
+        if (lv_exit_path(o->config.model_path, beside, sizeof beside) < 0) return LEVER_OK;
         const int there = lv_file_open(&file, beside, err);
         if (there < 0) return there == LEVER_ENOMEM ? there : LEVER_OK;
         lv_file_close(&file);
@@ -44,7 +44,7 @@ uint64_t lv_pruner_bytes(uint32_t max_nodes, uint32_t draft_rows)
 {
     const uint64_t sets = draft_rows + 1;
     return max_nodes * (sizeof(float) + sizeof(int32_t) + sizeof(bool)) +
-           sets * (LV_EXIT_CANDIDATES * sizeof(int32_t) + sizeof(uint8_t)) + 4 * 64;
+           sets * (LV_EXIT_CANDIDATES * (sizeof(int32_t) + sizeof(float)) + sizeof(uint8_t)) + 6 * 64;
 }
 
 int lv_pruner_open(lv_pruner *p, const lever_engine *e, lever_error *err)
@@ -55,9 +55,10 @@ int lv_pruner_open(lv_pruner *p, const lever_engine *e, lever_error *err)
     p->share = lv_alloc_array(e->max_nodes, sizeof *p->share, 64);
     p->keep = lv_alloc_array(e->max_nodes, sizeof *p->keep, 64);
     p->candidates = lv_alloc_array(sets * LV_EXIT_CANDIDATES, sizeof *p->candidates, 64);
+    p->log_probs = lv_alloc_array(sets * LV_EXIT_CANDIDATES, sizeof *p->log_probs, 64);
     p->n_candidates = lv_alloc_array(sets, sizeof *p->n_candidates, 64);
     p->n_sets = (uint32_t)sets;
-    if (p->index && p->share && p->keep && p->candidates && p->n_candidates) return LEVER_OK;
+    if (p->index && p->share && p->keep && p->candidates && p->log_probs && p->n_candidates) return LEVER_OK;
     return lv_fail(err, LEVER_ENOMEM, 0, "pruning buffers of the session");
 }
 
@@ -67,6 +68,7 @@ void lv_pruner_close(lv_pruner *p)
     lv_free(p->share);
     lv_free(p->keep);
     lv_free(p->candidates);
+    lv_free(p->log_probs);
     lv_free(p->n_candidates);
     *p = (lv_pruner){ 0 };
 }
@@ -78,51 +80,78 @@ void lv_pruner_forget(lv_pruner *p)
     if (p->n_candidates) memset(p->n_candidates, 0, p->n_sets);
 }
 
-void lv_pruner_note(lv_pruner *p, const lv_tree_node *node, const int32_t *tokens, uint32_t n)
+void lv_pruner_note(lv_pruner *p, const lv_tree_node *node, const int32_t *tokens, const float *probs, uint32_t n,
+                    float sharpness)
 {
     const uint32_t set = (uint32_t)(node->draft_row + 1);
     if (!p->n_candidates || set >= p->n_sets) return;
     if (n > LV_EXIT_CANDIDATES) n = LV_EXIT_CANDIDATES;
-    memcpy(p->candidates + (size_t)set * LV_EXIT_CANDIDATES, tokens, n * sizeof *tokens);
+    const size_t at = (size_t)set * LV_EXIT_CANDIDATES;
+    memcpy(p->candidates + at, tokens, n * sizeof *tokens);
+    for (uint32_t i = 0; i < n; i++)
+        p->log_probs[at + i] = lv_logf(probs[i] > 1e-30f ? probs[i] : 1e-30f) / sharpness;
     p->n_candidates[set] = (uint8_t)n;
 }
 
-/* Children of a node in the tree, then the draft's other candidates: the shadow ones. */
-static uint32_t gather(const lever_session *s, int32_t node, int32_t *tokens, uint32_t cap, uint32_t *n_in_tree)
+enum { MOST_CANDIDATES = 256 + LV_EXIT_CANDIDATES }; /* no policy gives a node more children */
+
+/* The candidates of one node. */
+typedef struct candidate_set {
+    uint32_t n, n_in_tree; /* the first are its children in the tree, the others are shadow candidates */
+    bool     drafted;      /* the draft has an opinion */
+    int32_t  tokens[MOST_CANDIDATES];
+    float    log_probs[MOST_CANDIDATES]; /* of the draft */
+    float    scores[MOST_CANDIDATES];
+} candidate_set;
+
+static void gather(const lever_session *s, int32_t node, candidate_set *c)
 {
     const lv_pruner *p = &s->prune;
     const lv_tree_node *u = &s->tree.nodes[node];
-    uint32_t n = 0;
-    for (int32_t c = u->first_child; c >= 0 && n < cap; c = s->tree.nodes[c].next_sibling)
-        tokens[n++] = s->tree.nodes[c].token;
-    *n_in_tree = n;
-    const uint32_t set = (uint32_t)(u->draft_row + 1);
-    if (s->engine->prune_rule.no_shadows || set >= p->n_sets) return n;
-    for (uint32_t i = 0; i < p->n_candidates[set] && n < cap; i++) {
-        const int32_t token = p->candidates[(size_t)set * LV_EXIT_CANDIDATES + i];
-        if (lv_tree_find_child(&s->tree, node, token) < 0) tokens[n++] = token;
+    const uint32_t set = (uint32_t)(u->draft_row + 1), known = set < p->n_sets ? p->n_candidates[set] : 0;
+    const int32_t *tokens = p->candidates + (size_t)set * LV_EXIT_CANDIDATES;
+    const float *log_probs = p->log_probs + (size_t)set * LV_EXIT_CANDIDATES;
+    c->n = 0;
+    c->drafted = known > 0;
+    for (int32_t k = u->first_child; k >= 0 && c->n < MOST_CANDIDATES; k = s->tree.nodes[k].next_sibling) {
+        uint32_t i = 0;
+        while (i < known && tokens[i] != s->tree.nodes[k].token) i++;
+        /* A child beyond the draft's best, from another source: less likely than the last of them. */
+        c->log_probs[c->n] = i < known ? log_probs[i] : known ? log_probs[known - 1] - 0.7f : 0;
+        c->tokens[c->n++] = s->tree.nodes[k].token;
     }
-    return n;
+    c->n_in_tree = c->n;
+    if (s->engine->prune_rule.no_shadows) return;
+    for (uint32_t i = 0; i < known && c->n < MOST_CANDIDATES; i++) {
+        if (lv_tree_find_child(&s->tree, node, tokens[i]) >= 0) continue;
+        c->log_probs[c->n] = log_probs[i];
+        c->tokens[c->n++] = tokens[i];
+    }
 }
 
 /* ---- the sweep ---- */
 
-enum { MOST_CANDIDATES = 256 + LV_EXIT_CANDIDATES }; /* no policy gives a node more children */
-
-/* Shares of a node's children from its hidden state. */
+/* Shares of a node's children, from its hidden state and from what the draft says: together they are right more often
+ * than each alone. Both stand for logits of the target, so the noise that it will add belongs to them once; the draft's
+ * probabilities contain it already. */
 static int score_children(lever_session *s, int32_t node, const float *x)
 {
-    int32_t tokens[MOST_CANDIDATES];
-    float scores[MOST_CANDIDATES];
     const lever_engine *e = s->engine;
-    uint32_t n_in_tree, i = 0;
-    const uint32_t n = gather(s, node, tokens, MOST_CANDIDATES, &n_in_tree);
-    LEVER_TRY(lv_exit_score(e->exit, e->target, x, tokens, n, scores));
+    const lv_exit_card *card = lv_exit_get_card(e->exit);
+    candidate_set c;
+    float noise[MOST_CANDIDATES] = { 0 };
+    gather(s, node, &c);
+    LEVER_TRY(lv_exit_score(e->exit, e->target, x, c.tokens, c.n, c.scores));
     const uint64_t pos = s->n_tokens + (uint64_t)s->tree.nodes[node].depth;
-    lv_sampler_add_noise(s->sampler, pos, tokens, n, scores);
-    lv_prune_shares(scores, n, lv_exit_temperature(e->exit));
-    for (int32_t c = s->tree.nodes[node].first_child; c >= 0 && i < n_in_tree; c = s->tree.nodes[c].next_sibling)
-        s->prune.share[c] = scores[i++];
+    lv_sampler_add_noise(s->sampler, pos, c.tokens, c.n, noise);
+    const float weight = c.drafted ? card->joint_draft_weight : 0.0f;
+    const float t = c.drafted ? card->joint_temperature : card->temperature;
+    for (uint32_t i = 0; i < c.n; i++)
+        c.scores[i] = c.scores[i] / t + weight * c.log_probs[i] + (1.0f - weight) * noise[i];
+    lv_prune_shares(c.scores, c.n);
+    uint32_t i = 0;
+    for (int32_t k = s->tree.nodes[node].first_child; k >= 0 && i < c.n_in_tree; k = s->tree.nodes[k].next_sibling)
+        s->prune.share[k] = c.scores[i++];
     return LEVER_OK;
 }
 

@@ -326,6 +326,11 @@ const lv_exit_card *lv_exit_get_card(const lv_exit *e) { return &e->card; }
 uint32_t lv_exit_layer(const lv_exit *e) { return e->card.layer; }
 float lv_exit_temperature(const lv_exit *e) { return e->card.temperature; }
 
+lv_exit_weights lv_exit_get_weights(const lv_exit *e)
+{
+    return (lv_exit_weights){ .gain = e->gain, .u = e->u, .v = e->v, .w_type = e->w_type, .w = e->w };
+}
+
 /* ---- scores ---- */
 
 /* Sixteen sums side by side, as vectors want them, then pairwise. */

@@ -60,13 +60,6 @@ const lv_exit_card *lv_exit_get_card(const lv_exit *e);
 uint32_t lv_exit_layer(const lv_exit *e);
 float lv_exit_temperature(const lv_exit *e);
 
-/* scores [n] = logits of `tokens` [n] as the predictor guesses them from x [n_embd], the residual stream
- * after its layer. The tied form takes rows of the head of `target`, which is the model it was opened for.
- * LEVER_OK; LEVER_EAGAIN: the form is tied and the head is not in memory (no text is set: do not prune);
- * LEVER_EINVAL: a token out of range. A score may be NaN or infinite when x is. Allocates nothing. */
-int  lv_exit_score(lv_exit *e, const lv_model *target, const float *x, const int32_t *tokens, uint32_t n,
-                   float *scores);
-
 /* What lv_exit_write stores: rows of a matrix are slowest. */
 typedef struct lv_exit_weights {
     const float *gain;     /* [n_embd] */
@@ -74,6 +67,16 @@ typedef struct lv_exit_weights {
     uint32_t     w_type;   /* untied */
     const void  *w;        /* untied: [n_vocab][n_embd] in w_type */
 } lv_exit_weights;
+/* Borrowed from e. */
+lv_exit_weights lv_exit_get_weights(const lv_exit *e);
+
+/* scores [n] = logits of `tokens` [n] as the predictor guesses them from x [n_embd], the residual stream
+ * after its layer. The tied form takes rows of the head of `target`, which is the model it was opened for.
+ * LEVER_OK; LEVER_EAGAIN: the form is tied and the head is not in memory (no text is set: do not prune);
+ * LEVER_EINVAL: a token out of range. A score may be NaN or infinite when x is. Allocates nothing. */
+int  lv_exit_score(lv_exit *e, const lv_model *target, const float *x, const int32_t *tokens, uint32_t n,
+                   float *scores);
+
 /* Write a sidecar ("<path>.part", then renamed). U, V are stored as F16, so round them before measuring
  * (lv_exit_round). LEVER_OK, LEVER_EINVAL (shape), LEVER_EIO, LEVER_ENOMEM; on failure there is no
  * file. */

@@ -130,12 +130,17 @@ static bool power_of_four(uint32_t a, uint32_t b)
     return a == 1;
 }
 
+double lv_grow_stream_factor(uint32_t n_small, uint32_t n_big)
+{
+    double t = 1;
+    while (2 * t * t <= (double)n_big / n_small) t *= 2;
+    return t;
+}
+
 static void set_factors(job *j)
 {
     const lv_hparams *s = &j->small, *b = &j->big;
-    const double ratio = (double)b->n_embd / s->n_embd;
-    double t = 1;
-    while (2 * t * t <= ratio) t *= 2;
+    const double ratio = (double)b->n_embd / s->n_embd, t = lv_grow_stream_factor(s->n_embd, b->n_embd);
     const double rest = t * t / ratio; /* 1/2 .. 2 */
     j->stream = (float)t;
     j->norm = (float)(sqrt(rest) / t);

@@ -48,4 +48,9 @@ typedef void (*lv_grow_progress_fn)(void *user, uint64_t done_bytes, uint64_t to
 int lv_grow(const char *in, const char *out, const lv_grow_shape *shape, uint32_t type, uint64_t seed,
             lv_grow_result *result, lv_grow_progress_fn progress, void *user, lever_error *err);
 
+/* Write the exit predictor of the grown model `big` from that of its small model: scores are the same up to rounding.
+ * LEVER_OK; LEVER_EINVAL (small_exit is of another model); LEVER_EUNSUP (not the tied form); as lv_exit_open and
+ * lv_exit_write. */
+int lv_grow_exit(const char *small, const char *small_exit, const char *big, const char *out, lever_error *err);
+
 #endif

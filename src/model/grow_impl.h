@@ -55,4 +55,7 @@ void lv_grow_fill(lv_grow_filler *f, void *dst, size_t n, bool zero);
  * 16-bit scale becomes subnormal or overflows: then returns false. */
 bool lv_grow_scale(uint32_t type, void *blocks, size_t n_blocks, float factor);
 
+/* What the residual stream of a model of width n_small is multiplied by in one of n_big: a power of two. */
+double lv_grow_stream_factor(uint32_t n_small, uint32_t n_big);
+
 #endif

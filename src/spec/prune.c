@@ -57,7 +57,7 @@ int lv_prune_parse(lv_prune_rule *out, const char *text, lever_error *err)
 
 /* ---- shares ---- */
 
-void lv_prune_shares(float *p, uint32_t n, float temperature)
+void lv_prune_shares(float *p, uint32_t n)
 {
     float best = p[0], sum = 0;
     bool finite = true;
@@ -65,7 +65,7 @@ void lv_prune_shares(float *p, uint32_t n, float temperature)
         finite = finite && p[i] - p[i] == 0.0f;
         if (p[i] > best) best = p[i];
     }
-    for (uint32_t i = 0; i < n; i++) sum += p[i] = finite ? lv_expf((p[i] - best) / temperature) : 1.0f;
+    for (uint32_t i = 0; i < n; i++) sum += p[i] = finite ? lv_expf(p[i] - best) : 1.0f;
     for (uint32_t i = 0; i < n; i++) p[i] /= sum;
 }
 

@@ -29,10 +29,10 @@ typedef struct lv_prune_rule {
  * LEVER_OK or LEVER_EINVAL naming the bad part. */
 int lv_prune_parse(lv_prune_rule *out, const char *text, lever_error *err);
 
-/* p [n] = softmax(scores / temperature): shares of the candidates of one node, those in the tree (first n_in_tree)
+/* p [n] = softmax(scores): shares of the candidates of one node, those in the tree (first n_in_tree)
  * and, unless told otherwise, its shadow candidates. Returned in place. Scores that are no numbers make all shares
  * equal. */
-void lv_prune_shares(float *scores, uint32_t n, float temperature);
+void lv_prune_shares(float *scores, uint32_t n);
 
 /* Nodes whose whole path from the root has shares of at least the threshold; and, as safeguards: the backbone (the
  * child with the largest share at each depth, down to a leaf), the two best children of the root, and every node if

@@ -8,6 +8,7 @@
 #include "gguf/gguf.h"
 #include "gguf/gguf_quantize.h"
 #include "model/grow.h"
+#include "support/exit_sidecar.h"
 #include "support/mkmodel.h"
 
 static char small_path[128], typed_path[128], big_path[128];
@@ -248,6 +249,102 @@ static void what_can_not_be_grown_is_refused_by_name(void)
     CHECK_EQ(lv_grow(small_path, big_path, &s, LV_TYPE_Q8_0, 0, NULL, NULL, NULL, &e), LEVER_EINVAL);
 }
 
+/* ---- the exit predictor ---- */
+
+enum { N_SCORED = 12 };
+
+typedef struct capture {
+    const lv_exit *e;
+    float x[RIG_TOKENS * 512];
+    uint32_t n_rows;
+    size_t n_embd;
+} capture;
+
+static int keep_states(void *user, uint32_t layer, const float *x, uint32_t n_rows, uint32_t *keep, lever_error *err)
+{
+    capture *c = user;
+    (void)keep, (void)err;
+    if (layer != lv_exit_layer(c->e)) return (int)n_rows;
+    c->n_rows = n_rows;
+    memcpy(c->x, x, n_rows * c->n_embd * sizeof *x);
+    return (int)n_rows;
+}
+
+/* Scores of N_SCORED tokens after each of 8 rows. */
+static void scores_of(const char *model, const char *sidecar_path, float *scores)
+{
+    lever_error e = { 0 };
+    lv_model_id id;
+    lv_model *m = NULL;
+    static capture c;
+    c = (capture){ 0 };
+    lv_exit *predictor = NULL;
+    CHECK_OK(lv_model_open(&m, model, &e), &e);
+    CHECK_OK(lv_model_identify(m, &id, &e), &e);
+    c.n_embd = id.n_embd;
+    lv_model_close(&m);
+    CHECK_OK(lv_exit_open(&predictor, sidecar_path, &id, &e), &e);
+    if (!predictor) return;
+    c.e = predictor;
+    rig r;
+    CHECK_OK(rig_open(&r, &(rig_config){ .path = model }, &e), &e);
+    int32_t tokens[RIG_TOKENS], some[N_SCORED];
+    rig_tokens(tokens, 8, MK_MIN_VOCAB, 1);
+    rig_tokens(some, N_SCORED, MK_MIN_VOCAB, 2);
+    lv_row rows[8];
+    for (int32_t i = 0; i < 8; i++) rows[i] = (lv_row){ .token = tokens[i], .parent = i - 1 };
+    lv_kv *kv = &r.kv;
+    lv_batch b = { .rows = rows, .n_rows = 8, .kv = &kv, .n_kv = 1, .after_layer = keep_states, .hook_user = &c };
+    CHECK_OK(lv_model_forward(r.m, &b, &e), &e);
+    CHECK_EQ(c.n_rows, 8);
+    for (uint32_t i = 0; i < c.n_rows; i++)
+        CHECK_EQ(lv_exit_score(predictor, r.m, c.x + i * c.n_embd, some, N_SCORED, scores + i * N_SCORED), LEVER_OK);
+    rig_close(&r);
+    lv_exit_close(&predictor);
+}
+
+/* Heads tied and not, widths whose ratio is a power of four and not. */
+static void an_exit_predictor_scores_the_same_when_grown(void)
+{
+    static const char *const shapes[] = { "embd=256,layers=7", "embd=256,layers=4,tied=0,vocab=300", "embd=200" };
+    lever_error e = { 0 };
+    mk_config c = small_config("llama");
+    c.tied = true;
+    make_small(&c, LV_TYPE_F32);
+    char small_exit[160], big_exit[160];
+    snprintf(small_exit, sizeof small_exit, "%s.small", big_path);
+    snprintf(big_exit, sizeof big_exit, "%s.big", big_path);
+    lv_model *m = NULL;
+    lv_model_id id;
+    CHECK_OK(lv_model_open(&m, small_path, &e), &e);
+    CHECK_OK(lv_model_identify(m, &id, &e), &e);
+    lv_model_close(&m);
+    sidecar s = sidecar_make(&id, LV_EXIT_TIED);
+    CHECK_OK(lv_exit_write(small_exit, &s.card, &s.weights, &e), &e);
+    static float want[8 * N_SCORED], got[8 * N_SCORED];
+    scores_of(small_path, small_exit, want);
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        lv_grow_result r;
+        grow(shapes[i], LV_TYPE_F32, &r);
+        CHECK_OK(lv_grow_exit(small_path, small_exit, big_path, big_exit, &e), &e);
+        scores_of(big_path, big_exit, got);
+        double most = 0, off = 0;
+        for (int k = 0; k < 8 * N_SCORED; k++) {
+            if (fabs((double)want[k]) > most) most = fabs((double)want[k]);
+            if (fabs((double)want[k] - (double)got[k]) > off) off = fabs((double)want[k] - (double)got[k]);
+        }
+        CHECK(most > 0.1 && off < most * 1e-4);
+    }
+    CHECK_EQ(lv_grow_exit(big_path, small_exit, big_path, big_exit, &e), LEVER_EINVAL); /* of another model */
+    sidecar_free(&s);
+    s = sidecar_make(&id, LV_EXIT_UNTIED);
+    CHECK_OK(lv_exit_write(small_exit, &s.card, &s.weights, &e), &e);
+    CHECK_EQ(lv_grow_exit(small_path, small_exit, big_path, big_exit, &e), LEVER_EUNSUP);
+    sidecar_free(&s);
+    unlink(small_exit);
+    unlink(big_exit);
+}
+
 int main(void)
 {
     const char *dir = getenv("TMPDIR");
@@ -263,6 +360,7 @@ int main(void)
     RUN(tensors_have_the_shapes_asked_for);
     RUN(added_blocks_are_not_empty);
     RUN(what_can_not_be_grown_is_refused_by_name);
+    RUN(an_exit_predictor_scores_the_same_when_grown);
     for (int i = 0; i < 3; i++) unlink(paths[i]);
     return check_done();
 }

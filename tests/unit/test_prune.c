@@ -51,20 +51,20 @@ static void rules_are_read_from_text(void)
 
 static void shares_are_a_softmax_over_all_candidates(void)
 {
-    float p[4] = { 1, 3, 2, 2 }, two[2] = { 1, 3 }, one[1] = { -7 };
-    lv_prune_shares(p, 4, 0.5f);
+    float p[4] = { 2, 6, 4, 4 }, two[2] = { 2, 6 }, one[1] = { -7 };
+    lv_prune_shares(p, 4);
     double sum = 0;
-    for (int i = 0; i < 4; i++) sum += exp((double[]){ 1, 3, 2, 2 }[i] / 0.5);
-    for (int i = 0; i < 4; i++) CHECK(fabs((double)p[i] - exp((double[]){ 1, 3, 2, 2 }[i] / 0.5) / sum) < 1e-6);
-    lv_prune_shares(two, 2, 0.5f);
+    for (int i = 0; i < 4; i++) sum += exp((double[]){ 2, 6, 4, 4 }[i]);
+    for (int i = 0; i < 4; i++) CHECK(fabs((double)p[i] - exp((double[]){ 2, 6, 4, 4 }[i]) / sum) < 1e-6);
+    lv_prune_shares(two, 2);
     CHECK(two[0] > p[0]); /* shadow candidates take their part */
-    lv_prune_shares(one, 1, 1);
+    lv_prune_shares(one, 1);
     CHECK(one[0] == 1.0f); /* why they are needed: an only child has all of it */
     float bad[3] = { 1, NAN, INFINITY };
-    lv_prune_shares(bad, 3, 1);
+    lv_prune_shares(bad, 3);
     for (int i = 0; i < 3; i++) CHECK(fabsf(bad[i] - 1.0f / 3) < 1e-6f);
     float far[2] = { -3e38f, 3e38f };
-    lv_prune_shares(far, 2, 1);
+    lv_prune_shares(far, 2);
     CHECK(far[0] == 0.0f && far[1] == 1.0f);
 }
 
