@@ -1,5 +1,5 @@
 # The front doors. CMake and its presets do the work; see CONTRIBUTING.md for single steps.
-.PHONY: help setup setup-build setup-test build demo test fit-demo bench-demo bench-grown bench-kernels bench-quality bench-flash bench-policies clean
+.PHONY: help setup setup-build setup-test build demo test fit-demo bench-demo bench-grown bench-kernels bench-quality bench-flash bench-policies bench-exit clean
 
 help:
 	@echo 'make build   set up and build: the program is build/release/lever'
@@ -10,6 +10,7 @@ help:
 	@echo 'make bench-kernels  sweeps of an 8B shape by rows, beside llama-bench where it is on the PATH (17 GB)'
 	@echo 'make bench-quality  perplexity of every weight type, beside llama-perplexity where it is on the PATH'
 	@echo 'make bench-flash  streaming beside plain reads, fio and llama.cpp with mmap, where they are (5 GB)'
+	@echo 'make bench-exit  early-exit pruning on held-out prompts'
 	@echo 'make bench-policies  Lever beside the tree policies of the literature, on the grown pair (5 GB, an hour)'
 	@echo 'make fit-demo  train the exit predictor of the demo target on text it writes itself (10 minutes)'
 	@echo 'make setup   install the packages that building and testing need (Debian, Ubuntu)'
@@ -49,6 +50,9 @@ bench-quality: build
 
 bench-flash: build
 	python3 -B bench/bench_flash.py build/release
+
+bench-exit: build
+	python3 -B bench/bench_exit.py build/release/lever
 
 bench-policies: build
 	python3 -B bench/bench_policies.py build/release/lever

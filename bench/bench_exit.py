@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Early-exit pruning on held-out prompts: what is dropped, what it costs in accepted tokens, what it saves.
 
-First part, as the paper's Figure 12: a fixed policy with a threshold, without shadow candidates, without safeguards, and in
-full. Shares are counted in dry runs, which decide on the same trees and drop nothing; times of a sweep come from
+First part, as the paper's Figure 12: a fixed policy with a threshold, without shadow candidates, without safeguards,
+and in full. Shares are counted in dry runs, which decide on the same trees and drop nothing; times of a sweep come from
 runs that do drop, in turns with runs that do not. Second part: policy lever with pruning as it decides itself beside
 none, with the target in memory and streamed.
 

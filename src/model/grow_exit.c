@@ -22,8 +22,8 @@ static float *widen(const float *x, size_t rows, size_t small, size_t big, float
     return y;
 }
 
-/* The small model's states fill the first values of the wide ones, whose mean square is spread over more of them; a tied
- * head is multiplied like the stream; layer l becomes l * big / small (model/grow.c). */
+/* The small model's states fill the first values of the wide ones, whose mean square is spread over more of them; a
+ * tied head is multiplied like the stream; layer l becomes l * big / small (model/grow.c). */
 static int write_grown(const char *out, const lv_exit *e, const lv_model_id *big, bool tied, lever_error *err)
 {
     lv_exit_card c = *lv_exit_get_card(e);
