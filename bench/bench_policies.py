@@ -112,6 +112,9 @@ def main():
     worst, where = slowest_kind(rows, [n for n in names if n != "lever"])
     print(f"lever is slowest beside {where}: {worst:.2f} with two standard errors in its favour")
     bars.append(("policies_lever_not_slower_anywhere", worst, 1.0))
+    mine = [r for r in rows if r["policy"] == "lever"]
+    building = sum(r["draft_s"] - r["draft_model_s"] for r in mine) / sum(r["decode_s"] for r in mine)
+    bars.append(("policies_tree_construction", building, -0.02))
     c = out["calibration"]
     if c["guesses"]:  # none when all rows were there already
         bars.append(("policies_calibration_error", c["error"], -0.03))

@@ -38,7 +38,7 @@ static const struct column { const char *name; enum kind kind; size_t offset, si
     COLUMN(REAL, flash_wait_s), COLUMN(REAL, flash_idle_s), COLUMN(COUNT, flash_bytes),
     COLUMN(COUNT, peak_rss_bytes), COLUMN(REAL, celsius), COLUMN(REAL, energy_j), COLUMN(CHARS, text_hash),
     COLUMN(REAL, expected_tokens), COLUMN(REAL, expected_s), COLUMN(COUNT, kept_rows),
-    COLUMN(COUNT, accepted_dropped), COLUMN(REAL, prune_s),
+    COLUMN(COUNT, accepted_dropped), COLUMN(REAL, prune_s), COLUMN(REAL, draft_model_s),
 #undef COLUMN
 };
 enum { N_COLUMNS = sizeof columns / sizeof *columns, N_KEY = 18 };
@@ -282,6 +282,7 @@ void bench_row_add(bench_row *r, const lever_stats *s)
     r->verify_s += (double)s->verify_ns * ns;
     r->project_s += (double)s->project_ns * ns;
     r->prune_s += (double)s->prune_ns * ns;
+    r->draft_model_s += (double)s->draft_model_ns * ns;
     r->kept_rows += s->n_kept_rows;
     r->accepted_dropped += s->n_accepted_dropped;
     r->flash_wait_s += (double)s->flash_wait_ns * ns;

@@ -29,7 +29,7 @@ typedef struct bench_row {
     double   tokens_per_s, tokens_per_sweep, accepted_per_sweep, rows_per_sweep; /* from the others */
     double   prefill_s, decode_s, draft_s, verify_s, project_s, flash_wait_s, flash_idle_s;
     uint64_t kept_rows, accepted_dropped;   /* of pruning, as in lever_stats */
-    double   prune_s;
+    double   prune_s, draft_model_s;
     double   expected_tokens, expected_s;   /* by the policy, of all cycles; 0: it does not say */
     uint64_t flash_bytes, peak_rss_bytes;   /* peak: of the process, up to now */
     double   celsius, energy_j;             /* after the answer; of the machine during it, prefill included */

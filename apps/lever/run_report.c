@@ -123,7 +123,7 @@ static json_t *stats_json(const lever_stats *s)
 {
     return json_pack(
         "{s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, "
-        "s:I, s:I, s:i, s:f, s:s}",
+        "s:I, s:I, s:i, s:f, s:f, s:s}",
         "tokens_per_second", tokens_per_second(s), "tokens_per_sweep", ratio(s->n_decode_tokens, s->n_cycles),
         "prompt_tokens", (int)s->n_prompt_tokens, "new_tokens", (int)s->n_new_tokens, "prefill_sweeps",
         (int)s->n_prefill_sweeps, "decode_tokens", (int)s->n_decode_tokens, "cycles", (int)s->n_cycles,
@@ -133,7 +133,7 @@ static json_t *stats_json(const lever_stats *s)
         "flash_wait_s", seconds(s->flash_wait_ns), "flash_idle_s", seconds(s->flash_idle_ns), "flash_bytes",
         (json_int_t)s->bytes_read, "peak_rss_bytes", (json_int_t)s->peak_rss_bytes, "mem_limit_bytes",
         (json_int_t)s->mem_limit_bytes, "kept_rows", (json_int_t)s->n_kept_rows, "accepted_dropped",
-        (int)s->n_accepted_dropped, "prune_s", seconds(s->prune_ns), "stop",
+        (int)s->n_accepted_dropped, "prune_s", seconds(s->prune_ns), "draft_model_s", seconds(s->draft_model_ns), "stop",
         s->stop >= 0 ? stop_names[s->stop] : "error");
 }
 

@@ -229,6 +229,7 @@ typedef struct lever_stats {
                                      * are part of n_accepted */
     uint64_t prefill_ns, decode_ns;
     uint64_t draft_ns, verify_ns, project_ns; /* [decode] parts of decode_ns */
+    uint64_t draft_model_ns;        /* [decode] part of draft_ns: the draft model ran; the rest built trees */
     uint64_t prune_ns;              /* [decode] part of verify_ns: scores and decisions */
     uint64_t flash_wait_ns;         /* [decode] part of verify_ns: compute waited for flash */
     uint64_t flash_idle_ns;         /* [decode] nothing was being read, because the ring was full */

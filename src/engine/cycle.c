@@ -54,6 +54,7 @@ static int grow_tree(lever_session *s, lv_cycle *c, uint32_t n_pending, lever_er
     lv_pruner_forget(&s->prune);
     const int rc = lv_policy_grow(c->policy, &s->tree, &d, s->engine->max_nodes, depth, err);
     lv_policy_expected(c->policy, &c->expected);
+    c->draft_model_ns = (uint64_t)(d.total.seconds * 1e9);
     return rc;
 }
 

@@ -230,6 +230,7 @@ typedef struct lv_cycle {
                                                    * not among them */
     uint64_t   draft_ns, verify_ns, project_ns;   /* out */
     uint64_t   prune_ns;     /* out: part of verify_ns */
+    uint64_t   draft_model_ns; /* out: part of draft_ns */
     uint64_t   flash_wait_ns; /* out: part of verify_ns */
     uint64_t   flash_ns;     /* out: part of verify_ns in which reads were under way */
     int        stop;         /* out: enum lever_stop, or -1 to go on */

@@ -282,6 +282,7 @@ static void count_cycle(generate_run *r, bool is_prefill, uint64_t ns, const lv_
     st->n_kept_rows += c->n_kept;
     st->n_accepted_dropped += c->n_accepted_dropped;
     st->prune_ns += c->prune_ns;
+    st->draft_model_ns += c->draft_model_ns;
     st->decode_ns += ns;
     st->expected_tokens += c->expected.tokens;
     st->expected_s += c->expected.seconds;
