@@ -38,15 +38,19 @@ static int copy_layer(void *user, uint32_t layer, const float *x, uint32_t n_row
     return (int)n_rows;
 }
 
-static int forward(recorder *r, lv_model *m, lv_kv *kv, const int32_t *tokens, uint32_t n, bool record,
-                   lever_error *err)
+/* Tokens [at, at + n) of the job, from window `w` on. Each window that begins among them is a chain of its
+ * own. */
+static int forward(recorder *r, lv_model *m, lv_kv *kv, uint32_t w, uint32_t at, uint32_t n, lever_error *err)
 {
-    for (uint32_t i = 0; i < n; i++) r->rows[i] = (lv_row){ .token = tokens[i], .parent = (int32_t)i - 1 };
+    const fit_job *j = r->job;
+    for (uint32_t i = 0; i < n; i++) {
+        const bool begins = at + i == j->ends[w];
+        r->rows[i] = (lv_row){ .token = j->tokens[at + i], .parent = begins ? -1 : (int32_t)i - 1 };
+        w += begins;
+    }
     lv_batch b = { .rows = r->rows, .n_rows = n, .kv = &kv, .n_kv = 1, .go_on = go_on, .user = r };
-    if (record) b.after_layer = copy_layer, b.hook_user = r;
-    LEVER_TRY(lv_model_forward(m, &b, err));
-    lv_kv_commit(kv, r->chain, n);
-    return LEVER_OK;
+    if (m == r->engine->target) b.after_layer = copy_layer, b.hook_user = r;
+    return lv_model_forward(m, &b, err);
 }
 
 /* ---- candidates of the draft ---- */
@@ -89,15 +93,15 @@ static void pick_some(void *arg, size_t begin, size_t end, unsigned thread)
 
 /* ---- a window ---- */
 
-/* Groups are held out as a whole: windows where there are many, else runs of 32 positions. */
-static uint32_t group_of(const fit_job *j, uint32_t window, uint32_t position)
+/* Groups are held out as a whole: windows where there are many, else runs of 32 tokens. */
+static uint32_t group_of(const fit_job *j, uint32_t window, uint32_t token)
 {
-    return j->info.n_windows >= 2 * j->info.held_every ? window
-                                                       : (fit_window_begin(j, window) + position) / 32;
+    return j->info.n_windows >= 2 * j->info.held_every ? window : token / 32;
 }
 
-/* Rows [from, from + n) of the last chunk, whose first row is position `at` of the window. */
-static int record_rows(recorder *r, uint32_t window, uint32_t at, uint32_t from, uint32_t n, lever_error *err)
+/* Rows [from, from + n) of the last batch, which begin with token `token` of window `window`. */
+static int record_rows(recorder *r, uint32_t window, uint32_t token, uint32_t from, uint32_t n,
+                       lever_error *err)
 {
     fit_job *j = r->job;
     const size_t d = j->info.n_embd, max_rows = r->engine->plan.max_rows;
@@ -110,32 +114,59 @@ static int record_rows(recorder *r, uint32_t window, uint32_t at, uint32_t from,
     for (uint32_t i = 0; i < n; i++) {
         for (uint32_t l = 0; l < j->info.n_layers; l++)
             memcpy(x + l * d, r->x + (l * max_rows + from + i) * d, d * sizeof *x);
-        r->records[i].group = group_of(j, window, at + from + i);
+        r->records[i].group = group_of(j, window, token + i);
         LEVER_TRY(lv_fit_data_append(j->data, &r->records[i], lv_model_hidden(r->engine->target, from + i), x,
                                      j->norm_eps, err));
     }
     return LEVER_OK;
 }
 
-static int record_window(recorder *r, uint32_t window, lever_error *err)
+/* What the batch of tokens [at, at + n) has of window w, but for the window's first tokens. */
+static int record_window(recorder *r, uint32_t w, uint32_t at, uint32_t n, lever_error *err)
+{
+    const uint32_t first = fit_window_begin(r->job, w) + FIT_SKIP, end = r->job->ends[w];
+    const uint32_t stop = end < at + n ? end : at + n;
+    for (uint32_t i = first > at ? first : at, k; i < stop; i += k) {
+        k = stop - i < r->logit_rows ? stop - i : r->logit_rows;
+        LEVER_TRY(record_rows(r, w, i, i - at, k, err));
+    }
+    return LEVER_OK;
+}
+
+/* Windows that share a sweep, as reading the model for each would take longer than computing: as many as fit,
+ * and whose paths (a chain that is not the first in a batch has one of its length per row) leave room in the
+ * model. */
+static uint32_t windows_of_sweep(const recorder *r, uint32_t w)
+{
+    const fit_job *j = r->job;
+    const uint32_t max_rows = r->engine->plan.max_rows, begin = fit_window_begin(j, w);
+    uint64_t paths = 0;
+    uint32_t n = 1;
+    for (; w + n < j->info.n_windows && j->ends[w + n] - begin <= max_rows; n++) {
+        const uint64_t len = j->ends[w + n] - j->ends[w + n - 1];
+        if ((paths += len * len / 2) > (uint64_t)max_rows * 128) break;
+    }
+    return n;
+}
+
+/* Windows [w, w + n) in one batch; a window longer than a batch in several. */
+static int record_windows(recorder *r, uint32_t w, uint32_t n, lever_error *err)
 {
     fit_job *j = r->job;
-    const uint32_t begin = fit_window_begin(j, window), len = j->ends[window] - begin;
-    const uint32_t max_rows = r->engine->plan.max_rows;
-    const int32_t *tokens = j->tokens + begin;
+    const uint32_t max_rows = r->engine->plan.max_rows, end = j->ends[w + n - 1];
     lv_kv_truncate(&r->kv, 0);
     lv_kv_truncate(&r->draft_kv, 0);
-    for (uint32_t at = 0, n; at < len; at += n) {
-        n = len - at < max_rows ? len - at : max_rows;
-        LEVER_TRY(forward(r, r->engine->target, &r->kv, tokens + at, n, true, err));
-        LEVER_TRY(forward(r, r->engine->draft, &r->draft_kv, tokens + at, n, false, err));
-        for (uint32_t i = at < FIT_SKIP ? FIT_SKIP - at : 0, k; i < n; i += k) {
-            k = n - i < r->logit_rows ? n - i : r->logit_rows;
-            LEVER_TRY(record_rows(r, window, at, i, k, err));
-        }
+    for (uint32_t at = fit_window_begin(j, w), k; at < end; at += k) {
+        k = end - at < max_rows ? end - at : max_rows;
+        LEVER_TRY(forward(r, r->engine->target, &r->kv, w, at, k, err));
+        LEVER_TRY(forward(r, r->engine->draft, &r->draft_kv, w, at, k, err));
+        for (uint32_t i = 0; i < n; i++) LEVER_TRY(record_window(r, w + i, at, k, err));
+        if (at + k == end) break;
+        lv_kv_commit(&r->kv, r->chain, k);
+        lv_kv_commit(&r->draft_kv, r->chain, k);
     }
-    j->result->done = j->ends[window];
-    return lv_fit_data_commit(j->data, window + 1, err);
+    j->result->done = end;
+    return lv_fit_data_commit(j->data, w + n, err);
 }
 
 /* ---- life ---- */
@@ -175,9 +206,10 @@ static int record(recorder *r, lever_error *err)
     fit_job *j = r->job;
     LEVER_TRY(open_buffers(r, err));
     LEVER_TRY(lv_fit_data_put_gain(j->data, lv_model_output_norm(r->engine->target), err));
-    for (uint32_t w = lv_fit_data_windows(j->data); w < j->info.n_windows; w++) {
+    for (uint32_t w = lv_fit_data_windows(j->data), n; w < j->info.n_windows; w += n) {
         if (!fit_go_on(j)) return lv_fail(err, LEVER_ECANCEL, 0, "stopped by the caller");
-        LEVER_TRY(record_window(r, w, err));
+        n = windows_of_sweep(r, w);
+        LEVER_TRY(record_windows(r, w, n, err));
     }
     return LEVER_OK;
 }

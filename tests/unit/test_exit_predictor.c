@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "equal/forward_rig.h"
+#include "fuzz/exit_target.h"
 #include "support/exit_sidecar.h"
 #include "support/mkmodel.h"
 #include "support/tempfile.h"
@@ -266,6 +267,20 @@ static void test_every_allocation_may_fail(void)
     }
 }
 
+/* A change of the format makes them all malformed: then run make_exit_corpus tests/fuzz/corpus/exit. */
+static void test_the_committed_corpus_has_good_sidecars(void)
+{
+    static const char *const good[] = { "tied", "untied", "untied_q8_0", "tied_n_curve" };
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        char file[96];
+        lv_exit *x;
+        lever_error e = { 0 };
+        snprintf(file, sizeof file, "tests/fuzz/corpus/exit/%s.gguf", good[i]);
+        CHECK_OK(lv_exit_open(&x, file, &exit_target, &e), &e);
+        lv_exit_close(&x);
+    }
+}
+
 int main(void)
 {
     setup();
@@ -277,6 +292,7 @@ int main(void)
     RUN(test_wrong_shapes_are_refused);
     RUN(test_every_shorter_file_is_refused);
     RUN(test_every_allocation_may_fail);
+    RUN(test_the_committed_corpus_has_good_sidecars);
     unlink(model_path);
     unlink(other_path);
     unlink(path);

@@ -21,7 +21,8 @@ static void test_shares_are_those_counted_by_hand(void)
 {
     const lv_fit_blend alone = { 1, 0 };
     /* In the tree: all three; the first two (the third has 1 %); only the first, however unlikely. */
-    const lv_fit_node v[] = { node(2, 0.5f, 0.3f, 0.2f), node(0, 0.9f, 0.05f, 0.01f), node(-1, 0.01f, 0.01f, 0) };
+    const lv_fit_node v[] = { node(2, 0.5f, 0.3f, 0.2f), node(0, 0.9f, 0.05f, 0.01f),
+                              node(-1, 0.01f, 0.01f, 0) };
     const struct { float threshold, edges, right; } want[] = {
         { 0.0f, 1, 1 }, { 0.1f, 1, 1 }, { 0.25f, 5 / 6.0f, 0.5f }, { 0.4f, 3 / 6.0f, 0.5f }, { 0.6f, 0, 0 }
     };
