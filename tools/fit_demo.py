@@ -6,7 +6,7 @@
 
 The openings below are made up here, word by word from small lists; bench/prompts, which benchmarks measure
 with, and corpora take no part. The target continues each of them, half greedily, half at temperature 0.8. The
-text goes to build/fit-demo.txt; `lever fit` makes models/lever-demo-target.exit.gguf of it.
+text goes to build/fit-demo.txt; `lever fit` makes models/lever-demo-target.Q8_0.exit.gguf of it.
 """
 
 import json
@@ -131,7 +131,7 @@ def main():
     print(f"{path}: {path.stat().st_size} bytes of text", flush=True)
     if "--text-only" in rest:
         return 0
-    out = ROOT / "models" / "lever-demo-target.exit.gguf"
+    out = ROOT / "models" / "lever-demo-target.Q8_0.exit.gguf"
     effort = ["--positions", "65536", "--steps", "2000"]
     return subprocess.run([lever, "fit", "--text", str(path), "-o", str(out), *effort, *rest]).returncode
 
