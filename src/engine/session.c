@@ -127,11 +127,19 @@ int lever_session_reset(lever_session *s, const lever_sampling *sampling, lever_
 {
     if (sampling) LEVER_TRY(open_sampler(s, sampling, err));
     s->n_tokens = 0;
-    s->answer_open = false;
     s->detok = (lv_detok){ 0 };
     lv_kv_truncate(&s->kv, 0);
     if (s->engine->draft) lv_kv_truncate(&s->draft_kv, 0);
     for (uint32_t i = 0; i < s->engine->n_policies; i++) lv_policy_reset(s->engine->policies[i]);
+    return LEVER_OK;
+}
+
+static int check_tokens(const lever_session *s, const int32_t *tokens, size_t n, lever_error *err)
+{
+    const int32_t n_used = lv_vocab_n_used(s->engine->vocab);
+    for (size_t i = 0; i < n; i++)
+        if (tokens[i] < 0 || tokens[i] >= n_used)
+            return lv_fail(err, LEVER_EINVAL, 0, "token %d is not in the vocabulary of %d", tokens[i], n_used);
     return LEVER_OK;
 }
 
@@ -141,13 +149,40 @@ int lever_session_append(lever_session *s, const int32_t *tokens, size_t n, leve
         return lv_fail(err, LEVER_ELIMIT, 0,
                        "the text has %u tokens and %zu more do not fit the context of %u; use a longer -c",
                        s->n_tokens, n, s->n_ctx);
-    for (size_t i = 0; i < n; i++)
-        if (tokens[i] < 0 || tokens[i] >= lv_vocab_n_used(s->engine->vocab))
-            return lv_fail(err, LEVER_EINVAL, 0, "token %d is not in the vocabulary of %d", tokens[i],
-                           lv_vocab_n_used(s->engine->vocab));
+    LEVER_TRY(check_tokens(s, tokens, n, err));
     if (n) memcpy(s->tokens + s->n_tokens, tokens, n * sizeof *tokens);
     s->n_tokens += (uint32_t)n;
     return LEVER_OK;
+}
+
+static void keep_evaluated(lv_kv *kv, uint32_t n)
+{
+    lv_kv_truncate(kv, kv->n_committed < n ? kv->n_committed : n);
+}
+
+int64_t lever_session_set_tokens(lever_session *s, const int32_t *tokens, size_t n, lever_error *err)
+{
+    if (n > s->n_ctx)
+        return lv_fail(err, LEVER_ELIMIT, 0,
+                       "the text is %zu tokens long and does not fit the context of %u; use a longer -c", n,
+                       s->n_ctx);
+    LEVER_TRY(check_tokens(s, tokens, n, err));
+    uint32_t same = 0;
+    while (same < n && same < s->n_tokens && tokens[same] == s->tokens[same]) same++;
+    const uint32_t keep = same == n && n ? same - 1 : same; /* the last token always waits for evaluation */
+    keep_evaluated(&s->kv, keep);
+    if (s->engine->draft) keep_evaluated(&s->draft_kv, keep);
+    if (same == 0)
+        for (uint32_t i = 0; i < s->engine->n_policies; i++) lv_policy_reset(s->engine->policies[i]);
+    if (n) memmove(s->tokens + same, tokens + same, (n - same) * sizeof *tokens);
+    s->n_tokens = (uint32_t)n;
+    s->detok = (lv_detok){ 0 };
+    return s->kv.n_committed;
+}
+
+int lever_session_set_sampling(lever_session *s, const lever_sampling *sampling, lever_error *err)
+{
+    return open_sampler(s, sampling, err);
 }
 
 int lever_session_append_text(lever_session *s, const char *text, size_t len, unsigned flags,

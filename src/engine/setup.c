@@ -85,6 +85,20 @@ static int resolve_config(lv_engine_setup *o, const lever_config *c, lever_error
     return LEVER_OK;
 }
 
+/* A template that is not known matters only once there is a talk. */
+static int read_chat_template(lv_engine_setup *o, lever_error *err)
+{
+    lv_str text = { 0 };
+    lever_error why = { 0 };
+    LEVER_TRY(lv_gguf_get_str(lv_model_gguf(o->target), "tokenizer.chat_template", &text, err));
+    o->chat.has_template = text.len > 0;
+    const int rc = lv_chat_format_detect(&o->chat.own, text, &why);
+    if (rc < 0 && rc != LEVER_EUNSUP) return lv_fail(err, rc, 0, "%s", why.msg);
+    memcpy(o->chat.why, why.msg, sizeof o->chat.why);
+    o->chat.now = o->chat.own;
+    return LEVER_OK;
+}
+
 static int open_target(lv_engine_setup *o, lever_error *err)
 {
     lv_file file;
@@ -94,9 +108,7 @@ static int open_target(lv_engine_setup *o, lever_error *err)
     LEVER_TRY(lv_model_open(&o->target, o->config.model_path, err));
     if (o->config.verify_reads) LEVER_TRY(lv_model_verify_reads(o->target, err));
     LEVER_TRY(lv_vocab_open(&o->vocab, lv_model_gguf(o->target), err));
-    lv_str template_text = { 0 };
-    LEVER_TRY(lv_gguf_get_str(lv_model_gguf(o->target), "tokenizer.chat_template", &template_text, err));
-    o->chat = lv_chat_format_find(template_text);
+    LEVER_TRY(read_chat_template(o, err));
     lv_model_drop_metadata(o->target);
     const lv_hparams *h = lv_model_hparams(o->target);
     if ((int64_t)lv_vocab_n_tokens(o->vocab) != (int64_t)h->n_vocab)
