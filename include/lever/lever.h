@@ -42,6 +42,8 @@ typedef struct lever_config {
     const char *draft_path;    /* draft GGUF with the target's tokenizer; NULL = no speculation */
     uint64_t mem_bytes; /* hard limit for the whole process, engines that are open already included; 0 = a
                          * safe share (3/4) of what is available */
+    uint64_t caller_bytes; /* memory that the program takes for itself beside the engine, more than 1 MiB of it:
+                            * counted within mem_bytes */
     uint32_t    n_ctx;         /* positions of context; 0 = the model's own, at most 4096 */
     uint32_t    n_threads;     /* 0 = every core this process may use, or those of cpus */
     const char *cpus;   /* cores to bind the threads to, in turn: "0-3,6", or "fast" for the strong ones of

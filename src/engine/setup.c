@@ -203,7 +203,7 @@ static void add_line(lv_plan_line *lines, size_t *n, const char *label, uint64_t
 static size_t fixed_lines(const lv_engine_setup *o, lv_plan_line *lines)
 {
     size_t n = 0;
-    add_line(lines, &n, "program and libraries", LV_PROGRAM_BYTES);
+    add_line(lines, &n, "program and libraries", LV_PROGRAM_BYTES + o->config.caller_bytes);
     add_line(lines, &n, "thread stacks and I/O requests",
              (uint64_t)o->cpu.n_threads * STACK_BYTES + IO_BYTES);
     add_line(lines, &n, "vocabulary", lv_vocab_memory_bytes(o->vocab));

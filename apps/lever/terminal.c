@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+#include "terminal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+static struct termios found;            /* as it was at the start */
+static bool has_terminal;
+static volatile sig_atomic_t interrupts, changes, marks_pastes;
+static lever_session *_Atomic answering; /* stored by the main thread, read by the handler on it */
+static volatile sig_atomic_t cancelled; /* this answer was told to stop */
+
+static void say(const char *text, size_t n)
+{
+    const int fd = isatty(STDOUT_FILENO) ? STDOUT_FILENO : STDERR_FILENO;
+    if (isatty(fd)) {
+        const ssize_t done = write(fd, text, n);
+        (void)done;
+    }
+}
+
+static void put_back(void)
+{
+    static const char pastes_off[] = "\033[?2004l", colour_off[] = "\033[0m\n";
+    if (marks_pastes) say(pastes_off, sizeof pastes_off - 1);
+    say(colour_off, sizeof colour_off - 1);
+    if (has_terminal) tcsetattr(STDIN_FILENO, TCSANOW, &found);
+}
+
+static void on_interrupt(int sig)
+{
+    (void)sig;
+    interrupts++;
+    lever_session *s = atomic_load(&answering);
+    if (!s) return;
+    if (cancelled) {
+        put_back();
+        _exit(EXIT_CANCEL);
+    }
+    cancelled = 1;
+    lever_session_cancel(s);
+}
+
+static void on_end(int sig)
+{
+    put_back();
+    signal(sig, SIG_DFL);
+    raise(sig);
+}
+
+/* Ctrl-Z: the shell gets the terminal as it was, and we take it again as we left it. */
+static void on_stop(int sig)
+{
+    struct termios now;
+    const int saved = errno;
+    const bool had = has_terminal && tcgetattr(STDIN_FILENO, &now) == 0;
+    (void)sig;
+    if (had) put_back();
+    raise(SIGSTOP);
+    if (had) tcsetattr(STDIN_FILENO, TCSANOW, &now);
+    changes++;
+    errno = saved;
+}
+
+static void on_resize(int sig)
+{
+    (void)sig;
+    changes++;
+}
+
+static const struct { int sig; void (*handler)(int); } caught[] = {
+    { SIGINT, on_interrupt }, { SIGTERM, on_end },   { SIGHUP, on_end },
+    { SIGQUIT, on_end },      { SIGTSTP, on_stop }, { SIGWINCH, on_resize },
+};
+
+static void catch_all(bool on)
+{
+    for (size_t i = 0; i < sizeof caught / sizeof *caught; i++) {
+        struct sigaction a; /* no SA_RESTART: a read that waits must notice */
+        memset(&a, 0, sizeof a);
+        a.sa_handler = on ? caught[i].handler : SIG_DFL;
+        sigemptyset(&a.sa_mask);
+        sigaction(caught[i].sig, &a, NULL);
+    }
+}
+
+void terminal_begin(void)
+{
+    has_terminal = tcgetattr(STDIN_FILENO, &found) == 0;
+    catch_all(true);
+}
+
+void terminal_end(void)
+{
+    catch_all(false);
+    if (has_terminal) tcsetattr(STDIN_FILENO, TCSADRAIN, &found);
+}
+
+void terminal_answering(lever_session *session)
+{
+    cancelled = 0;
+    atomic_store(&answering, session);
+}
+
+bool terminal_interrupted(void)
+{
+    const bool was = interrupts > 0;
+    interrupts = 0;
+    return was;
+}
+
+bool terminal_changed(void)
+{
+    const bool was = changes > 0;
+    changes = 0;
+    return was;
+}
+
+void terminal_mark_pastes(bool on)
+{
+    marks_pastes = on;
+    if (on) say("\033[?2004h", 8);
+    else say("\033[?2004l", 8);
+}

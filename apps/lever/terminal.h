@@ -1,0 +1,22 @@
+/* The terminal and the signals of a conversation: Ctrl-C stops an answer or a line and nothing else, and the
+ * terminal is left as it was found however the program ends. One thread. SPDX-License-Identifier: MIT */
+#ifndef LEVER_APPS_TERMINAL_H
+#define LEVER_APPS_TERMINAL_H
+
+#include "app.h"
+
+/* Remember the terminal and catch signals: interrupts come as EINTR from reads; SIGTERM, SIGHUP and SIGQUIT put
+ * the terminal back before they end the program, SIGTSTP before it stops. */
+void terminal_begin(void);
+void terminal_end(void);
+
+/* From here Ctrl-C cancels this session, and a second one ends the program; NULL: no longer. */
+void terminal_answering(lever_session *session);
+/* Was there a Ctrl-C since the last call? */
+bool terminal_interrupted(void);
+/* Did the size change, or did the program stop and go on, since the last call? Then a line is drawn anew. */
+bool terminal_changed(void);
+/* Ask the terminal to mark pasted text, or no longer. */
+void terminal_mark_pastes(bool on);
+
+#endif
