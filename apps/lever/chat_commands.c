@@ -204,6 +204,7 @@ static int stats(chat *c, const char *arg, lever_error *err)
     }
     fprintf(stderr, "context: %zu of %u tokens\n", n_tokens, c->info.n_ctx);
     fprintf(stderr, "policy: %s\nform: %s\n", c->info.policy, c->form.name);
+    if (!c->n_answers) return LEVER_OK;
     fprintf(stderr, "memory: %s of %s\n", format_bytes(a, sizeof a, (double)s->peak_rss_bytes),
             format_bytes(b, sizeof b, (double)c->info.mem_limit_bytes));
     return LEVER_OK;

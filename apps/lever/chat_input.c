@@ -114,11 +114,10 @@ static const char *read_plain(chat_input *in, const char *prompt)
 
 static const char *read_line(chat_input *in, bool first)
 {
-    if (in->edit)
-        return line_edit_read(in->edit, !in->colour ? first ? "> " : ". "
-                                        : first     ? "\1\033[1m\1> \1\033[0m\1"
-                                                    : "\1\033[2m\1. \1\033[0m\1");
-    return read_plain(in, first ? "> " : ". ");
+    /* \1 stands around what takes no room. */
+    const char *coloured = first ? "\1\033[1m\1>\1\033[0m\1 " : "\1\033[2m\1.\1\033[0m\1 ";
+    const char *prompt = first ? "> " : ". ";
+    return in->edit ? line_edit_read(in->edit, in->colour ? coloured : prompt) : read_plain(in, prompt);
 }
 
 static bool is_blank(const char *s) { return s[strspn(s, " \t\r\n")] == '\0'; }
@@ -151,7 +150,8 @@ static enum chat_input_kind read_message(chat_input *in)
         errno = 0;
         const char *line = read_line(in, first);
         const int error = errno;
-        if (!line && (error == EINTR || terminal_interrupted())) return CHAT_INPUT_INTERRUPT;
+        if (!line && (error == EINTR || terminal_interrupted()))
+            return first && line_edit_was_empty(in->edit) ? CHAT_INPUT_INTERRUPT : CHAT_INPUT_CLEARED;
         if (!line && error && error != EAGAIN && error != ENOTTY) return errno = error, CHAT_INPUT_FAILED;
         if (!line && first) return CHAT_INPUT_END;
         if (!line) break; /* the pipe ends inside a message */

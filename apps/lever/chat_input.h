@@ -19,7 +19,8 @@ typedef struct chat_input {
 enum chat_input_kind {
     CHAT_INPUT_TEXT,      /* in->text, NUL-ended UTF-8; not empty */
     CHAT_INPUT_END,       /* Ctrl-D, or the end of the pipe */
-    CHAT_INPUT_INTERRUPT, /* Ctrl-C; what was typed is gone */
+    CHAT_INPUT_INTERRUPT, /* Ctrl-C where nothing was typed */
+    CHAT_INPUT_CLEARED,   /* Ctrl-C; what was typed is gone */
     CHAT_INPUT_FAILED     /* out of memory, or input can not be read: errno */
 };
 

@@ -145,7 +145,12 @@ static int talk_on(chat *c, chat_input *in)
             fprintf(stderr, "lever: the messages can not be read: %s\n", strerror(errno));
             return EXIT_IO;
         }
-        if (kind == CHAT_INPUT_INTERRUPT) {
+        if (kind == CHAT_INPUT_CLEARED && c->asks) {
+            fputc('\n', stderr);
+            again = false;
+            continue;
+        }
+        if (kind == CHAT_INPUT_INTERRUPT || kind == CHAT_INPUT_CLEARED) {
             if (c->asks) fputc('\n', stderr);
             if (again || !c->asks) return EXIT_CANCEL;
             fputs("(Ctrl-C again, or Ctrl-D, leaves)\n", stderr);

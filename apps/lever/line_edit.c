@@ -43,6 +43,7 @@ struct line_edit {
     History  *history;
     const char *prompt, *commands;
     char     *history_path; /* nullable */
+    bool      was_empty;    /* the line that Ctrl-C ended */
     mbstate_t state;        /* of characters that come in bytes */
 };
 
@@ -79,11 +80,14 @@ static int read_char(EditLine *el, wchar_t *out)
         if (n < 0 && errno != EINTR) return -1;
         if (terminal_changed()) {
             terminal_mark_pastes(true);
+            terminal_clear_line();
             lib_el_resize(el);
             lib_el_set(el, EL_REFRESH);
         }
         if (n < 0) {
             if (!terminal_interrupted()) continue;
+            const LineInfo *line = lib_el_line(el);
+            editing->was_empty = line->lastchar == line->buffer;
             errno = EINTR;
             return -1;
         }
@@ -214,12 +218,6 @@ void line_edit_close(line_edit **edit)
     if (!edit || !*edit) return;
     line_edit *e = *edit;
     *edit = NULL;
-    HistEvent event;
-    if (e->history && e->history_path) {
-        const mode_t was = umask(077); /* what one has asked is nobody else's business */
-        lib_history(e->history, &event, H_SAVE, e->history_path);
-        umask(was);
-    }
     if (e->history) lib_history_end(e->history);
     if (e->el) lib_el_end(e->el);
     free(e->history_path);
@@ -243,10 +241,17 @@ const char *line_edit_read(line_edit *e, const char *prompt)
     return line;
 }
 
+bool line_edit_was_empty(const line_edit *e) { return !e || e->was_empty; }
+
 void line_edit_remember(line_edit *e, const char *text)
 {
     HistEvent event;
-    if (e->history && *text) lib_history(e->history, &event, H_ENTER, text);
+    if (!e->history || !*text) return;
+    lib_history(e->history, &event, H_ENTER, text);
+    if (!e->history_path) return;
+    const mode_t was = umask(077); /* what one has asked is nobody else's business */
+    lib_history(e->history, &event, H_SAVE, e->history_path); /* now: a closed terminal ends the program */
+    umask(was);
 }
 
 #else
@@ -262,6 +267,7 @@ const char *line_edit_read(line_edit *e, const char *prompt)
     (void)e, (void)prompt;
     return NULL;
 }
+bool line_edit_was_empty(const line_edit *e) { return !e; }
 void line_edit_remember(line_edit *e, const char *text) { (void)e, (void)text; }
 
 #endif

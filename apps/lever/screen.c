@@ -105,9 +105,9 @@ static void turn_to(screen *s, int part)
     if (part == s->part) return;
     if (part == LEVER_PART_REASONING && s->hide_reasoning) {
         put_style(s, "2");
-        if (s->terminal) put(s, hidden, sizeof hidden - 1);
+        put(s, hidden, sizeof hidden - 1);
     }
-    if (s->part == LEVER_PART_REASONING && (s->terminal || !s->hide_reasoning)) {
+    if (s->part == LEVER_PART_REASONING) {
         put_style(s, "");
         put(s, "\n\n", 2);
     }
@@ -116,6 +116,7 @@ static void turn_to(screen *s, int part)
 
 void screen_part(screen *s, int part, const char *text, size_t len)
 {
+    if (part == LEVER_PART_REASONING && !s->terminal) return; /* a program wants the answer */
     turn_to(s, part);
     if (part == LEVER_PART_ANSWER || !s->hide_reasoning) {
         char style[16] = "";

@@ -127,3 +127,5 @@ void terminal_mark_pastes(bool on)
     if (on) say("\033[?2004h", 8);
     else say("\033[?2004l", 8);
 }
+
+void terminal_clear_line(void) { say("\r\033[J", 4); }

@@ -18,5 +18,7 @@ bool terminal_interrupted(void);
 bool terminal_changed(void);
 /* Ask the terminal to mark pasted text, or no longer. */
 void terminal_mark_pastes(bool on);
+/* Empty the line of the cursor and what is below it, for a line that is drawn anew. */
+void terminal_clear_line(void);
 
 #endif
