@@ -34,8 +34,8 @@ typedef struct chat {
 
 /* Words for completion, separated by spaces. */
 extern const char chat_command_names[];
-/* Carry out a command: a line that begins with '/'. Answers and complaints go to standard error. Returns false
- * when the talk is to end. *code gets an exit code when something failed. */
+/* Carry out a command: a line that begins with '/'. Answers and complaints go to standard error. Returns
+ * false when the talk is to end. *code gets an exit code when something failed. */
 bool chat_command(chat *c, const char *line, int *code);
 /* Go on with the talk of a file. LEVER_OK, or LEVER_E* with *err; then nothing has changed. */
 int  chat_load(chat *c, const char *path, lever_error *err);

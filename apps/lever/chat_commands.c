@@ -111,7 +111,8 @@ static int set_system(chat *c, const char *arg, lever_error *err)
     }
     const lever_message *m = talk_system(&c->talk);
     if (m) show("system", m->text, m->len);
-    else if (c->form.default_system) show("system (the model's own)", c->form.default_system, strlen(c->form.default_system));
+    else if (c->form.default_system)
+        show("system (the model's own)", c->form.default_system, strlen(c->form.default_system));
     else note("no system message");
     return LEVER_OK;
 }
@@ -164,7 +165,8 @@ int chat_load(chat *c, const char *path, lever_error *err)
     }
     talk_free(&c->talk);
     c->talk = loaded;
-    const bool known = !strcmp(about.think, "on") || !strcmp(about.think, "off") || !strcmp(about.think, "hide");
+    const bool known =
+        !strcmp(about.think, "on") || !strcmp(about.think, "off") || !strcmp(about.think, "hide");
     if (known) memcpy(c->about.think, about.think, sizeof about.think);
     c->screen.hide_reasoning = !strcmp(c->about.think, "hide");
     fprintf(stderr, "loaded %zu messages\n", c->talk.n);
@@ -192,8 +194,10 @@ static int stats(chat *c, const char *arg, lever_error *err)
     if (c->n_answers) {
         fprintf(stderr, "last answer: %u tokens\n", s->n_new_tokens);
         fprintf(stderr, "  %.1f tokens/s, %.2f per sweep\n",
-                ratio(s->n_decode_tokens, (double)s->decode_ns * 1e-9), ratio(s->n_decode_tokens, s->n_cycles));
-        fprintf(stderr, "  drafted %u, right %.0f%%\n", s->n_drafted, 100 * ratio(s->n_accepted, s->n_drafted));
+                ratio(s->n_decode_tokens, (double)s->decode_ns * 1e-9),
+                ratio(s->n_decode_tokens, s->n_cycles));
+        fprintf(stderr, "  drafted %u, right %.0f%%\n", s->n_drafted,
+                100 * ratio(s->n_accepted, s->n_drafted));
         fprintf(stderr, "  evaluated before it: %u tokens\n", s->n_prompt_tokens);
         fprintf(stderr, "  kept from earlier: %lld\n", (long long)c->kept);
         fprintf(stderr, "talk: %llu answers, %llu tokens\n", (unsigned long long)c->n_answers,
@@ -217,9 +221,12 @@ static int show_help(chat *c, const char *arg, lever_error *err)
     return LEVER_OK;
 }
 
-static const struct { const char *name; int (*run)(chat *c, const char *arg, lever_error *err); } commands[] = {
-    { "help", show_help }, { "reset", reset },    { "system", set_system }, { "save", save },
-    { "load", load },      { "stats", stats },    { "seed", set_seed },     { "temp", set_temp },
+static const struct {
+    const char *name;
+    int (*run)(chat *c, const char *arg, lever_error *err);
+} commands[] = {
+    { "help", show_help },  { "reset", reset },     { "system", set_system }, { "save", save },
+    { "load", load },       { "stats", stats },     { "seed", set_seed },     { "temp", set_temp },
     { "think", set_think }, { "draft", set_draft },
 };
 
@@ -237,7 +244,8 @@ static int run_command(chat *c, const char *name, size_t len, const char *arg, l
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (strlen(commands[i].name) == len && !strncmp(commands[i].name, name, len))
             return commands[i].run(c, arg, err);
-    snprintf(err->msg, sizeof err->msg, "no command '/%.*s'; /help lists them", (int)(len < 30 ? len : 30), name);
+    snprintf(err->msg, sizeof err->msg, "no command '/%.*s'; /help lists them", (int)(len < 30 ? len : 30),
+             name);
     return LEVER_EINVAL;
 }
 

@@ -1,5 +1,5 @@
-/* Messages from a person or a pipe. On a terminal they are edited (line_edit.h); a line that ends in a backslash
- * goes on, and """ begins and ends one of several lines. SPDX-License-Identifier: MIT */
+/* Messages from a person or a pipe. On a terminal they are edited (line_edit.h); a line that ends in a
+ * backslash goes on, and """ begins and ends one of several lines. SPDX-License-Identifier: MIT */
 #ifndef LEVER_APPS_CHAT_INPUT_H
 #define LEVER_APPS_CHAT_INPUT_H
 

@@ -53,7 +53,8 @@ static bool load_library(void)
 {
     static void *lib;
     static const char *const names[] = { "libedit.so.2", "libedit.so.0", "libedit.so" };
-    for (size_t i = 0; i < sizeof names / sizeof *names && !lib; i++) lib = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+    for (size_t i = 0; i < sizeof names / sizeof *names && !lib; i++)
+        lib = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
     if (!lib) return false;
     void *p;
 #define X(type, name, arguments)                   \
@@ -130,7 +131,8 @@ static unsigned char insert_paste(EditLine *el, int ch)
     if (!text) return CC_ERROR;
     size_t kept = 0; /* control characters could not be seen, and not be typed */
     for (size_t i = 0; i < n; i++)
-        if (text[i] == L'\n' || text[i] == L'\t' || (text[i] >= 0x20 && text[i] != 0x7f)) text[kept++] = text[i];
+        if (text[i] == L'\n' || text[i] == L'\t' || (text[i] >= 0x20 && text[i] != 0x7f))
+            text[kept++] = text[i];
     text[kept] = L'\0';
     if (kept) lib_el_winsertstr(el, text);
     free(text);

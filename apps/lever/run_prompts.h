@@ -20,8 +20,8 @@ typedef struct run_prompts_args {
  * ... */
 int run_prompts(const lever_engine *engine, lever_session *session, const run_prompts_args *args);
 
-/* Make the session ready to answer message `turn` of a prompt: a text is appended, so is a message when raw; else
- * the message joins the talk, which must hold those before it with their answers. As
+/* Make the session ready to answer message `turn` of a prompt: a text is appended, so is a message when
+ * raw; else the message joins the talk, which must hold those before it with their answers. As
  * lever_session_set_messages. */
 int prompt_append(lever_session *session, const prompt *p, size_t turn, bool raw, bool think, talk *t,
                   lever_error *err);

@@ -39,8 +39,8 @@ static void put_style(screen *s, const char *style)
     snprintf(s->style, sizeof s->style, "%s", style);
 }
 
-/* Bytes of a control character at text, 1 or 2; 0: it is none, or one that moves to a new line or column. Those of
- * two bytes are U+0080 to U+009F, which some terminals obey. */
+/* Bytes of a control character at text, 1 or 2; 0: it is none, or one that moves to a new line or column.
+ * Those of two bytes are U+0080 to U+009F, which some terminals obey. */
 static size_t control_at(const char *text, size_t len)
 {
     const unsigned char a = (unsigned char)text[0];
@@ -142,5 +142,6 @@ void screen_legend(const screen *s, FILE *out)
 {
     if (!s->colour) return;
     fprintf(out, "\033[%smdrafted\033[0m  \033[%smfree candidate\033[0m  \033[%smtarget\033[0m\n",
-            source_colours[LEVER_FROM_DRAFT], source_colours[LEVER_FROM_LOOKUP], source_colours[LEVER_FROM_TARGET]);
+            source_colours[LEVER_FROM_DRAFT], source_colours[LEVER_FROM_LOOKUP],
+            source_colours[LEVER_FROM_TARGET]);
 }

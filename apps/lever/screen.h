@@ -1,5 +1,5 @@
-/* An answer on the screen as it comes: reasoning apart, tokens in colour by where they came from, nothing in it that
- * could drive the terminal. Where standard output is no terminal, the bare answer.
+/* An answer on the screen as it comes: reasoning apart, tokens in colour by where they came from, nothing
+ * in it that could drive the terminal. Where standard output is no terminal, the bare answer.
  * SPDX-License-Identifier: MIT */
 #ifndef LEVER_APPS_SCREEN_H
 #define LEVER_APPS_SCREEN_H

@@ -91,7 +91,8 @@ static void keep(void *user, int part, const char *text, size_t len)
     if (a->on_part) a->on_part(a->user, part, text, len);
 }
 
-void talk_answer_begin(talk_answer *a, const lever_engine *engine, bool think, lever_on_part on_part, void *user)
+void talk_answer_begin(talk_answer *a, const lever_engine *engine, bool think, lever_on_part on_part,
+                       void *user)
 {
     lever_answer_init(&a->reader, engine, think);
     a->on_part = on_part;

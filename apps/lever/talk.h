@@ -33,11 +33,12 @@ typedef struct talk_answer {
 } talk_answer;
 
 /* Begin another answer. lever_answer_init says when. */
-void talk_answer_begin(talk_answer *a, const lever_engine *engine, bool think, lever_on_part on_part, void *user);
+void talk_answer_begin(talk_answer *a, const lever_engine *engine, bool think, lever_on_part on_part,
+                       void *user);
 /* A piece of it. false: it is over, or there is no memory (failed). */
 bool talk_answer_push(talk_answer *a, const char *text, size_t len);
-/* The answer has ended; it becomes a message of the talk, reasoning within <think> and </think>. false: out of
- * memory, here or before. */
+/* The answer has ended; it becomes a message of the talk, reasoning within <think> and </think>. false: out
+ * of memory, here or before. */
 bool talk_answer_end(talk_answer *a, talk *t);
 void talk_answer_free(talk_answer *a);
 

@@ -30,18 +30,18 @@ static json_t *to_json(const talk *t, const talk_about *about)
     const lever_sampling *s = &about->sampling;
     json_t *messages = json_array();
     for (size_t i = 0; i < t->n; i++)
-        json_array_append_new(messages, json_pack("{s:s, s:s%}", "role", t->m[i].role, "content", t->m[i].text,
-                                                  t->m[i].len));
+        json_array_append_new(
+            messages, json_pack("{s:s, s:s%}", "role", t->m[i].role, "content", t->m[i].text, t->m[i].len));
     if (json_array_size(messages) != t->n) {
         json_decref(messages);
         return NULL;
     }
-    json_t *settings = json_pack("{s:f, s:i, s:f, s:f, s:f, s:i, s:I, s:s}", "temperature", (double)s->temperature,
-                                 "top_k", s->top_k, "top_p", (double)s->top_p, "min_p", (double)s->min_p,
-                                 "repeat_penalty", (double)s->repeat_penalty, "repeat_last_n", s->repeat_last_n,
-                                 "seed", (json_int_t)s->seed, "think", about->think);
-    return json_pack("{s:i, s:s, s:s, s:o, s:o}", "lever_talk", VERSION, "model", about->model, "form", about->form,
-                     "settings", settings, "messages", messages);
+    json_t *settings = json_pack(
+        "{s:f, s:i, s:f, s:f, s:f, s:i, s:I, s:s}", "temperature", (double)s->temperature, "top_k", s->top_k,
+        "top_p", (double)s->top_p, "min_p", (double)s->min_p, "repeat_penalty", (double)s->repeat_penalty,
+        "repeat_last_n", s->repeat_last_n, "seed", (json_int_t)s->seed, "think", about->think);
+    return json_pack("{s:i, s:s, s:s, s:o, s:o}", "lever_talk", VERSION, "model", about->model, "form",
+                     about->form, "settings", settings, "messages", messages);
 }
 
 static int write_json(json_t *root, const char *path, lever_error *err)
@@ -64,7 +64,8 @@ static int write_json(json_t *root, const char *path, lever_error *err)
     if (ok && rename(part, path) != 0) ok = false, error = errno;
     if (ok) return LEVER_OK;
     unlink(part);
-    return fail(err, LEVER_EIO, "'%.200s' can not be written: %s", path, error ? strerror(error) : "unknown error");
+    return fail(err, LEVER_EIO, "'%.200s' can not be written: %s", path,
+                error ? strerror(error) : "unknown error");
 }
 
 int talk_save(const talk *t, const talk_about *about, const char *path, lever_error *err)
@@ -95,7 +96,8 @@ static int malformed(const loader *l, const char *fmt, ...)
 static int read_messages(const loader *l, const json_t *messages, talk *t)
 {
     if (!json_is_array(messages)) return malformed(l, "it has no list of messages");
-    if (json_array_size(messages) > MOST_MESSAGES) return malformed(l, "it has %zu messages", json_array_size(messages));
+    if (json_array_size(messages) > MOST_MESSAGES)
+        return malformed(l, "it has %zu messages", json_array_size(messages));
     for (size_t i = 0; i < json_array_size(messages); i++) {
         const json_t *m = json_array_get(messages, i), *content = json_object_get(m, "content");
         const char *role = json_string_value(json_object_get(m, "role"));
@@ -143,12 +145,12 @@ static int read_settings(const loader *l, const json_t *from, talk_about *about)
 {
     lever_sampling *s = &about->sampling;
     const json_t *seed = json_object_get(from, "seed");
-    const bool ok = read_float(from, "temperature", 0, 1000, &s->temperature) &&
-                    read_int(from, "top_k", 0, INT32_MAX, &s->top_k) && read_float(from, "top_p", 0, 1, &s->top_p) &&
-                    read_float(from, "min_p", 0, 1, &s->min_p) &&
-                    read_float(from, "repeat_penalty", 0, 1000, &s->repeat_penalty) &&
-                    read_int(from, "repeat_last_n", 0, INT32_MAX, &s->repeat_last_n) &&
-                    (!seed || json_is_integer(seed));
+    const bool ok =
+        read_float(from, "temperature", 0, 1000, &s->temperature) &&
+        read_int(from, "top_k", 0, INT32_MAX, &s->top_k) && read_float(from, "top_p", 0, 1, &s->top_p) &&
+        read_float(from, "min_p", 0, 1, &s->min_p) &&
+        read_float(from, "repeat_penalty", 0, 1000, &s->repeat_penalty) &&
+        read_int(from, "repeat_last_n", 0, INT32_MAX, &s->repeat_last_n) && (!seed || json_is_integer(seed));
     if (!ok) return malformed(l, "a setting is out of its range");
     if (seed) s->seed = (uint64_t)json_integer_value(seed);
     read_text(about->think, sizeof about->think, from, "think");
@@ -160,7 +162,8 @@ static int read_talk(const loader *l, const json_t *root, talk *t, talk_about *a
     const json_t *version = json_object_get(root, "lever_talk");
     if (!json_is_integer(version)) return malformed(l, "it does not say \"lever_talk\"");
     if (json_integer_value(version) != VERSION)
-        return malformed(l, "its version is %lld, and %d is known", (long long)json_integer_value(version), VERSION);
+        return malformed(l, "its version is %lld, and %d is known", (long long)json_integer_value(version),
+                         VERSION);
     const int rc = read_messages(l, json_object_get(root, "messages"), t);
     if (rc < 0) return rc;
     read_text(about->model, sizeof about->model, root, "model");

@@ -16,12 +16,12 @@ typedef struct talk_about {
     lever_sampling sampling;
 } talk_about;
 
-/* Write a talk; the file appears under its name only when it is complete, readable by its owner alone. LEVER_OK,
- * LEVER_EIO, LEVER_ENOMEM. */
+/* Write a talk; the file appears under its name only when it is complete, readable by its owner alone.
+ * LEVER_OK, LEVER_EIO, LEVER_ENOMEM. */
 int talk_save(const talk *t, const talk_about *about, const char *path, lever_error *err);
-/* Read one into an empty talk; what *about holds before stays where the file says nothing. LEVER_OK; LEVER_EIO;
- * LEVER_EFORMAT: the text says what is wrong with the file; LEVER_ENOMEM. After a failure *t is empty and *about as
- * before. */
+/* Read one into an empty talk; what *about holds before stays where the file says nothing. LEVER_OK;
+ * LEVER_EIO; LEVER_EFORMAT: the text says what is wrong with the file; LEVER_ENOMEM. After a failure *t is
+ * empty and *about as before. */
 int talk_load(talk *t, talk_about *about, const char *path, lever_error *err);
 
 #endif

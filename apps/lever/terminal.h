@@ -5,8 +5,8 @@
 
 #include "app.h"
 
-/* Remember the terminal and catch signals: interrupts come as EINTR from reads; SIGTERM, SIGHUP and SIGQUIT put
- * the terminal back before they end the program, SIGTSTP before it stops. */
+/* Remember the terminal and catch signals: interrupts come as EINTR from reads; SIGTERM, SIGHUP and SIGQUIT
+ * put the terminal back before they end the program, SIGTSTP before it stops. */
 void terminal_begin(void);
 void terminal_end(void);
 

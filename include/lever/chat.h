@@ -40,16 +40,17 @@ LEVER_API void lever_chat_get_info(const lever_engine *engine, lever_chat_info *
 /* Names of the forms: the i-th one; NULL: there are no more. Static. */
 LEVER_API const char *lever_chat_known(size_t i);
 /* Use the form of this name, whatever the model's template says; NULL: go back to the template. LEVER_OK;
- * LEVER_EINVAL: unknown name (the text lists the known ones); LEVER_EUNSUP: NULL, but the model has no template
- * or an unknown one. After a failure the form is as before. */
+ * LEVER_EINVAL: unknown name (the text lists the known ones); LEVER_EUNSUP: NULL, but the model has no
+ * template or an unknown one. After a failure the form is as before. */
 LEVER_API int lever_chat_choose(lever_engine *engine, const char *name, lever_error *err);
 
-/* Make the text of the session this talk, followed by the beginning of an answer. n >= 1, and the last message
- * is a user's. think false: without reasoning, where the form can switch it off. What is evaluated of the
- * longest common beginning of the old text and the new is kept.
- * Returns the number of tokens that need no evaluation again (>= 0). LEVER_EINVAL: a role, or an order of roles
- * that the form can not write; LEVER_ELIMIT: longer than the context; LEVER_EUNSUP: no form is chosen;
- * LEVER_EFORMAT: the vocabulary lacks a mark of the form; LEVER_ENOMEM. After a failure the text is as before. */
+/* Make the text of the session this talk, followed by the beginning of an answer. n >= 1, and the last
+ * message is a user's. think false: without reasoning, where the form can switch it off. What is evaluated of
+ * the longest common beginning of the old text and the new is kept.
+ * Returns the number of tokens that need no evaluation again (>= 0). LEVER_EINVAL: a role, or an order of
+ * roles that the form can not write; LEVER_ELIMIT: longer than the context; LEVER_EUNSUP: no form is chosen;
+ * LEVER_EFORMAT: the vocabulary lacks a mark of the form; LEVER_ENOMEM. After a failure the text is as
+ * before. */
 LEVER_API int64_t lever_session_set_messages(lever_session *session, const lever_message *messages, size_t n,
                                              bool think, lever_error *err);
 

@@ -23,10 +23,10 @@ enum lever_part { LEVER_PART_ANSWER, LEVER_PART_REASONING };
 /* A piece of an answer: whole UTF-8 characters, len >= 1, borrowed during the call. */
 typedef void (*lever_on_part)(void *user, int part, const char *text, size_t len);
 
-/* Separates an answer that comes in pieces into reasoning and answer: reasoning is what stands between <think>
- * at its very start and </think>. White space around both is dropped, but not at the end of the answer. Forms
- * without control tokens end an answer by a text, which is recognised here. Plain data; the fields are
- * private. */
+/* Separates an answer that comes in pieces into reasoning and answer: reasoning is what stands between
+ * <think> at its very start and </think>. White space around both is dropped, but not at the end of the
+ * answer. Forms without control tokens end an answer by a text, which is recognised here. Plain data; the
+ * fields are private. */
 typedef struct lever_answer {
     int         state;
     const char *stop;       /* static; NULL: none */

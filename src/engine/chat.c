@@ -28,8 +28,8 @@ int lever_chat_choose(lever_engine *e, const char *name, lever_error *err)
 }
 
 /* Tokens [n] of a talk into ids [n_ctx]. */
-static int64_t encode(const lever_session *s, const lever_message *messages, size_t n, bool think, int32_t *ids,
-                      lever_error *err)
+static int64_t encode(const lever_session *s, const lever_message *messages, size_t n, bool think,
+                      int32_t *ids, lever_error *err)
 {
     const lever_engine *e = s->engine;
     lv_chat_text text = { 0 };

@@ -139,7 +139,8 @@ static int check_tokens(const lever_session *s, const int32_t *tokens, size_t n,
     const int32_t n_used = lv_vocab_n_used(s->engine->vocab);
     for (size_t i = 0; i < n; i++)
         if (tokens[i] < 0 || tokens[i] >= n_used)
-            return lv_fail(err, LEVER_EINVAL, 0, "token %d is not in the vocabulary of %d", tokens[i], n_used);
+            return lv_fail(err, LEVER_EINVAL, 0, "token %d is not in the vocabulary of %d", tokens[i],
+                           n_used);
     return LEVER_OK;
 }
 

@@ -246,7 +246,8 @@ static int check_messages(const lv_chat_format *f, const lever_message *m, size_
 {
     const bool joins_system = f->family == LV_CHAT_MISTRAL || f->family == LV_CHAT_GEMMA;
     for (size_t i = 0; i < n; i++) {
-        if (!m[i].role || !m[i].text || (!is(&m[i], "system") && !is(&m[i], "user") && !is(&m[i], "assistant")))
+        if (!m[i].role || !m[i].text ||
+            (!is(&m[i], "system") && !is(&m[i], "user") && !is(&m[i], "assistant")))
             return lv_fail(err, LEVER_EINVAL, 0,
                            "message %zu has the role '%.40s'; known: system, user, assistant", i + 1,
                            m[i].role ? m[i].role : "");

@@ -45,8 +45,9 @@ static int put_mark(encoder *e, const lv_chat_format *f, const char *name, size_
     }
     if (id != LEVER_EFORMAT) return (int)id;
     if (!must) return put_text(e, name, len);
-    return lv_fail(e->err, LEVER_EFORMAT, 0, "the chat form '%s' uses '%.*s', which is no token of this model",
-                   f->name, (int)len, name);
+    return lv_fail(e->err, LEVER_EFORMAT, 0,
+                   "the chat form '%s' uses '%.*s', which is no token of this model", f->name, (int)len,
+                   name);
 }
 
 /* A text that follows a mark. SentencePiece puts a space before it by itself, which is the one that Mistral's
@@ -72,7 +73,8 @@ int64_t lv_chat_encode(const lv_vocab *v, const lv_chat_format *f, const lv_chat
         if (p->kind == LV_CHAT_END) {
             if (lv_vocab_eos(v) < 0)
                 return lv_fail(err, LEVER_EFORMAT, 0,
-                               "the chat form '%s' needs an end-of-text token, which this model lacks", f->name);
+                               "the chat form '%s' needs an end-of-text token, which this model lacks",
+                               f->name);
             put_id(&e, lv_vocab_eos(v));
         } else if (p->kind == LV_CHAT_TEXT) {
             LEVER_TRY(put_after_mark(&e, f, s, p->len));

@@ -1,5 +1,5 @@
-/* Which form a chat template has. Templates are programs; they are not run here, but read for the literal texts
- * that decide what they write. What a form does not know must not be there: a template with other control
+/* Which form a chat template has. Templates are programs; they are not run here, but read for the literal
+ * texts that decide what they write. What a form does not know must not be there: a template with other control
  * tokens is refused, because a talk written almost right gives bad answers that nobody can explain.
  * SPDX-License-Identifier: MIT */
 #include "token/chat.h"
@@ -146,8 +146,8 @@ static void find_default_system(lv_chat_format *f, const char *t)
     }
 }
 
-/* A literal that tells the model who it is, and that was not found as the default system text: the template does
- * more than its family. "You are provided with" belongs to what it says about tools. */
+/* A literal that tells the model who it is, and that was not found as the default system text: the template
+ * does more than its family. "You are provided with" belongs to what it says about tools. */
 static bool has_other_persona(const lv_chat_format *f, const char *t)
 {
     const size_t n = strlen(f->default_system);
@@ -232,8 +232,8 @@ static const struct {
 
 /* ---- reading ---- */
 
-/* The template with its ways of writing the same evened out: "\n" is a line feed, quotes are ', spaces come one
- * at a time, and literals that are added to each other are one. NULL: no memory. */
+/* The template with its ways of writing the same evened out: "\n" is a line feed, quotes are ', spaces come
+ * one at a time, and literals that are added to each other are one. NULL: no memory. */
 static char *even_out(lv_str s)
 {
     char *t = lv_alloc(s.len + 1, 16);

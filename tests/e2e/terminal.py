@@ -15,7 +15,7 @@ import time
 
 
 class Screen:
-    """Cursor movements and erasing as xterm does them; colours are dropped. Other sequences are kept in `odd`."""
+    """Cursor movements and erasing as of xterm; colours are dropped, what is unknown is kept in `odd`."""
 
     SEQUENCE = re.compile(r"\x1b\[([?\d;]*)([@-~])|\x1b[()][A-Z0-9]|\x1b[=>78MDE]")
 

@@ -1,5 +1,5 @@
-/* Texts that are replaced by others with the same beginning, and talks: what is kept must be right, whatever the
- * policy and however the answer before ended. usage: test_talk TARGET DRAFT (the demo pair).
+/* Texts that are replaced by others with the same beginning, and talks: what is kept must be right,
+ * whatever the policy and however the answer before ended. usage: test_talk TARGET DRAFT (the demo pair).
  * SPDX-License-Identifier: MIT */
 #include "support/check.h"
 
@@ -67,7 +67,8 @@ static void a_common_beginning_is_kept_and_the_rest_is_as_new(const char *policy
     int32_t first[N_CTX], now[N_CTX], want[N_CTX], added[64];
     lever_stats st;
     const int64_t n_prompt = lever_tokenize(o.engine, text, SIZE_MAX, 0, now, N_CTX, &err);
-    const size_t n_other = (size_t)lever_tokenize(o.engine, other, SIZE_MAX, LEVER_ENCODE_NO_BOS, added, 64, &err);
+    const size_t n_other =
+        (size_t)lever_tokenize(o.engine, other, SIZE_MAX, LEVER_ENCODE_NO_BOS, added, 64, &err);
     CHECK_EQ(lever_session_set_tokens(o.session, now, (size_t)n_prompt, &err), 0);
     go_on(&o, &st);
     CHECK_EQ(st.n_prompt_tokens, n_prompt);
@@ -201,7 +202,8 @@ static void earlier_turns_are_not_evaluated_again(size_t cancel_at)
     m[1] = (lever_message){ "assistant", first.text, first.len };
     m[2] = (lever_message){ "user", "I want to find a restaurant.", SIZE_MAX };
     const int64_t kept = answer(&o, m, 3, 0, &second, &st);
-    CHECK(kept + 2 >= (int64_t)(n_prompt + first.n_tokens)); /* all but the last piece, which ends otherwise */
+    CHECK(kept + 2 >=
+          (int64_t)(n_prompt + first.n_tokens)); /* all but the last piece, which ends otherwise */
     CHECK(st.n_prompt_tokens < 30);
     CHECK_EQ(answer(&fresh, m, 3, 0, &again, &st), 0); /* a talk is a function of its messages and the seed */
     CHECK_STR(second.text, again.text);
@@ -225,7 +227,8 @@ static void reasoning_leaves_the_history_and_the_rest_is_kept(void)
     lever_error err = { 0 };
     lever_stats st;
     const lever_message m[3] = { { "user", "What is 2 + 2?", SIZE_MAX },
-                                 { "assistant", "<think>\nLet me add them, slowly.\n</think>\n\nIt is 4.", SIZE_MAX },
+                                 { "assistant", "<think>\nLet me add them, slowly.\n</think>\n\nIt is 4.",
+                                   SIZE_MAX },
                                  { "user", "And 3 + 3?", SIZE_MAX } };
     const lever_message short_answer = { "assistant", "It is 4.", SIZE_MAX };
     const lever_message without[3] = { m[0], short_answer, m[2] };

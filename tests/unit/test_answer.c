@@ -16,8 +16,8 @@ static void on_part(void *user, int part, const char *text, size_t len)
     const size_t at = strlen(h->text);
     const char *name = part == LEVER_PART_REASONING ? "R(" : "A(";
     const bool turns = part != h->part;
-    snprintf(h->text + at, sizeof h->text - at, "%s%s%.*s", turns && h->part >= 0 ? ")" : "", turns ? name : "",
-             (int)len, text);
+    snprintf(h->text + at, sizeof h->text - at, "%s%s%.*s", turns && h->part >= 0 ? ")" : "",
+             turns ? name : "", (int)len, text);
     h->part = part;
 }
 
@@ -57,7 +57,8 @@ static void expect(const char *text, bool in_reasoning, const char *want)
 static void reasoning_is_separated_whatever_the_pieces(void)
 {
     expect("Hello.", false, "A(Hello.)");
-    expect("<think>\nWell,\n\nI see.\n</think>\n\nHello \xc3\xa9.\n", false, "R(Well,\n\nI see.)A(Hello \xc3\xa9.\n)");
+    expect("<think>\nWell,\n\nI see.\n</think>\n\nHello \xc3\xa9.\n", false,
+           "R(Well,\n\nI see.)A(Hello \xc3\xa9.\n)");
     expect("Well\n</think>\n\nHello.", true, "R(Well)A(Hello.)");
     expect("<think>\n\n</think>\n\nHello.", false, "A(Hello.)");
     expect("  \n<think>a</think>b", false, "R(a)A(b)");

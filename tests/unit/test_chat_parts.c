@@ -14,7 +14,8 @@ static void expect_talk(const talk *t, const char *want)
 {
     char got[1024] = "";
     for (size_t i = 0; i < t->n; i++)
-        snprintf(got + strlen(got), sizeof got - strlen(got), "%s:%.*s|", t->m[i].role, (int)t->m[i].len, t->m[i].text);
+        snprintf(got + strlen(got), sizeof got - strlen(got), "%s:%.*s|", t->m[i].role, (int)t->m[i].len,
+                 t->m[i].text);
     CHECK_STR(got, want);
 }
 
@@ -56,7 +57,8 @@ static void a_saved_talk_is_loaded_as_it_was(void)
     talk_about about = { .model = "big.gguf", .form = "qwen3", .think = "hide",
                          .sampling = { 0.25f, 7, 0.5f, 0.125f, 1.5f, 3, 12345678901234567ull } };
     talk_about read = { .think = "on" };
-    CHECK(talk_add(&t, "system", "\"quoted\"\n\t\x01", 11) && talk_add(&t, "user", "\xc3\xa9\xf0\x9f\x98\x80", 6));
+    CHECK(talk_add(&t, "system", "\"quoted\"\n\t\x01", 11) &&
+          talk_add(&t, "user", "\xc3\xa9\xf0\x9f\x98\x80", 6));
     CHECK(talk_add(&t, "assistant", "<think>\nhm\n</think>\n\n", 21));
     CHECK_OK(talk_save(&t, &about, path, &err), &err);
     CHECK_OK(talk_load(&back, &read, path, &err), &err);
@@ -67,7 +69,8 @@ static void a_saved_talk_is_loaded_as_it_was(void)
     }
     CHECK(!memcmp(&read.sampling.seed, &about.sampling.seed, sizeof read.sampling.seed));
     CHECK(read.sampling.temperature == 0.25f && read.sampling.top_k == 7 && read.sampling.top_p == 0.5f);
-    CHECK(read.sampling.min_p == 0.125f && read.sampling.repeat_penalty == 1.5f && read.sampling.repeat_last_n == 3);
+    CHECK(read.sampling.min_p == 0.125f && read.sampling.repeat_penalty == 1.5f &&
+          read.sampling.repeat_last_n == 3);
     CHECK_STR(read.model, "big.gguf");
     CHECK_STR(read.form, "qwen3");
     CHECK_STR(read.think, "hide");
@@ -81,19 +84,24 @@ static void a_saved_talk_is_loaded_as_it_was(void)
 
 static void garbage_is_refused_and_said_why(void)
 {
-    static const struct { const char *text, *says; } cases[] = {
+    static const struct { const char *text, *says;
+    } cases[] = {
         { "", "line" },
         { "hello", "line 1" },
-        { "\x7f" "ELF\x02\x01", "line" },
+        { "\x7f"
+          "ELF\x02\x01",
+          "line" },
         { "[]", "lever_talk" },
         { "{\"lever_talk\": 2, \"messages\": []}", "version is 2" },
         { "{\"lever_talk\": 1}", "no list of messages" },
         { "{\"lever_talk\": 1, \"messages\": {}}", "no list of messages" },
         { "{\"lever_talk\": 1, \"messages\": [3]}", "message 1 has no role" },
-        { "{\"lever_talk\": 1, \"messages\": [{\"role\": \"robot\", \"content\": \"x\"}]}", "message 1 has no role" },
+        { "{\"lever_talk\": 1, \"messages\": [{\"role\": \"robot\", \"content\": \"x\"}]}",
+          "message 1 has no role" },
         { "{\"lever_talk\": 1, \"messages\": [{\"role\": \"user\"}]}", "message 1 has no text" },
         { "{\"lever_talk\": 1, \"messages\": [{\"role\": \"user\", \"content\": \"a\"},"
-          "{\"role\": \"system\", \"content\": \"b\"}]}", "message 2 has no role that can stand there" },
+          "{\"role\": \"system\", \"content\": \"b\"}]}",
+          "message 2 has no role that can stand there" },
         { "{\"lever_talk\": 1, \"messages\": [], \"settings\": {\"temperature\": -1}}", "out of its range" },
         { "{\"lever_talk\": 1, \"messages\": [], \"settings\": {\"seed\": \"x\"}}", "out of its range" },
         { "{\"lever_talk\": 1, \"messages\": [], \"settings\": {\"top_k\": 1e300}}", "out of its range" },
@@ -120,7 +128,8 @@ static void garbage_is_refused_and_said_why(void)
 
 /* ---- screen ---- */
 
-/* What a screen makes of an answer in parts: '!' before a text of reasoning, '+' before one from the draft. */
+/* What a screen makes of an answer in parts: '!' before a text of reasoning, '+' before one from the draft.
+ * */
 static void expect_screen(screen s, const char *const *parts, const char *want)
 {
     static char got[4096];

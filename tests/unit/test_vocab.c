@@ -331,7 +331,8 @@ static void vocabularies_are_compared(void)
 }
 
 /* Tokens of a talk of one message in a named form, into ids. */
-static int64_t encode_talk(const lv_vocab *v, const char *form, const char *message, size_t cap, lever_error *e)
+static int64_t encode_talk(const lv_vocab *v, const char *form, const char *message, size_t cap,
+                           lever_error *e)
 {
     const lever_message m = { "user", message, SIZE_MAX };
     lv_chat_format f;
@@ -344,8 +345,8 @@ static int64_t encode_talk(const lv_vocab *v, const char *form, const char *mess
 }
 
 /* Token i of start_bpe is byte i, so what is expected can be written down; A, B, C stand for marks. */
-static void expect_talk(const lv_vocab *v, const char *form, const char *message, const char *bytes, int mark_a,
-                        int mark_b, int mark_c)
+static void expect_talk(const lv_vocab *v, const char *form, const char *message, const char *bytes,
+                        int mark_a, int mark_b, int mark_c)
 {
     lever_error e = { 0 };
     const int64_t n = encode_talk(v, form, message, 256, &e);
@@ -373,7 +374,8 @@ static void talks_become_marks_and_text(void)
     lv_vocab_close(&v);
     mk.bos = (uint32_t)head;
     const int inst = add("[INST]", 3, 0), inst_end = add("[/INST]", 3, 0);
-    v = make(); /* Llama 3's and Mistral's forms begin with it, whatever the vocabulary says; ChatML's does not */
+    v = make(); /* Llama 3's and Mistral's forms begin with it, whatever the vocabulary says; ChatML's does
+                   not */
     expect_talk(v, "llama3", "hi", "AAuserB\n\nhiCAassistantB\n\n", head, head_end, eot);
     expect_talk(v, "mistral-v7", "hi", "CA hiB", inst, inst_end, head);
     expect_talk(v, "chatml", "hi", "Auser\nhiB\nAassistant\n", im_start, im_end, 0);
@@ -404,7 +406,8 @@ static void marks_in_a_message_stay_text_and_missing_ones_are_named(void)
     lever_error e = { 0 };
     CHECK_EQ(encode_talk(v, "chatml", "hi", 96, &e), LEVER_EFORMAT);
     CHECK(strstr(e.msg, "'<|im_end|>'") != NULL);
-    CHECK_EQ(encode_talk(v, "mistral-v1", "hi", 96, &e), 1 + 6 + 1 + 2 + 1 + 7); /* no mark is needed for a first */
+    CHECK_EQ(encode_talk(v, "mistral-v1", "hi", 96, &e),
+             1 + 6 + 1 + 2 + 1 + 7); /* no mark is needed for a first */
     lv_vocab_close(&v);
     add("<|im_end|>", 3, 0);
     v = make();
