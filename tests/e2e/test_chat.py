@@ -14,7 +14,7 @@ import subprocess
 import sys
 import unittest
 
-from cli import CANCEL, FORMAT, IO, LEVER, LIMIT, MKMODEL, OK, UNSUP, USAGE, WORK, CliTest, lever, make
+from cli import CANCEL, FORMAT, IO, LEVER, LIMIT, OK, UNSUP, USAGE, WORK, CliTest, lever, make
 from terminal import Terminal
 
 GREEN, YELLOW, CYAN = "32m", "33m", "36m"
