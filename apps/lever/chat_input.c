@@ -102,6 +102,8 @@ static const char *read_plain(chat_input *in, const char *prompt)
         fputs(prompt, in->prompts);
         fflush(in->prompts);
     }
+    while (in->prompts && !terminal_wait()) /* a person: nothing but this line is on its way */
+        if (terminal_interrupted()) return errno = EINTR, NULL;
     errno = 0;
     ssize_t n = getline(&in->line, &in->line_cap, stdin);
     if (n < 0) {

@@ -22,7 +22,7 @@ enum { HISTORY_LINES = 1000, PASTE_MOST = 1 << 20 };
     X(EditLine *, el_init, (const char *, FILE *, FILE *, FILE *))                                           \
     X(void, el_end, (EditLine *))                                                                            \
     X(int, el_set, (EditLine *, int, ...))                                                                   \
-    X(int, el_get, (EditLine *, int, ...))                                                                   \
+    X(int, el_wset, (EditLine *, int, ...))                                                                  \
     X(const char *, el_gets, (EditLine *, int *))                                                            \
     X(int, el_wgetc, (EditLine *, wchar_t *))                                                                \
     X(int, el_winsertstr, (EditLine *, const wchar_t *))                                                     \
@@ -71,27 +71,31 @@ static char *show_prompt(EditLine *el)
     return (char *)(uintptr_t)editing->prompt;
 }
 
+static void draw_anew(EditLine *el)
+{
+    terminal_mark_pastes(true);
+    terminal_clear_line();
+    lib_el_resize(el);
+    lib_el_set(el, EL_REFRESH);
+}
+
 /* One character of standard input. Ctrl-C ends the line; a new size of the window draws it anew. */
 static int read_char(EditLine *el, wchar_t *out)
 {
     for (;;) {
-        char byte;
-        const ssize_t n = read(STDIN_FILENO, &byte, 1);
-        if (n == 0) return 0;
-        if (n < 0 && errno != EINTR) return -1;
-        if (terminal_changed()) {
-            terminal_mark_pastes(true);
-            terminal_clear_line();
-            lib_el_resize(el);
-            lib_el_set(el, EL_REFRESH);
-        }
-        if (n < 0) {
-            if (!terminal_interrupted()) continue;
+        const bool readable = terminal_wait();
+        if (terminal_changed()) draw_anew(el);
+        if (terminal_interrupted()) {
             const LineInfo *line = lib_el_line(el);
             editing->was_empty = line->lastchar == line->buffer;
             errno = EINTR;
             return -1;
         }
+        if (!readable) continue;
+        char byte;
+        const ssize_t n = read(STDIN_FILENO, &byte, 1);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return (int)n;
         const size_t used = mbrtowc(out, &byte, 1, &editing->state);
         if (used == (size_t)-2) continue; /* the character goes on */
         if (used == (size_t)-1) {
@@ -172,9 +176,10 @@ static void bind_keys(EditLine *el)
         { "\\e[F", "ed-move-to-end" },      { "\\e[4~", "ed-move-to-end" },  { "\\e[1;5D", "ed-prev-word" },
         { "\\e[1;5C", "em-next-word" },     { "\\eOH", "ed-move-to-beg" },   { "\\eOF", "ed-move-to-end" },
     };
-    lib_el_set(el, EL_ADDFN, "lever-break", "line break", insert_break);
-    lib_el_set(el, EL_ADDFN, "lever-paste", "pasted text", insert_paste);
-    lib_el_set(el, EL_ADDFN, "lever-complete", "complete a command", complete);
+    /* Wide, because these are kept as they are; of other strings the library would lose its copies. */
+    lib_el_wset(el, EL_ADDFN, L"lever-break", L"line break", insert_break);
+    lib_el_wset(el, EL_ADDFN, L"lever-paste", L"pasted text", insert_paste);
+    lib_el_wset(el, EL_ADDFN, L"lever-complete", L"complete a command", complete);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         lib_el_set(el, EL_BIND, keys[i][0], keys[i][1], (char *)NULL);
 }

@@ -3,6 +3,8 @@
 #include "terminal.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -14,6 +16,13 @@ static bool has_terminal;
 static volatile sig_atomic_t interrupts, changes, marks_pastes;
 static lever_session *_Atomic answering; /* stored by the main thread, read by the handler on it */
 static volatile sig_atomic_t cancelled; /* this answer was told to stop */
+static int wake[2] = { -1, -1 };        /* a pipe: a signal before the wait for input ends that wait, too */
+
+static void wake_up(void)
+{
+    const ssize_t done = write(wake[1], "", 1);
+    (void)done; /* full: there is a byte already */
+}
 
 static void say(const char *text, size_t n)
 {
@@ -34,8 +43,11 @@ static void put_back(void)
 
 static void on_interrupt(int sig)
 {
+    const int saved = errno;
     (void)sig;
     interrupts++;
+    wake_up();
+    errno = saved;
     lever_session *s = atomic_load(&answering);
     if (!s) return;
     if (cancelled) {
@@ -64,13 +76,17 @@ static void on_stop(int sig)
     raise(SIGSTOP);
     if (had) tcsetattr(STDIN_FILENO, TCSANOW, &now);
     changes++;
+    wake_up();
     errno = saved;
 }
 
 static void on_resize(int sig)
 {
+    const int saved = errno;
     (void)sig;
     changes++;
+    wake_up();
+    errno = saved;
 }
 
 static const struct { int sig; void (*handler)(int); } caught[] = {
@@ -92,6 +108,7 @@ static void catch_all(bool on)
 void terminal_begin(void)
 {
     has_terminal = tcgetattr(STDIN_FILENO, &found) == 0;
+    if (pipe2(wake, O_CLOEXEC | O_NONBLOCK) != 0) wake[0] = wake[1] = -1; /* then EINTR has to do */
     catch_all(true);
 }
 
@@ -99,6 +116,20 @@ void terminal_end(void)
 {
     catch_all(false);
     if (has_terminal) tcsetattr(STDIN_FILENO, TCSADRAIN, &found);
+    for (int i = 0; i < 2; i++) {
+        if (wake[i] >= 0) close(wake[i]);
+        wake[i] = -1;
+    }
+}
+
+bool terminal_wait(void)
+{
+    struct pollfd fds[2] = { { .fd = STDIN_FILENO, .events = POLLIN }, { .fd = wake[0], .events = POLLIN } };
+    char drained[64];
+    const int n = poll(fds, 2, -1);
+    const bool woken = n < 0 || fds[1].revents;
+    while (woken && wake[0] >= 0 && read(wake[0], drained, sizeof drained) > 0) continue;
+    return !woken;
 }
 
 void terminal_answering(lever_session *session)

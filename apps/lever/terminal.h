@@ -12,6 +12,8 @@ void terminal_end(void);
 
 /* From here Ctrl-C cancels this session, and a second one ends the program; NULL: no longer. */
 void terminal_answering(lever_session *session);
+/* Wait for standard input. true: it can be read; false: a signal came, perhaps before this call. */
+bool terminal_wait(void);
 /* Was there a Ctrl-C since the last call? */
 bool terminal_interrupted(void);
 /* Did the size change, or did the program stop and go on, since the last call? Then a line is drawn anew. */
