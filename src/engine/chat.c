@@ -27,14 +27,14 @@ int lever_chat_choose(lever_engine *e, const char *name, lever_error *err)
     return LEVER_OK;
 }
 
-/* Tokens [n] of a talk into ids [n_ctx]. */
+/* Tokens of a talk into s->talk; returns their number. */
 static int64_t encode(const lever_session *s, const lever_message *messages, size_t n, bool think,
-                      int32_t *ids, lever_error *err)
+                      lever_error *err)
 {
     const lever_engine *e = s->engine;
     lv_chat_text text = { 0 };
     int64_t n_ids = lv_chat_write(&text, &e->chat.now, messages, n, think, err);
-    if (n_ids >= 0) n_ids = lv_chat_encode(e->vocab, &e->chat.now, &text, ids, s->n_ctx, err);
+    if (n_ids >= 0) n_ids = lv_chat_encode(e->vocab, &e->chat.now, &text, s->talk, s->n_ctx, err);
     lv_chat_text_fini(&text);
     if (n_ids > s->n_ctx)
         return lv_fail(err, LEVER_ELIMIT, 0,
@@ -47,12 +47,8 @@ int64_t lever_session_set_messages(lever_session *s, const lever_message *messag
                                    lever_error *err)
 {
     if (!s->engine->chat.now.name) return lv_fail(err, LEVER_EUNSUP, 0, "%s", s->engine->chat.why);
-    int32_t *ids = lv_alloc_array(s->n_ctx, sizeof *ids, 64);
-    if (!ids) return lv_fail(err, LEVER_ENOMEM, 0, "tokens of the talk");
-    int64_t rc = encode(s, messages, n, think, ids, err);
-    if (rc >= 0) rc = lever_session_set_tokens(s, ids, (size_t)rc, err);
-    lv_free(ids);
-    return rc;
+    const int64_t n_ids = encode(s, messages, n, think, err);
+    return n_ids < 0 ? n_ids : lever_session_set_tokens(s, s->talk, (size_t)n_ids, err);
 }
 
 void lever_answer_init(lever_answer *a, const lever_engine *e, bool think)

@@ -115,6 +115,7 @@ struct lever_session {
     lv_tree       tree;
     lv_draft_run  draft;
     int32_t      *tokens;   /* [n_ctx] the text; the last one is not in kv yet */
+    int32_t      *talk;     /* [n_ctx] tokens of a talk while it is compared with the text */
     uint32_t      n_tokens, n_ctx;
     lv_row       *rows;     /* [max_rows] of the target */
     float        *logits;   /* [logit_rows][n_vocab] */

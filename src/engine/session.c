@@ -65,6 +65,7 @@ static int open_buffers(lever_session *s, lever_error *err)
     if (!lv_model_head_streamed(e->target) && s->logit_rows > LV_PROJECT_ROWS) s->logit_rows = LV_PROJECT_ROWS;
     s->text_cap = lv_detok_max_bytes(e->vocab);
     s->tokens = lv_alloc_array(s->n_ctx, sizeof *s->tokens, 64);
+    s->talk = lv_alloc_array(s->n_ctx, sizeof *s->talk, 64);
     s->rows = lv_alloc_array(max_rows, sizeof *s->rows, 64);
     s->accepted = lv_alloc_array(max_rows, sizeof *s->accepted, 64);
     s->path_nodes = lv_alloc_array((size_t)e->max_nodes + 1, sizeof *s->path_nodes, 64);
@@ -72,7 +73,7 @@ static int open_buffers(lever_session *s, lever_error *err)
     s->logits =
         lv_alloc_array((size_t)s->logit_rows * (size_t)lv_vocab_n_tokens(e->vocab), sizeof(float), 64);
     s->text = lv_alloc(s->text_cap, 64);
-    if (!s->tokens || !s->rows || !s->accepted || !s->path_nodes || !s->project_rows || !s->logits ||
+    if (!s->tokens || !s->talk || !s->rows || !s->accepted || !s->path_nodes || !s->project_rows || !s->logits ||
         !s->text)
         return lv_fail(err, LEVER_ENOMEM, 0, "buffers of the session");
     return e->draft ? open_draft_run(s, err) : LEVER_OK;
@@ -111,6 +112,7 @@ void lever_session_close(lever_session **session)
     lv_kv_fini(&s->kv);
     lv_kv_fini(&s->draft_kv);
     lv_free(s->tokens);
+    lv_free(s->talk);
     lv_free(s->rows);
     lv_free(s->accepted);
     lv_free(s->path_nodes);

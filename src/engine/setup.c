@@ -157,7 +157,7 @@ static int open_draft(lv_engine_setup *o, lever_error *err)
 static uint64_t session_bytes(const lv_engine_setup *o, uint32_t n_ctx, uint32_t max_rows)
 {
     const uint64_t tree = o->grow_nodes * (sizeof(lv_tree_node) + sizeof(int32_t));
-    return n_ctx * sizeof(int32_t) + max_rows * (2 * sizeof(lv_row) + sizeof(int32_t)) +
+    return n_ctx * 2 * sizeof(int32_t) + max_rows * (2 * sizeof(lv_row) + sizeof(int32_t)) +
            tree + o->max_nodes * 2 * sizeof(int32_t) + o->policy_bytes +
            lv_sampler_memory_bytes(lv_vocab_n_used(o->vocab)) + lv_detok_max_bytes(o->vocab);
 }

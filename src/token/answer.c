@@ -25,7 +25,8 @@ static void flush(parts *p)
 
 static void hand_out(parts *p, int part, char c)
 {
-    const bool full = p->n + 8 > sizeof p->text && ((unsigned char)c & 0xc0) != 0x80; /* between characters */
+    const bool between = ((unsigned char)c & 0xc0) != 0x80; /* characters, if these are any */
+    const bool full = p->n == sizeof p->text || (between && p->n + 8 > sizeof p->text);
     if (full || part != p->part) flush(p);
     p->part = part;
     p->text[p->n++] = c;

@@ -1,6 +1,6 @@
 /* Which form a chat template has. Templates are programs; they are not run here, but read for the literal
- * texts that decide what they write. What a form does not know must not be there: a template with other control
- * tokens is refused, because a talk written almost right gives bad answers that nobody can explain.
+ * texts that decide what they write. What a form does not know must not be there: a template with other
+ * control tokens is refused, because a talk written almost right gives bad answers that nobody can explain.
  * SPDX-License-Identifier: MIT */
 #include "token/chat.h"
 

@@ -96,9 +96,8 @@ class Piped(CliTest):
         self.assertEqual(chat("/save /no/such/folder/file\n")[0], IO)
 
     def test_commands_set_and_show(self):
-        code, out, err = chat(
-            "/seed 7\n/seed\n/temp 0\n/temp\n/system Be brief.\n/system\n/system -\n/stats\n/help\n/quit\nHello\n"
-        )
+        lines = "/seed 7|/seed|/temp 0|/temp|/system Be brief.|/system|/system -|/stats|/help|/quit|Hello|"
+        code, out, err = chat(lines.replace("|", "\n"))
         self.assertEqual((code, out), (OK, ""))
         self.assertEqual(err.count("seed 7\n"), 2)
         self.assertEqual(err.count("temperature 0\n"), 2)

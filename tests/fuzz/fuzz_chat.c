@@ -1,6 +1,6 @@
-/* Chat templates and answers under hostile bytes. First byte 'T': the rest is a template, and a talk is written in
- * the form it is recognised as, and becomes tokens. Else the rest is an answer: read in pieces it must give what it
- * gives as a whole. SPDX-License-Identifier: MIT */
+/* Chat templates and answers under hostile bytes. First byte 'T': the rest is a template, and a talk is written
+ * in the form it is recognised as. Else the rest is an answer: read in pieces it must give what it gives as a
+ * whole. SPDX-License-Identifier: MIT */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,7 +92,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t piece = 1; piece < 9; piece += 3) {
         read_answer(&pieces, text, n, piece);
         for (int part = 0; part < 2; part++)
-            DEMAND(pieces.n[part] == whole.n[part] && !memcmp(pieces.bytes[part], whole.bytes[part], whole.n[part]));
+            DEMAND(pieces.n[part] == whole.n[part] &&
+                   !memcmp(pieces.bytes[part], whole.bytes[part], whole.n[part]));
     }
     return 0;
 }
