@@ -152,7 +152,7 @@ static enum chat_input_kind read_message(chat_input *in)
         errno = 0;
         const char *line = read_line(in, first);
         const int error = errno;
-        if (!line && (error == EINTR || terminal_interrupted()))
+        if (!line && error == EINTR)
             return first && line_edit_was_empty(in->edit) ? CHAT_INPUT_INTERRUPT : CHAT_INPUT_CLEARED;
         if (!line && error && error != EAGAIN && error != ENOTTY) return errno = error, CHAT_INPUT_FAILED;
         if (!line && first) return CHAT_INPUT_END;

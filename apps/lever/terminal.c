@@ -49,8 +49,8 @@ static void on_interrupt(int sig)
     wake_up();
     errno = saved;
     lever_session *s = atomic_load(&answering);
-    if (!s) return;
-    if (cancelled) {
+    if (!s && has_terminal) return;
+    if (!s || cancelled) { /* nobody is there to go on talking, or does not want to wait */
         put_back();
         _exit(EXIT_CANCEL);
     }
@@ -97,8 +97,9 @@ static const struct { int sig; void (*handler)(int); } caught[] = {
 static void catch_all(bool on)
 {
     for (size_t i = 0; i < sizeof caught / sizeof *caught; i++) {
-        struct sigaction a; /* no SA_RESTART: a read that waits must notice */
+        struct sigaction a; /* what is being written goes on; terminal_wait is woken */
         memset(&a, 0, sizeof a);
+        a.sa_flags = SA_RESTART;
         a.sa_handler = on ? caught[i].handler : SIG_DFL;
         sigemptyset(&a.sa_mask);
         sigaction(caught[i].sig, &a, NULL);
@@ -136,6 +137,9 @@ void terminal_answering(lever_session *session)
 {
     cancelled = 0;
     atomic_store(&answering, session);
+    if (!session || !interrupts) return;
+    cancelled = 1; /* a Ctrl-C that came since the question was read */
+    lever_session_cancel(session);
 }
 
 bool terminal_interrupted(void)

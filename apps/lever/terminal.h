@@ -5,12 +5,14 @@
 
 #include "app.h"
 
-/* Remember the terminal and catch signals: interrupts come as EINTR from reads; SIGTERM, SIGHUP and SIGQUIT
- * put the terminal back before they end the program, SIGTSTP before it stops. */
+/* Remember the terminal and catch signals: Ctrl-C wakes terminal_wait, and ends the program where standard
+ * input is no terminal; SIGTERM, SIGHUP and SIGQUIT put the terminal back before they end the program,
+ * SIGTSTP before it stops. */
 void terminal_begin(void);
 void terminal_end(void);
 
-/* From here Ctrl-C cancels this session, and a second one ends the program; NULL: no longer. */
+/* From here Ctrl-C cancels this session, also one since the last call of terminal_interrupted, and a second one
+ * ends the program; NULL: no longer. */
 void terminal_answering(lever_session *session);
 /* Wait for standard input. true: it can be read; false: a signal came, perhaps before this call. */
 bool terminal_wait(void);
