@@ -11,8 +11,8 @@
 void terminal_begin(void);
 void terminal_end(void);
 
-/* From here Ctrl-C cancels this session, also one since the last call of terminal_interrupted, and a second one
- * ends the program; NULL: no longer. */
+/* From here Ctrl-C cancels this session, also one since the last call of terminal_interrupted, and a second
+ * one ends the program; NULL: no longer. */
 void terminal_answering(lever_session *session);
 /* Wait for standard input. true: it can be read; false: a signal came, perhaps before this call. */
 bool terminal_wait(void);

@@ -1,6 +1,6 @@
-/* Chat templates and answers under hostile bytes. First byte 'T': the rest is a template, and a talk is written
- * in the form it is recognised as. Else the rest is an answer: read in pieces it must give what it gives as a
- * whole. SPDX-License-Identifier: MIT */
+/* Chat templates and answers under hostile bytes. First byte 'T': the rest is a template, and a talk is
+ * written in the form it is recognised as. Else the rest is an answer: read in pieces it must give what it
+ * gives as a whole. SPDX-License-Identifier: MIT */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
