@@ -41,3 +41,16 @@ if(NOT LEVER_URING STREQUAL "off")
 endif()
 message(STATUS "io_uring backend: ${LEVER_HAVE_URING}")
 target_link_libraries(lever_deps INTERFACE Threads::Threads m)
+
+# For the program alone: lever chat edits lines with libedit, which it loads when it starts. Without it, lines are
+# read as the terminal gives them.
+set(LEVER_HAVE_LIBEDIT OFF)
+if(NOT LEVER_LIBEDIT STREQUAL "off")
+    find_path(LIBEDIT_INCLUDE histedit.h)
+    if(LIBEDIT_INCLUDE)
+        set(LEVER_HAVE_LIBEDIT ON)
+    elseif(LEVER_LIBEDIT STREQUAL "on")
+        message(FATAL_ERROR "LEVER_LIBEDIT=on, but histedit.h was not found: install libedit-dev")
+    endif()
+endif()
+message(STATUS "line editing with libedit: ${LEVER_HAVE_LIBEDIT}")

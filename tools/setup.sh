@@ -5,7 +5,7 @@
 set -euo pipefail
 
 build_packages=(build-essential cmake ninja-build pkg-config libpcre2-dev libutf8proc-dev libxxhash-dev
-    liburing-dev libjansson-dev zlib1g-dev)
+    liburing-dev libjansson-dev zlib1g-dev libedit-dev)
 test_packages=(git python3 clang gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static)
 arm64_packages=(libpcre2-dev:arm64 libutf8proc-dev:arm64)
 

@@ -25,6 +25,8 @@ typedef struct job {
     bench_result *result;
     lever_engine *engine;
     lever_session *session;
+    talk          talk;         /* the messages of a prompt, and their answers */
+    talk_answer   reader;
     lever_engine_info info;
     uint32_t      cell;         /* the engine is open for; meaningless without one */
     energy_meter  energy;
@@ -84,6 +86,8 @@ static void describe_options(const bench_setup *s, char *buf, size_t cap)
     if (m->isa) add_option(buf, cap, " --isa %s", m->isa);
     if (m->kv_type) add_option(buf, cap, " --kv %s", m->kv_type);
     if (s->args->raw) add_option(buf, cap, " --raw");
+    if (s->args->chat.template_name) add_option(buf, cap, " --chat-template %s", s->args->chat.template_name);
+    if (!chat_args_think(&s->args->chat)) add_option(buf, cap, " --think off");
     if (s->args->ignore_eos) add_option(buf, cap, " --ignore-eos");
 }
 
@@ -174,7 +178,7 @@ static bool on_token(void *user, const lever_token_event *e)
     if (j->n_wanted)
         progress_show(&j->run, j->line, j->n_done * whole + (part < whole ? part : whole - 1),
                       j->n_wanted * whole);
-    return true;
+    return j->talk.n == 0 || talk_answer_push(&j->reader, e->text, e->text_bytes);
 }
 
 static void on_guess(void *user, const lever_guess *g)
@@ -183,20 +187,33 @@ static void on_guess(void *user, const lever_guess *g)
     if (j->counts) stats_calibration_add(&j->result->guesses, g->prob, g->right);
 }
 
+/* One message of a prompt, or its text. */
+static int answer_turn(job *j, const prompt *p, size_t turn, const lever_generate_params *params,
+                       lever_stats *stats, lever_error *err)
+{
+    const bench_args *a = j->s->args;
+    const bool think = chat_args_think(&a->chat);
+    int rc = prompt_append(j->session, p, turn, a->raw, think, &j->talk, err);
+    if (rc < 0) return rc;
+    const bool is_talk = j->talk.n > 0;
+    if (is_talk) talk_answer_begin(&j->reader, j->engine, think, NULL, NULL);
+    rc = lever_session_generate(j->session, params, on_token, j, stats, err);
+    return is_talk && !talk_answer_end(&j->reader, &j->talk) && rc >= 0 ? out_of_memory(err) : rc;
+}
+
 /* All messages of a prompt, one after the other; the statistics of their answers together in *r. */
 static int answer(job *j, bench_row *r, uint32_t max_tokens, lever_error *err)
 {
-    const bench_args *a = j->s->args;
     const prompt *p = j->s->prompts[r->i_prompt].text;
-    const lever_generate_params params = { .max_tokens = max_tokens, .ignore_end = a->ignore_eos,
+    const lever_generate_params params = { .max_tokens = max_tokens, .ignore_end = j->s->args->ignore_eos,
                                            .policy = r->policy, .on_guess = on_guess, .guess_user = j };
     lever_stats stats;
     int rc = lever_session_reset(j->session, NULL, err);
+    talk_cut(&j->talk, 0);
     j->hash = BENCH_HASH_START;
     j->n_now = 0;
     for (size_t t = 0; t < p->n_turns && rc >= 0; t++) {
-        rc = prompt_append(j->session, p, t, a->raw, err);
-        if (rc >= 0) rc = lever_session_generate(j->session, &params, on_token, j, &stats, err);
+        rc = answer_turn(j, p, t, &params, &stats, err);
         if (rc >= 0) bench_row_add(r, &stats);
     }
     snprintf(r->text_hash, sizeof r->text_hash, "%016" PRIx64, j->hash);
@@ -287,6 +304,8 @@ static int open_engine(job *j, uint32_t cell, lever_error *err)
     if (rc < 0) return rc;
     j->cell = cell;
     lever_engine_get_info(j->engine, &j->info);
+    rc = chat_args_apply(&j->s->args->chat, j->engine, err);
+    if (rc < 0) return rc;
     return lever_session_open(&j->session, j->engine, &sampling, err);
 }
 
@@ -344,5 +363,7 @@ int bench_run(bench_setup *s, bench_csv *csv, bench_rows *rows, bench_result *re
     result->cancelled |= interrupted && j.n_done < j.n_wanted;
     progress_clear(&j.run);
     close_engine(&j);
+    talk_free(&j.talk);
+    talk_answer_free(&j.reader);
     return rc;
 }

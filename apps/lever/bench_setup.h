@@ -10,6 +10,7 @@ enum { BENCH_MAX_POLICIES = 32, BENCH_MAX_FILES = 32, BENCH_MAX_CELLS = 128 };
 
 typedef struct bench_args {
     model_args  model;
+    chat_args   chat;
     const char *policies, *prompts, *csv, *plot, *calibration, *sweep_mem, *residency;
     const char *more_files[BENCH_MAX_FILES]; /* prompt files without an option before them */
     int         n_more_files;

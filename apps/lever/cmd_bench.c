@@ -41,6 +41,7 @@ static const option options[] = {
     { "--ignore-eos", OPTION_FLAG, NULL, "go on after end-of-text tokens", offsetof(bench_args, ignore_eos) },
     { "--raw", OPTION_FLAG, NULL, "continue messages as plain text, without chat marks",
       offsetof(bench_args, raw) },
+    CHAT_OPTIONS(bench_args, chat),
     { "--temp", OPTION_FLOAT, "T", "temperature; default 0 = always the likeliest token",
       offsetof(bench_args, temperature) },
     { "-s --seed", OPTION_U64, "N", "default 0", offsetof(bench_args, seed) },
@@ -87,7 +88,7 @@ static int check_args(const bench_args *a)
     else if (a->residency && (a->model.no_pin || a->model.pin_first))
         what = "--residency takes the place of --pin-first and --no-pin";
     else if (a->rounds == 0) what = "--rounds needs a whole number, 1 or more";
-    if (!what) return EXIT_OK;
+    if (!what) return chat_args_check(&a->chat);
     fprintf(stderr, "lever: %s\n", what);
     return EXIT_USAGE;
 }

@@ -17,6 +17,7 @@
 
 typedef struct run_args {
     model_args     model;
+    chat_args      chat;
     lever_sampling sampling;
     const char    *prompt, *file, *prompts, *trace;
     uint32_t       n_predict, limit, check;
@@ -35,6 +36,7 @@ static const option options[] = {
     { "--limit", OPTION_U32, "N", "at most N prompts of each file; default all", offsetof(run_args, limit) },
     { "--raw", OPTION_FLAG, NULL, "with --prompts: continue messages as plain text, without chat marks",
       offsetof(run_args, raw) },
+    CHAT_OPTIONS(run_args, chat),
     { "-n --n-predict", OPTION_U32, "N", "new tokens at most; default 128, 0 = until the context is full",
       offsetof(run_args, n_predict) },
     { "--ignore-eos", OPTION_FLAG, NULL, "go on after end-of-text tokens", offsetof(run_args, ignore_eos) },
@@ -43,22 +45,7 @@ static const option options[] = {
     { "--no-display-prompt", OPTION_FLAG, NULL, "print only the new text", offsetof(run_args, no_prompt) },
     MODEL_OPTIONS(run_args, model),
     LEARN_OPTION(run_args, model),
-    { NULL, OPTION_FLAG, NULL,
-      "sampling (the text depends on these and the seed, never on the draft; but see --verify)", 0 },
-    { "--temp", OPTION_FLOAT, "T", "temperature; default 0.8, 0 = always the likeliest token",
-      offsetof(run_args, sampling.temperature) },
-    { "--top-k", OPTION_I32, "N", "keep the N likeliest; default 40, 0 = off",
-      offsetof(run_args, sampling.top_k) },
-    { "--top-p", OPTION_FLOAT, "P", "keep the likeliest up to this sum; default 0.95, 1 = off",
-      offsetof(run_args, sampling.top_p) },
-    { "--min-p", OPTION_FLOAT, "P", "drop those below P times the likeliest; default 0.05, 0 = off",
-      offsetof(run_args, sampling.min_p) },
-    { "--repeat-penalty", OPTION_FLOAT, "X", "make repeated tokens less likely; default 1 = off",
-      offsetof(run_args, sampling.repeat_penalty) },
-    { "--repeat-last-n", OPTION_I32, "N", "tokens looked back for that; default 64",
-      offsetof(run_args, sampling.repeat_last_n) },
-    { "-s --seed", OPTION_U64, "N", "default 0; the same seed gives the same text",
-      offsetof(run_args, sampling.seed) },
+    SAMPLING_OPTIONS(run_args, sampling),
     VERIFY_OPTION(run_args, model),
     { NULL, OPTION_FLAG, NULL, "output", 0 },
     { "--check", OPTION_U32, "N",
@@ -253,6 +240,8 @@ static int open_all(run *r, progress *load, lever_error *err)
     progress_clear(load);
     if (open_rc < 0) return open_rc;
     if (!r->args->model.no_learn) learnt_load(r->engine);
+    const int chat_rc = chat_args_apply(&r->args->chat, r->engine, err);
+    if (chat_rc < 0) return chat_rc;
     lever_engine_get_info(r->engine, &r->report.info);
     if (r->report.info.exit_note && !r->args->quiet)
         fprintf(stderr, "lever: no pruning: %s\n", r->report.info.exit_note);
@@ -271,10 +260,10 @@ static int answer_all(run *r)
     const run_args *a = r->args;
     const run_prompts_args p = { .files = a->prompts, .limit = a->limit, .n_predict = a->n_predict,
                                  .ignore_eos = a->ignore_eos, .json = a->json, .quiet = a->quiet,
-                                 .raw = a->raw };
+                                 .raw = a->raw, .think = chat_args_think(&a->chat) };
     signal_session = r->session;
     signal(SIGINT, on_sigint);
-    const int code = run_prompts(r->session, &p);
+    const int code = run_prompts(r->engine, r->session, &p);
     signal(SIGINT, SIG_DFL);
     signal_session = NULL;
     return code;
@@ -307,6 +296,7 @@ int cmd_run(int argc, char **argv)
                 a.model.verify);
         return EXIT_USAGE;
     }
+    if (chat_args_check(&a.chat)) return EXIT_USAGE;
     run r = { .args = &a };
     progress load = { 0 };
     lever_error err = { 0 };

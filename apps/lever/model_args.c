@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 void model_args_init(model_args *a) { *a = (model_args){ 0 }; }
 
@@ -44,4 +45,26 @@ int model_args_config(model_args *a, lever_config *c)
     const char *faults = getenv("LEVER_IO_FAULTS"); /* for tests of the error paths */
     c->io_faults = faults && *faults ? faults : NULL;
     return 0;
+}
+
+int chat_args_check(const chat_args *a)
+{
+    if (a->think && strcmp(a->think, "on") && strcmp(a->think, "off") && strcmp(a->think, "hide")) {
+        fprintf(stderr, "lever: --think is on, off or hide, not '%s'\n", a->think);
+        return EXIT_USAGE;
+    }
+    size_t i = 0;
+    while (a->template_name && lever_chat_known(i) && strcmp(lever_chat_known(i), a->template_name)) i++;
+    if (!a->template_name || lever_chat_known(i)) return EXIT_OK;
+    fprintf(stderr, "lever: unknown chat template '%s'; known:", a->template_name);
+    for (i = 0; lever_chat_known(i); i++) fprintf(stderr, "%s %s", i ? "," : "", lever_chat_known(i));
+    fputc('\n', stderr);
+    return EXIT_USAGE;
+}
+
+bool chat_args_think(const chat_args *a) { return !a->think || strcmp(a->think, "off"); }
+
+int chat_args_apply(const chat_args *a, lever_engine *engine, lever_error *err)
+{
+    return a->template_name ? lever_chat_choose(engine, a->template_name, err) : LEVER_OK;
 }

@@ -4,6 +4,7 @@
 #define LEVER_APPS_MODEL_ARGS_H
 
 #include "app.h"
+#include "lever/chat.h"
 #include "options.h"
 
 typedef struct model_args {
@@ -102,6 +103,51 @@ typedef struct model_args {
             "(lever inspect --checksum); takes 1/1024 of the file as memory",                                \
             offsetof(base, field.verify_reads)                                                               \
     }
+
+/* How talks are written, for the commands that have some. */
+typedef struct chat_args {
+    const char *template_name, *think;
+} chat_args;
+
+#define CHAT_OPTIONS(base, field)                                                                            \
+    { "--chat-template", OPTION_TEXT, "NAME",                                                                \
+      "form of a talk; default: the one of the model's own template.\n"                                      \
+      "chatml, qwen2.5, qwen3, llama3, llama3.1, mistral-v7, gemma, phi3,\n"                                 \
+      "plain, ... (docs/chat.md)",                                                                           \
+      offsetof(base, field.template_name) },                                                                 \
+    {                                                                                                        \
+        "--think", OPTION_TEXT, "MODE",                                                                      \
+            "reasoning of models that can switch it: on (default), off, or\n"                                \
+            "hide: they reason, but lever chat does not show it",                                            \
+            offsetof(base, field.think)                                                                      \
+    }
+
+/* Sampling settings; `field` is a lever_sampling. */
+#define SAMPLING_OPTIONS(base, field)                                                                        \
+    { NULL, OPTION_FLAG, NULL, "sampling (the text depends on these and the seed, never on the draft)", 0 }, \
+        { "--temp", OPTION_FLOAT, "T", "temperature; default 0.8, 0 = always the likeliest token",           \
+          offsetof(base, field.temperature) },                                                               \
+        { "--top-k", OPTION_I32, "N", "keep the N likeliest; default 40, 0 = off",                           \
+          offsetof(base, field.top_k) },                                                                     \
+        { "--top-p", OPTION_FLOAT, "P", "keep the likeliest up to this sum; default 0.95, 1 = off",          \
+          offsetof(base, field.top_p) },                                                                     \
+        { "--min-p", OPTION_FLOAT, "P", "drop those below P times the likeliest; default 0.05, 0 = off",     \
+          offsetof(base, field.min_p) },                                                                     \
+        { "--repeat-penalty", OPTION_FLOAT, "X", "make repeated tokens less likely; default 1 = off",        \
+          offsetof(base, field.repeat_penalty) },                                                            \
+        { "--repeat-last-n", OPTION_I32, "N", "tokens looked back for that; default 64",                     \
+          offsetof(base, field.repeat_last_n) },                                                             \
+    {                                                                                                        \
+        "-s --seed", OPTION_U64, "N", "default 0; the same seed gives the same text",                        \
+            offsetof(base, field.seed)                                                                       \
+    }
+
+/* Are the names ones there are? Before a model is loaded. Returns 0, or an exit code after a message. */
+int  chat_args_check(const chat_args *a);
+/* With reasoning, where it can be switched? */
+bool chat_args_think(const chat_args *a);
+/* Use the form that was asked for, if one was. As lever_chat_choose. */
+int  chat_args_apply(const chat_args *a, lever_engine *engine, lever_error *err);
 
 void model_args_init(model_args *a);
 /* Fill c; without -m the demo pair. Returns 0, or an exit code after a message. */

@@ -18,7 +18,12 @@ typedef struct kind_total {
 
 typedef struct job {
     const run_prompts_args *args;
+    const lever_engine *engine;
     lever_session *session;
+    talk talk;
+    talk_answer reader;
+    int part;          /* of the answer, what was written last */
+    bool is_talk;      /* the prompt is messages of a talk */
     run_report answer; /* text and statistics of the answer being made */
     kind_total kinds[MAX_KINDS];
     size_t n_kinds;
@@ -26,13 +31,28 @@ typedef struct job {
     bool cancelled, write_failed;
 } job;
 
+static bool write_text(job *j, const char *text, size_t n)
+{
+    if (j->args->json) return run_report_add_text(&j->answer, text, n);
+    j->write_failed |= fwrite(text, 1, n, stdout) != n || fflush(stdout) != 0;
+    return !j->write_failed;
+}
+
+static void on_part(void *user, int part, const char *text, size_t n)
+{
+    job *j = user;
+    if (part != j->part && part == LEVER_PART_REASONING) write_text(j, "<think>\n", 8);
+    if (part != j->part && part == LEVER_PART_ANSWER) write_text(j, "\n</think>\n\n", 11);
+    j->part = part;
+    write_text(j, text, n);
+}
+
 static bool on_token(void *user, const lever_token_event *e)
 {
     job *j = user;
     if (e->text_bytes == 0) return true;
-    if (j->args->json) return run_report_add_text(&j->answer, e->text, e->text_bytes);
-    j->write_failed = fwrite(e->text, 1, e->text_bytes, stdout) != e->text_bytes || fflush(stdout) != 0;
-    return !j->write_failed;
+    if (!j->is_talk) return write_text(j, e->text, e->text_bytes);
+    return talk_answer_push(&j->reader, e->text, e->text_bytes) && !j->write_failed;
 }
 
 static void count(job *j, const prompt *p, size_t turn)
@@ -53,12 +73,20 @@ static void count(job *j, const prompt *p, size_t turn)
     k->decode_ns += s->decode_ns;
 }
 
-int prompt_append(lever_session *session, const prompt *p, size_t turn, bool raw, lever_error *err)
+static int no_memory(lever_error *err)
+{
+    snprintf(err->msg, sizeof err->msg, "out of memory");
+    return err->code = LEVER_ENOMEM;
+}
+
+int prompt_append(lever_session *session, const prompt *p, size_t turn, bool raw, bool think, talk *t,
+                  lever_error *err)
 {
     const char *text = p->turns[turn];
     if (p->continues || raw) return lever_session_append_text(session, text, SIZE_MAX, 0, err);
-    const int rc = lever_session_append_message(session, "user", text, SIZE_MAX, err);
-    return rc < 0 ? rc : lever_session_open_answer(session, err);
+    if (!talk_add(t, "user", text, strlen(text))) return no_memory(err);
+    const int64_t rc = lever_session_set_messages(session, t->m, t->n, think, err);
+    return rc < 0 ? (int)rc : LEVER_OK;
 }
 
 static int answer_turn(job *j, const prompt *p, size_t turn, lever_error *err)
@@ -67,10 +95,14 @@ static int answer_turn(job *j, const prompt *p, size_t turn, lever_error *err)
     const lever_generate_params params = { .max_tokens = a->n_predict, .ignore_end = a->ignore_eos };
     j->answer.text_len = 0;
     j->answer.stats = (lever_stats){ 0 };
-    int rc = prompt_append(j->session, p, turn, a->raw, err);
+    int rc = prompt_append(j->session, p, turn, a->raw, a->think, &j->talk, err);
     if (rc >= 0) {
+        j->is_talk = j->talk.n > 0;
+        j->part = LEVER_PART_ANSWER;
+        if (j->is_talk) talk_answer_begin(&j->reader, j->engine, a->think, on_part, j);
         lever_session_tokens(j->session, &j->answer.n_prompt);
         rc = lever_session_generate(j->session, &params, on_token, j, &j->answer.stats, err);
+        if (j->is_talk && !talk_answer_end(&j->reader, &j->talk) && rc >= 0) rc = no_memory(err);
     }
     if (rc >= 0) count(j, p, turn);
     j->cancelled = j->answer.stats.stop == LEVER_STOP_CANCEL;
@@ -85,6 +117,7 @@ static int answer_turn(job *j, const prompt *p, size_t turn, lever_error *err)
 static int answer_prompt(job *j, const prompt *p, lever_error *err)
 {
     int rc = lever_session_reset(j->session, NULL, err);
+    talk_cut(&j->talk, 0);
     for (size_t t = 0; t < p->n_turns && rc >= 0 && !j->cancelled && !j->write_failed; t++) {
         if (!j->args->json) printf("=== %s%s", p->id, p->continues ? "\n" : "");
         if (!j->args->json && !p->continues) printf(", message %zu of %zu\n", t + 1, p->n_turns);
@@ -130,9 +163,9 @@ static int load_files(const run_prompts_args *a, prompt_set *set, lever_error *e
     }
 }
 
-int run_prompts(lever_session *session, const run_prompts_args *args)
+int run_prompts(const lever_engine *engine, lever_session *session, const run_prompts_args *args)
 {
-    job j = { .args = args, .session = session };
+    job j = { .args = args, .engine = engine, .session = session };
     prompt_set set = { 0 };
     progress shown = { 0 };
     lever_error err = { 0 };
@@ -144,6 +177,8 @@ int run_prompts(lever_session *session, const run_prompts_args *args)
     progress_clear(&shown);
     if (!args->quiet && j.n_kinds) print_totals(&j);
     prompts_free(&set);
+    talk_free(&j.talk);
+    talk_answer_free(&j.reader);
     run_report_fini(&j.answer);
     if (rc < 0) return app_fail(rc, &err);
     if (j.write_failed) {

@@ -133,8 +133,8 @@ static json_t *stats_json(const lever_stats *s)
         "flash_wait_s", seconds(s->flash_wait_ns), "flash_idle_s", seconds(s->flash_idle_ns), "flash_bytes",
         (json_int_t)s->bytes_read, "peak_rss_bytes", (json_int_t)s->peak_rss_bytes, "mem_limit_bytes",
         (json_int_t)s->mem_limit_bytes, "kept_rows", (json_int_t)s->n_kept_rows, "accepted_dropped",
-        (int)s->n_accepted_dropped, "prune_s", seconds(s->prune_ns), "draft_model_s", seconds(s->draft_model_ns), "stop",
-        s->stop >= 0 ? stop_names[s->stop] : "error");
+        (int)s->n_accepted_dropped, "prune_s", seconds(s->prune_ns), "draft_model_s",
+        seconds(s->draft_model_ns), "stop", s->stop >= 0 ? stop_names[s->stop] : "error");
 }
 
 static void add_error(json_t *root, const lever_error *err)

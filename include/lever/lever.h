@@ -42,6 +42,8 @@ typedef struct lever_config {
     const char *draft_path;    /* draft GGUF with the target's tokenizer; NULL = no speculation */
     uint64_t mem_bytes; /* hard limit for the whole process, engines that are open already included; 0 = a
                          * safe share (3/4) of what is available */
+    uint64_t caller_bytes; /* memory that the program takes for itself beside the engine, if it is more than a
+                            * megabyte: counted within mem_bytes */
     uint32_t    n_ctx;         /* positions of context; 0 = the model's own, at most 4096 */
     uint32_t    n_threads;     /* 0 = every core this process may use, or those of cpus */
     const char *cpus;   /* cores to bind the threads to, in turn: "0-3,6", or "fast" for the strong ones of
@@ -167,14 +169,16 @@ LEVER_API int  lever_session_reset(lever_session *session, const lever_sampling 
 LEVER_API int lever_session_append(lever_session *session, const int32_t *tokens, size_t n, lever_error *err);
 LEVER_API int lever_session_append_text(lever_session *session, const char *text, size_t len, unsigned flags,
                                         lever_error *err);
-/* Append one message of a talk in the model's own form (ChatML or Llama 3, recognised by its chat template);
- * an answer that is open is closed first. role: "system", "user", "assistant". Names of control tokens in
- * the text stay text. lever_session_open_answer begins the model's message, to be generated.
- * LEVER_OK; LEVER_ELIMIT: context full, nothing appended; LEVER_EUNSUP: no template, or an unknown one;
- * LEVER_EFORMAT: the vocabulary lacks a mark of the template; LEVER_ENOMEM. */
-LEVER_API int lever_session_append_message(lever_session *session, const char *role, const char *text,
-                                           size_t len, lever_error *err);
-LEVER_API int lever_session_open_answer(lever_session *session, lever_error *err);
+/* Make the text be tokens [n], n may be 0; what is evaluated of the longest common beginning of the old text
+ * and the new is kept. tokens may be what lever_session_tokens gave. Returns the number of tokens that need no
+ * evaluation again, at most n - 1; LEVER_ELIMIT: longer than the context; LEVER_EINVAL: token out of range.
+ * After a failure the text is as before. lever/chat.h does this for talks. */
+LEVER_API int64_t lever_session_set_tokens(lever_session *session, const int32_t *tokens, size_t n,
+                                           lever_error *err);
+/* Sample what follows with these settings (NULL = defaults; copied). LEVER_OK, LEVER_EINVAL, LEVER_ENOMEM: as
+ * before. */
+LEVER_API int lever_session_set_sampling(lever_session *session, const lever_sampling *sampling,
+                                         lever_error *err);
 /* The text so far, prompt included; borrowed until the next call on the session. */
 LEVER_API const int32_t *lever_session_tokens(const lever_session *session, size_t *n);
 

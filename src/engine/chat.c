@@ -1,60 +1,70 @@
-/* Talks: messages in the model's own form. SPDX-License-Identifier: MIT */
-#include "engine/engine.h"
-
+/* Talks: which form they are written in, and sessions that hold one. SPDX-License-Identifier: MIT */
 #include <string.h>
 
-static int no_room(const lever_session *s, lever_error *err)
+#include "engine/engine.h"
+#include "lever/chat.h"
+
+const char *lever_chat_known(size_t i) { return lv_chat_format_known(i); }
+
+void lever_chat_get_info(const lever_engine *e, lever_chat_info *info)
 {
-    return lv_fail(err, LEVER_ELIMIT, 0,
-                   "the message does not fit: the text has %u tokens of a context of %u; use a longer -c",
-                   s->n_tokens, s->n_ctx);
+    const lv_chat_format *f = &e->chat.now;
+    *info = (lever_chat_info){ .name = f->name,
+                               .why = f->name ? NULL : e->chat.why,
+                               .has_template = e->chat.has_template,
+                               .thinking = f->think_switch ? LEVER_THINKING_SWITCH
+                                           : f->think_open ? LEVER_THINKING_ALWAYS
+                                                           : LEVER_THINKING_UNKNOWN,
+                               .default_system = f->default_system[0] ? f->default_system : NULL,
+                               .note = f->note };
 }
 
-/* Closes an open message, begins the text; *n tokens follow s->tokens[s->n_tokens]. */
-static int put_before(const lever_session *s, uint32_t *n, lever_error *err)
+int lever_chat_choose(lever_engine *e, const char *name, lever_error *err)
 {
-    const lever_engine *e = s->engine;
-    int32_t *at = s->tokens + s->n_tokens;
-    const size_t room = s->n_ctx - s->n_tokens;
-    *n = 0;
-    if (s->n_tokens == 0) {
-        if (!lv_vocab_add_bos(e->vocab)) return LEVER_OK;
-        if (!room) return no_room(s, err);
-        at[(*n)++] = lv_vocab_bos(e->vocab);
-        return LEVER_OK;
-    }
-    if (!s->answer_open) return LEVER_OK;
-    const int64_t k = lv_chat_encode_close(e->vocab, e->chat, at[-1], at, room, err);
-    if (k < 0) return (int)k;
-    if ((uint64_t)k > room) return no_room(s, err);
-    *n = (uint32_t)k;
+    if (name) return lv_chat_format_named(&e->chat.now, name, err);
+    if (!e->chat.own.name) return lv_fail(err, LEVER_EUNSUP, 0, "%s", e->chat.why);
+    e->chat.now = e->chat.own;
     return LEVER_OK;
 }
 
-static int append(lever_session *s, const char *role, const char *text, size_t len, lever_error *err)
+/* Tokens of a talk into s->talk; returns their number. */
+static int64_t encode(const lever_session *s, const lever_message *messages, size_t n, bool think,
+                      lever_error *err)
 {
     const lever_engine *e = s->engine;
-    if (!e->chat)
-        return lv_fail(err, LEVER_EUNSUP, 0,
-                       "the model has no chat template of a known form (known: ChatML, Llama 3)");
-    uint32_t before;
-    LEVER_TRY(put_before(s, &before, err));
-    const size_t at = s->n_tokens + before, room = s->n_ctx - at;
-    const int64_t n = lv_chat_encode(e->vocab, e->chat, role, text, len, s->tokens + at, room, err);
-    if (n < 0) return (int)n;
-    if ((uint64_t)n > room) return no_room(s, err);
-    s->n_tokens = (uint32_t)(at + (size_t)n);
-    s->answer_open = !text;
-    return LEVER_OK;
+    lv_chat_text text = { 0 };
+    int64_t n_ids = lv_chat_write(&text, &e->chat.now, messages, n, think, err);
+    if (n_ids >= 0) n_ids = lv_chat_encode(e->vocab, &e->chat.now, &text, s->talk, s->n_ctx, err);
+    lv_chat_text_fini(&text);
+    if (n_ids > s->n_ctx)
+        return lv_fail(err, LEVER_ELIMIT, 0,
+                       "the talk is %lld tokens long and does not fit the context of %u; use a longer -c",
+                       (long long)n_ids, s->n_ctx);
+    return n_ids;
 }
 
-int lever_session_append_message(lever_session *s, const char *role, const char *text, size_t len,
-                                 lever_error *err)
+int64_t lever_session_set_messages(lever_session *s, const lever_message *messages, size_t n, bool think,
+                                   lever_error *err)
 {
-    return append(s, role, text, len == SIZE_MAX ? strlen(text) : len, err);
+    if (!s->engine->chat.now.name) return lv_fail(err, LEVER_EUNSUP, 0, "%s", s->engine->chat.why);
+    const int64_t n_ids = encode(s, messages, n, think, err);
+    return n_ids < 0 ? n_ids : lever_session_set_tokens(s, s->talk, (size_t)n_ids, err);
 }
 
-int lever_session_open_answer(lever_session *s, lever_error *err)
+void lever_answer_init(lever_answer *a, const lever_engine *e, bool think)
 {
-    return append(s, "assistant", NULL, 0, err);
+    const lv_chat_format *f = &e->chat.now;
+    lv_answer_init(a, lv_chat_format_stop(f), f->think_open && (think || !f->think_switch));
 }
+
+bool lever_answer_push(lever_answer *a, const char *text, size_t len, lever_on_part on_part, void *user)
+{
+    return lv_answer_push(a, text, len, on_part, user);
+}
+
+void lever_answer_finish(lever_answer *a, lever_on_part on_part, void *user)
+{
+    lv_answer_finish(a, on_part, user);
+}
+
+bool lever_answer_is_past_reasoning(const lever_answer *a) { return lv_answer_is_past_reasoning(a); }

@@ -32,16 +32,23 @@ enum {
     LV_EVAL_LOGIT_ROWS = 32    /* its rows of logits where the head is in memory: enough for fast products */
 };
 
+/* The form talks are written in. A form without a name: there is none. */
+typedef struct lv_chat_choice {
+    lv_chat_format now, own; /* in use; what the model's template was recognised as */
+    bool           has_template;
+    char           why[512]; /* why there is no own one */
+} lv_chat_choice;
+
 struct lever_engine {
     size_t     charged_bytes; /* to the budget of the process */
     lv_cpu    *cpu;
     lv_io     *io;      /* of the target's stream */
     lv_model  *target, *draft; /* draft NULL: no speculation */
     lv_vocab  *vocab;
-    const lv_chat_format *chat; /* NULL: the model has no chat template that is known here */
+    lv_chat_choice chat;
     lv_exit   *exit;    /* the predictor that prunes; NULL: no pruning */
     lv_prune_rule prune_rule;
-    char       exit_note[512]; /* why a predictor that lies beside the model is not used */
+    char       exit_note[256]; /* why a predictor that lies beside the model is not used */
     lv_policy **policies; /* [n_policies] the first is the default; they learn as long as the engine lives */
     uint32_t   n_policies;
     lever_plan plan;
@@ -62,10 +69,10 @@ typedef struct lv_engine_setup {
     lever_config   config;  /* defaults resolved; strings borrowed from the caller's config */
     lv_model      *target, *draft;
     lv_vocab      *vocab;
-    const lv_chat_format *chat;
+    lv_chat_choice chat;
     lv_exit       *exit;    /* NULL: no pruning */
     lv_prune_rule  prune_rule;
-    char           exit_note[512];
+    char           exit_note[256];
     lv_policy    **policies; /* [n_policies] config.policy, then config.more_policies */
     uint32_t       n_policies;
     uint64_t       policy_bytes; /* of all policies */
@@ -141,8 +148,8 @@ struct lever_session {
     lv_draft_run  draft;
     lv_pruner     prune;
     int32_t      *tokens;   /* [n_ctx] the text; the last one is not in kv yet */
+    int32_t      *talk;     /* [n_ctx] tokens of a talk while it is compared with the text */
     uint32_t      n_tokens, n_ctx;
-    bool          answer_open; /* the text ends inside a message of a talk */
     lv_row       *rows;     /* [max_rows] of the target */
     float        *logits;   /* [logit_rows][n_vocab] */
     uint32_t      logit_rows; /* LV_PROJECT_ROWS at most, or max_nodes when the head is streamed */

@@ -36,7 +36,7 @@ int lv_prune_setup(lv_engine_setup *o, lever_error *err)
     lever_error why = { 0 };
     const int rc = lv_exit_open(&o->exit, path ? path : beside, &id, path ? err : &why);
     if (rc >= 0 || path || rc == LEVER_ENOMEM) return rc;
-    snprintf(o->exit_note, sizeof o->exit_note, "%s", why.msg);
+    snprintf(o->exit_note, sizeof o->exit_note, "%.255s", why.msg);
     return LEVER_OK;
 }
 

@@ -71,6 +71,7 @@ static int open_buffers(lever_session *s, lever_error *err)
     if (!lv_model_head_streamed(e->target) && s->logit_rows > LV_PROJECT_ROWS) s->logit_rows = LV_PROJECT_ROWS;
     s->text_cap = lv_detok_max_bytes(e->vocab);
     s->tokens = lv_alloc_array(s->n_ctx, sizeof *s->tokens, 64);
+    s->talk = lv_alloc_array(s->n_ctx, sizeof *s->talk, 64);
     s->rows = lv_alloc_array(max_rows, sizeof *s->rows, 64);
     s->accepted = lv_alloc_array(max_rows, sizeof *s->accepted, 64);
     s->path_nodes = lv_alloc_array((size_t)e->max_nodes + 1, sizeof *s->path_nodes, 64);
@@ -78,7 +79,7 @@ static int open_buffers(lever_session *s, lever_error *err)
     s->logits =
         lv_alloc_array((size_t)s->logit_rows * (size_t)lv_vocab_n_tokens(e->vocab), sizeof(float), 64);
     s->text = lv_alloc(s->text_cap, 64);
-    if (!s->tokens || !s->rows || !s->accepted || !s->path_nodes || !s->project_rows || !s->logits ||
+    if (!s->tokens || !s->talk || !s->rows || !s->accepted || !s->path_nodes || !s->project_rows || !s->logits ||
         !s->text)
         return lv_fail(err, LEVER_ENOMEM, 0, "buffers of the session");
     LEVER_TRY(lv_pruner_open(&s->prune, e, err));
@@ -118,6 +119,7 @@ void lever_session_close(lever_session **session)
     lv_kv_fini(&s->kv);
     lv_kv_fini(&s->draft_kv);
     lv_free(s->tokens);
+    lv_free(s->talk);
     lv_free(s->rows);
     lv_free(s->accepted);
     lv_free(s->path_nodes);
@@ -137,11 +139,20 @@ int lever_session_reset(lever_session *s, const lever_sampling *sampling, lever_
 {
     if (sampling) LEVER_TRY(open_sampler(s, sampling, err));
     s->n_tokens = 0;
-    s->answer_open = false;
     s->detok = (lv_detok){ 0 };
     lv_kv_truncate(&s->kv, 0);
     if (s->engine->draft) lv_kv_truncate(&s->draft_kv, 0);
     for (uint32_t i = 0; i < s->engine->n_policies; i++) lv_policy_reset(s->engine->policies[i]);
+    return LEVER_OK;
+}
+
+static int check_tokens(const lever_session *s, const int32_t *tokens, size_t n, lever_error *err)
+{
+    const int32_t n_used = lv_vocab_n_used(s->engine->vocab);
+    for (size_t i = 0; i < n; i++)
+        if (tokens[i] < 0 || tokens[i] >= n_used)
+            return lv_fail(err, LEVER_EINVAL, 0, "token %d is not in the vocabulary of %d", tokens[i],
+                           n_used);
     return LEVER_OK;
 }
 
@@ -151,13 +162,40 @@ int lever_session_append(lever_session *s, const int32_t *tokens, size_t n, leve
         return lv_fail(err, LEVER_ELIMIT, 0,
                        "the text has %u tokens and %zu more do not fit the context of %u; use a longer -c",
                        s->n_tokens, n, s->n_ctx);
-    for (size_t i = 0; i < n; i++)
-        if (tokens[i] < 0 || tokens[i] >= lv_vocab_n_used(s->engine->vocab))
-            return lv_fail(err, LEVER_EINVAL, 0, "token %d is not in the vocabulary of %d", tokens[i],
-                           lv_vocab_n_used(s->engine->vocab));
+    LEVER_TRY(check_tokens(s, tokens, n, err));
     if (n) memcpy(s->tokens + s->n_tokens, tokens, n * sizeof *tokens);
     s->n_tokens += (uint32_t)n;
     return LEVER_OK;
+}
+
+static void keep_evaluated(lv_kv *kv, uint32_t n)
+{
+    lv_kv_truncate(kv, kv->n_committed < n ? kv->n_committed : n);
+}
+
+int64_t lever_session_set_tokens(lever_session *s, const int32_t *tokens, size_t n, lever_error *err)
+{
+    if (n > s->n_ctx)
+        return lv_fail(err, LEVER_ELIMIT, 0,
+                       "the text is %zu tokens long and does not fit the context of %u; use a longer -c", n,
+                       s->n_ctx);
+    LEVER_TRY(check_tokens(s, tokens, n, err));
+    uint32_t same = 0;
+    while (same < n && same < s->n_tokens && tokens[same] == s->tokens[same]) same++;
+    const uint32_t keep = same == n && n ? same - 1 : same; /* the last token always waits for evaluation */
+    keep_evaluated(&s->kv, keep);
+    if (s->engine->draft) keep_evaluated(&s->draft_kv, keep);
+    if (same == 0)
+        for (uint32_t i = 0; i < s->engine->n_policies; i++) lv_policy_reset(s->engine->policies[i]);
+    if (n) memmove(s->tokens + same, tokens + same, (n - same) * sizeof *tokens);
+    s->n_tokens = (uint32_t)n;
+    s->detok = (lv_detok){ 0 };
+    return s->kv.n_committed;
+}
+
+int lever_session_set_sampling(lever_session *s, const lever_sampling *sampling, lever_error *err)
+{
+    return open_sampler(s, sampling, err);
 }
 
 int lever_session_append_text(lever_session *s, const char *text, size_t len, unsigned flags,

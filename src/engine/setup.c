@@ -86,6 +86,20 @@ static int resolve_config(lv_engine_setup *o, const lever_config *c, lever_error
     return LEVER_OK;
 }
 
+/* A template that is not known matters only once there is a talk. */
+static int read_chat_template(lv_engine_setup *o, lever_error *err)
+{
+    lv_str text = { 0 };
+    lever_error why = { 0 };
+    LEVER_TRY(lv_gguf_get_str(lv_model_gguf(o->target), "tokenizer.chat_template", &text, err));
+    o->chat.has_template = text.len > 0;
+    const int rc = lv_chat_format_detect(&o->chat.own, text, &why);
+    if (rc < 0 && rc != LEVER_EUNSUP) return lv_fail(err, rc, 0, "%s", why.msg);
+    memcpy(o->chat.why, why.msg, sizeof o->chat.why);
+    o->chat.now = o->chat.own;
+    return LEVER_OK;
+}
+
 static int open_target(lv_engine_setup *o, lever_error *err)
 {
     lv_file file;
@@ -95,9 +109,7 @@ static int open_target(lv_engine_setup *o, lever_error *err)
     LEVER_TRY(lv_model_open(&o->target, o->config.model_path, err));
     if (o->config.verify_reads) LEVER_TRY(lv_model_verify_reads(o->target, err));
     LEVER_TRY(lv_vocab_open(&o->vocab, lv_model_gguf(o->target), err));
-    lv_str template_text = { 0 };
-    LEVER_TRY(lv_gguf_get_str(lv_model_gguf(o->target), "tokenizer.chat_template", &template_text, err));
-    o->chat = lv_chat_format_find(template_text);
+    LEVER_TRY(read_chat_template(o, err));
     LEVER_TRY(lv_prune_setup(o, err));
     lv_model_drop_metadata(o->target);
     const lv_hparams *h = lv_model_hparams(o->target);
@@ -147,7 +159,7 @@ static int open_draft(lv_engine_setup *o, lever_error *err)
 static uint64_t session_bytes(const lv_engine_setup *o, uint32_t n_ctx, uint32_t max_rows)
 {
     const uint64_t tree = o->grow_nodes * (sizeof(lv_tree_node) + sizeof(int32_t));
-    return n_ctx * sizeof(int32_t) + max_rows * (2 * sizeof(lv_row) + sizeof(int32_t)) +
+    return n_ctx * 2 * sizeof(int32_t) + max_rows * (2 * sizeof(lv_row) + sizeof(int32_t)) +
            tree + o->max_nodes * 2 * sizeof(int32_t) + o->policy_bytes + lv_pruner_bytes(o->max_nodes, o->draft_rows) +
            lv_sampler_memory_bytes(lv_vocab_n_used(o->vocab)) + lv_detok_max_bytes(o->vocab) +
            (o->draft ? lv_rule_bytes(o->rule, o->max_nodes, o->draft_rows) : 0);
@@ -195,7 +207,7 @@ static void add_line(lv_plan_line *lines, size_t *n, const char *label, uint64_t
 static size_t fixed_lines(const lv_engine_setup *o, lv_plan_line *lines)
 {
     size_t n = 0;
-    add_line(lines, &n, "program and libraries", LV_PROGRAM_BYTES);
+    add_line(lines, &n, "program and libraries", LV_PROGRAM_BYTES + o->config.caller_bytes);
     add_line(lines, &n, "thread stacks and I/O requests",
              (uint64_t)o->cpu.n_threads * STACK_BYTES + IO_BYTES);
     add_line(lines, &n, "vocabulary", lv_vocab_memory_bytes(o->vocab));

@@ -210,6 +210,8 @@ static int put_tokenizer(lv_gguf_writer *w, const vocabulary *v, const mk_config
     LEVER_TRY(lv_gguf_put_strs(w, "tokenizer.ggml.merges", m, MK_N_MERGES, err));
     LEVER_TRY(lv_gguf_put_u32(w, "tokenizer.ggml.bos_token_id", MK_MIN_VOCAB - 1, err));
     LEVER_TRY(lv_gguf_put_u32(w, "tokenizer.ggml.eos_token_id", MK_MIN_VOCAB - 1, err));
+    if (c->chat_template)
+        LEVER_TRY(lv_gguf_put_str(w, "tokenizer.chat_template", c->chat_template, strlen(c->chat_template), err));
     return lv_gguf_put_bool(w, "tokenizer.ggml.add_bos_token", c->add_bos, err);
 }
 

@@ -25,6 +25,7 @@ typedef struct mk_config {
     bool     add_bos;  /* texts begin with <|endoftext|> */
     float    rope_base;
     uint64_t seed;
+    const char *chat_template; /* NULL: none */
 } mk_config;
 
 /* A tiny llama: 273 tokens, width 64, 4 layers, 4 heads of 16, 2 KV heads, Q8_0, about 210 KB. */

@@ -8,7 +8,7 @@
 static const char usage[] =
     "usage: mkmodel OUT.gguf [--arch llama|qwen2|qwen3] [--type Q8_0] [--vocab N] [--ctx N] [--embd N]\n"
     "               [--layers N] [--ff N] [--heads N] [--kv-heads N] [--head-dim N] [--rope-base F]\n"
-    "               [--seed N] [--tied | --untied]\n";
+    "               [--seed N] [--tied | --untied] [--chat-template TEXT]\n";
 
 static int fail(const char *what, const char *arg)
 {
@@ -41,6 +41,8 @@ static int set_option(mk_config *c, const char *name, const char *value)
 {
     if (!strcmp(name, "--arch")) {
         c->arch = value;
+    } else if (!strcmp(name, "--chat-template")) {
+        c->chat_template = value;
     } else if (!strcmp(name, "--rope-base")) {
         c->rope_base = strtof(value, NULL);
     } else if (!strcmp(name, "--type")) {

@@ -1,0 +1,171 @@
+"""A terminal for tests: a program on a pty, and a small screen that shows what one would see.
+
+SPDX-License-Identifier: MIT
+"""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import termios
+import time
+
+
+class Screen:
+    """Cursor movements and erasing as of xterm; colours are dropped, what is unknown is kept in `odd`."""
+
+    SEQUENCE = re.compile(r"\x1b\[([?\d;]*)([@-~])|\x1b[()][A-Z0-9]|\x1b[=>78MDE]")
+
+    def __init__(self, cols):
+        self.cols, self.rows, self.x, self.y, self.odd = cols, [""], 0, 0, []
+
+    def put(self, c):
+        if self.x >= self.cols:
+            self.x, self.y = 0, self.y + 1
+        while len(self.rows) <= self.y:
+            self.rows.append("")
+        row = self.rows[self.y].ljust(self.x)
+        self.rows[self.y] = row[: self.x] + c + row[self.x + 1 :]
+        self.x += 1
+
+    def move(self, n, key):
+        n = max(n, 1)
+        if key in "AB":
+            self.y = max(0, self.y + (n if key == "B" else -n))
+        else:
+            self.x = min(self.cols - 1, max(0, self.x + (n if key == "C" else -n)))
+        while len(self.rows) <= self.y:
+            self.rows.append("")
+
+    def sequence(self, arg, key):
+        n = int(arg) if arg.isdigit() else 0
+        row = self.rows[self.y]
+        if key in "ABCD":
+            self.move(n, key)
+        elif key == "G":
+            self.x = max(n, 1) - 1
+        elif key == "K" and n == 0:
+            self.rows[self.y] = row[: self.x]
+        elif key == "J" and n == 0:
+            self.rows[self.y :] = [row[: self.x]]
+        elif key == "P":
+            self.rows[self.y] = row[: self.x] + row[self.x + max(n, 1) :]
+        elif key == "@":
+            self.rows[self.y] = (row.ljust(self.x)[: self.x] + " " * max(n, 1) + row[self.x :])[: self.cols]
+        elif key == "m" or arg in ("?2004", "?1", "?25", "?12", "4"):
+            pass
+        else:
+            self.odd.append((arg, key))
+
+    def feed(self, text):
+        at = 0
+        while at < len(text):
+            c = text[at]
+            m = self.SEQUENCE.match(text, at) if c == "\x1b" else None
+            at = m.end() if m else at + 1
+            if m:
+                self.sequence(m[1], m[2]) if m[2] else None
+            elif c == "\r":
+                self.x = 0
+            elif c == "\n":
+                self.y += 1
+                while len(self.rows) <= self.y:
+                    self.rows.append("")
+            elif c == "\b":
+                self.x = max(0, min(self.x, self.cols) - 1)
+            elif c == "\t":
+                self.x = min(self.cols - 1, self.x // 8 * 8 + 8)
+            elif c >= " " and c != "\x7f":
+                self.put(c)
+            elif c != "\x07":
+                self.odd.append(c)
+        return self
+
+    def lines(self):
+        return [row.rstrip() for row in self.rows]
+
+
+class Terminal:
+    """A program whose controlling terminal is a pty."""
+
+    def __init__(self, argv, env, cols=80):
+        self.cols, self.out, self.read_to = cols, "", 0
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, cols, 0, 0))
+            os.execve(argv[0], argv, env)
+        self.bytes = b""
+
+    def modes(self):
+        """What the program may change of the terminal."""
+        a = termios.tcgetattr(self.fd)
+        return a[0], a[1], a[3]
+
+    def send(self, text):
+        os.write(self.fd, text.encode())
+
+    def read(self, timeout):
+        if not select.select([self.fd], [], [], timeout)[0]:
+            return False
+        try:
+            data = os.read(self.fd, 65536)
+        except OSError:  # the other side is closed
+            return False
+        self.bytes += data
+        self.out = self.bytes.decode(errors="replace")
+        return bool(data)
+
+    def until(self, pattern, timeout=60):
+        """Wait until the pattern comes behind what was waited for last; returns the text up to it."""
+        end = time.monotonic() + timeout
+        while True:
+            m = re.compile(pattern).search(self.out, self.read_to)
+            if m:
+                text = self.out[self.read_to : m.end()]
+                self.read_to = m.end()
+                return text
+            if not self.read(max(0, min(1, end - time.monotonic()))) and time.monotonic() > end:
+                raise AssertionError(f"no {pattern!r} in {self.out[self.read_to:]!r}")
+
+    def quiet(self, seconds=0.3):
+        """Wait until nothing comes for a while; returns what came since the last wait."""
+        while self.read(seconds):
+            pass
+        text = self.out[self.read_to :]
+        self.read_to = len(self.out)
+        return text
+
+    def last(self, n):
+        """The last n lines of the screen that are not empty."""
+        return [x for x in Screen(self.cols).feed(self.out).lines() if x][-n:]
+
+    def resize(self, cols):
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, cols, 0, 0))
+
+    def signal(self, number):
+        os.kill(self.pid, number)
+
+    def stopped(self):
+        """Wait until the program has stopped itself."""
+        return os.WIFSTOPPED(os.waitpid(self.pid, os.WUNTRACED)[1])
+
+    def end(self, timeout=60):
+        """Wait for the end; returns the exit code, or minus the signal."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            self.read(0.05)
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.pid = 0
+                self.quiet(0.05)
+                return os.waitstatus_to_exitcode(status)
+        raise AssertionError("the program goes on")
+
+    def close(self):
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.fd)
