@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <histedit.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -79,9 +80,18 @@ static void draw_anew(EditLine *el)
     lib_el_set(el, EL_REFRESH);
 }
 
+/* A Ctrl-D typed before the terminal was taken over is in the queue as NUL, which no key of a line stands for. */
+static bool is_early_end(EditLine *el, char byte, bool waited)
+{
+    const LineInfo *line = lib_el_line(el);
+    return !waited && byte == '\0' && line->lastchar == line->buffer;
+}
+
 /* One character of standard input. Ctrl-C ends the line; a new size of the window draws it anew. */
 static int read_char(EditLine *el, wchar_t *out)
 {
+    struct pollfd now = { .fd = STDIN_FILENO, .events = POLLIN };
+    const bool waited = poll(&now, 1, 0) <= 0;
     for (;;) {
         const bool readable = terminal_wait();
         if (terminal_changed()) draw_anew(el);
@@ -96,6 +106,7 @@ static int read_char(EditLine *el, wchar_t *out)
         const ssize_t n = read(STDIN_FILENO, &byte, 1);
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) return (int)n;
+        if (is_early_end(el, byte, waited)) return 0;
         const size_t used = mbrtowc(out, &byte, 1, &editing->state);
         if (used == (size_t)-2) continue; /* the character goes on */
         if (used == (size_t)-1) {
