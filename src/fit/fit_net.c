@@ -93,18 +93,6 @@ static void add_scaled(float *y, float k, const float *x, size_t n)
     for (size_t i = 0; i < n; i++) y[i] += k * x[i];
 }
 
-static float dot(const float *a, const float *b, size_t n)
-{
-    float sum[16] = { 0 };
-    size_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        for (size_t l = 0; l < 16; l++) sum[l] += a[i + l] * b[i + l];
-    for (size_t l = 0; i < n; i++, l++) sum[l] += a[i] * b[i];
-    for (size_t half = 8; half; half /= 2)
-        for (size_t l = 0; l < half; l++) sum[l] += sum[l + half];
-    return sum[0];
-}
-
 typedef struct net_job {
     lv_fit_net *n;
     const float *x;
@@ -126,7 +114,7 @@ static void forward_rows(void *arg, size_t begin, size_t end, unsigned thread)
             h[i] = x[i] * (tied(&n->shape) ? n->gain0[i] * (1.0f + n->p[i]) : n->gain0[i]);
         memcpy(out, h, d * sizeof *out);
         for (size_t k = 0; k < r; k++) {
-            const float low = n->low[b * r + k] = dot(lv_fit_net_v(n, n->p) + k * d, h, d);
+            const float low = n->low[b * r + k] = lv_exit_dot(lv_fit_net_v(n, n->p) + k * d, h, d);
             add_scaled(out, low, lv_fit_net_u(n, n->p) + k * d, d);
         }
     }
@@ -145,7 +133,7 @@ static void backward_low(void *arg, size_t begin, size_t end, unsigned thread)
     const size_t d = j->n->shape.n_embd, r = j->n->shape.rank;
     for (size_t b = begin; b < end; b++)
         for (size_t k = 0; k < r; k++)
-            j->n->dlow[b * r + k] = dot(lv_fit_net_u(j->n, j->n->p) + k * d, j->out + b * d, d);
+            j->n->dlow[b * r + k] = lv_exit_dot(lv_fit_net_u(j->n, j->n->p) + k * d, j->out + b * d, d);
 }
 
 /* Gradients of the rows of U and V: two sums over positions each. */

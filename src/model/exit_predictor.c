@@ -333,8 +333,7 @@ lv_exit_weights lv_exit_get_weights(const lv_exit *e)
 
 /* ---- scores ---- */
 
-/* Sixteen sums side by side, as vectors want them, then pairwise. */
-static float dot(const float *a, const float *b, size_t n)
+float lv_exit_dot(const float *a, const float *b, size_t n)
 {
     float sum[16] = { 0 };
     size_t i = 0;
@@ -351,12 +350,12 @@ static void project(lv_exit *e, const float *x)
 {
     const size_t d = e->card.n_embd;
     float *h = e->h, *low = e->row;
-    const float scale = 1.0f / sqrtf(dot(x, x, d) / (float)d + e->card.norm_eps);
+    const float scale = 1.0f / sqrtf(lv_exit_dot(x, x, d) / (float)d + e->card.norm_eps);
     for (size_t i = 0; i < d; i++) h[i] = x[i] * scale * e->gain[i];
     if (e->card.form == LV_EXIT_UNTIED) return;
     memset(low, 0, d * sizeof *low); /* U (V^T h) */
     for (size_t j = 0; j < e->card.rank; j++) {
-        const float k = dot(e->v + j * d, h, d);
+        const float k = lv_exit_dot(e->v + j * d, h, d);
         for (size_t i = 0; i < d; i++) low[i] += k * e->u[j * d + i];
     }
     for (size_t i = 0; i < d; i++) h[i] += low[i];
@@ -376,7 +375,7 @@ int lv_exit_score(lv_exit *e, const lv_model *target, const float *x, const int3
     project(e, x);
     for (uint32_t i = 0; i < n; i++) {
         LEVER_TRY(head_row(e, target, tokens[i]));
-        scores[i] = dot(e->row, e->h, e->card.n_embd);
+        scores[i] = lv_exit_dot(e->row, e->h, e->card.n_embd);
     }
     return LEVER_OK;
 }

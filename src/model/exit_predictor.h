@@ -81,6 +81,8 @@ int  lv_exit_score(lv_exit *e, const lv_model *target, const float *x, const int
  * (lv_exit_round). LEVER_OK, LEVER_EINVAL (shape), LEVER_EIO, LEVER_ENOMEM; on failure there is no
  * file. */
 int  lv_exit_write(const char *path, const lv_exit_card *card, const lv_exit_weights *w, lever_error *err);
+/* Sum of a[i] b[i], n >= 0: sixteen sums side by side, then pairwise. Training and scoring use the same. */
+float lv_exit_dot(const float *a, const float *b, size_t n);
 /* x [n] as it comes back from a sidecar. */
 void lv_exit_round(float *x, size_t n);
 
