@@ -80,9 +80,12 @@ int lv_child_run(void (*fn)(void *arg, void *result), void *arg, void *result, s
         const bool in_time = child_ended(pid, lv_clock_ns() + (uint64_t)limit_ms * 1000000);
         kill(-pid, SIGKILL);
         while (waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
-        if (atomic_load_explicit(&s->done, memory_order_acquire)) memcpy(result, s->result, result_bytes);
-        else if (in_time) rc = ended(what, status, err);
-        else rc = lv_fail(err, LEVER_EUNSUP, 0, "%s did not answer within %u ms", what, limit_ms);
+        if (atomic_load_explicit(&s->done, memory_order_acquire))
+            memcpy(result, s->result, result_bytes);
+        else if (in_time)
+            rc = ended(what, status, err);
+        else
+            rc = lv_fail(err, LEVER_EUNSUP, 0, "%s did not answer within %u ms", what, limit_ms);
     }
     munmap(s, bytes);
     return rc;

@@ -38,7 +38,8 @@ EXPORT cl_int clGetPlatformInfo(cl_platform_id p, cl_platform_info what, size_t 
     return CL_SUCCESS;
 }
 
-EXPORT cl_int clGetDeviceIDs(cl_platform_id p, cl_device_type type, cl_uint cap, cl_device_id *ids, cl_uint *n)
+EXPORT cl_int clGetDeviceIDs(cl_platform_id p, cl_device_type type, cl_uint cap, cl_device_id *ids,
+                             cl_uint *n)
 {
     (void)p, (void)type;
     if (mode_is("no device")) return CL_DEVICE_NOT_FOUND;

@@ -1,12 +1,12 @@
-/* The functions of OpenCL that nobody can reach in fake_opencl.c, as it makes no context. They are there to be
- * found by name, so their true parameters do not matter. SPDX-License-Identifier: MIT */
+/* The functions of OpenCL that nobody can reach in fake_opencl.c, as it makes no context. They are there to
+ * be found by name, so their true parameters do not matter. SPDX-License-Identifier: MIT */
 #include <stdlib.h>
 
-#define UNREACHED(name)                                             \
-    __attribute__((visibility("default"))) void *name(void);        \
-    void *name(void)                                                \
-    {                                                               \
-        abort();                                                    \
+#define UNREACHED(name)                                                                                      \
+    __attribute__((visibility("default"))) void *name(void);                                                 \
+    void *name(void)                                                                                         \
+    {                                                                                                        \
+        abort();                                                                                             \
     }
 
 UNREACHED(clReleaseContext)

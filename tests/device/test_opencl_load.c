@@ -21,12 +21,12 @@ static int list_with(const char *library, const char *mode, lv_opencl_list *list
     return lv_opencl_list_devices(list, LV_OPENCL_LIMIT_MS, err);
 }
 
-#define CHECK_HAS(text, part)                                                            \
-    do {                                                                                 \
-        if (!strstr(text, part)) {                                                       \
-            fprintf(stderr, "%s:%d: \"%s\" has no \"%s\"\n", __FILE__, __LINE__, text, part); \
-            check_failures++;                                                            \
-        }                                                                                \
+#define CHECK_HAS(text, part)                                                                                \
+    do {                                                                                                     \
+        if (!strstr(text, part)) {                                                                           \
+            fprintf(stderr, "%s:%d: \"%s\" has no \"%s\"\n", __FILE__, __LINE__, text, part);                \
+            check_failures++;                                                                                \
+        }                                                                                                    \
     } while (0)
 
 static void test_no_library(void)
@@ -48,7 +48,10 @@ static void test_other_library(void)
 
 static void test_bad_driver(void)
 {
-    static const struct { const char *mode, *text; int rc; } cases[] = {
+    static const struct {
+        const char *mode, *text;
+        int rc;
+    } cases[] = {
         { "crash", "OpenCL: the driver crashed", LEVER_EUNSUP },
         { "exit", "OpenCL: the driver ended its process", LEVER_EUNSUP },
         { "broken", "CL_OUT_OF_RESOURCES", LEVER_EUNSUP },
@@ -98,9 +101,12 @@ static void test_description(void)
 static void test_refused_devices(void)
 {
     static const char *const cases[][2] = {
-        { "old", "it has OpenCL 1.1" },          { "no fma", "no fused multiply-add" },
-        { "no compiler", "no compiler" },        { "big-endian", "big-endian" },
-        { "not available", "not available" },    { "small groups", "work groups are too small" },
+        { "old", "it has OpenCL 1.1" },
+        { "no fma", "no fused multiply-add" },
+        { "no compiler", "no compiler" },
+        { "big-endian", "big-endian" },
+        { "not available", "not available" },
+        { "small groups", "work groups are too small" },
         { "little local", "too little local memory" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -142,7 +148,10 @@ static void test_choice(void)
 
 /* ---- the child process itself ---- */
 
-static void answer(void *arg, void *result) { *(int *)result = *(const int *)arg + 1; }
+static void answer(void *arg, void *result)
+{
+    *(int *)result = *(const int *)arg + 1;
+}
 
 /* The watcher that stays behind holds the pipe open until it is ended. */
 static void leave_a_watcher(void *arg, void *result)

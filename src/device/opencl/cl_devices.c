@@ -44,15 +44,15 @@ static void judge(const lv_cl *cl, cl_device_id id, lv_opencl_info *d)
     get(cl, id, CL_DEVICE_SINGLE_FP_CONFIG, &fp, sizeof fp);
     get(cl, id, CL_DEVICE_MAX_WORK_GROUP_SIZE, &group, sizeof group);
     d->denormals = fp & CL_FP_DENORM;
-    const char *why = !available                          ? "the driver says it is not available"
-                      : !compiler                         ? "its driver has no compiler"
-                      : !little                           ? "it is big-endian"
-                      : !(fp & CL_FP_ROUND_TO_NEAREST)    ? "it does not round to the nearest number"
-                      : !(fp & CL_FP_INF_NAN)             ? "it has no infinities and NaN"
-                      : !(fp & CL_FP_FMA)                 ? "it has no fused multiply-add"
-                      : group < LV_CL_GROUP               ? "its work groups are too small"
+    const char *why = !available                           ? "the driver says it is not available"
+                      : !compiler                          ? "its driver has no compiler"
+                      : !little                            ? "it is big-endian"
+                      : !(fp & CL_FP_ROUND_TO_NEAREST)     ? "it does not round to the nearest number"
+                      : !(fp & CL_FP_INF_NAN)              ? "it has no infinities and NaN"
+                      : !(fp & CL_FP_FMA)                  ? "it has no fused multiply-add"
+                      : group < LV_CL_GROUP                ? "its work groups are too small"
                       : d->local_bytes < LV_CL_LOCAL_BYTES ? "it has too little local memory"
-                                                          : "";
+                                                           : "";
     snprintf(d->refusal, sizeof d->refusal, "%s", why);
     if (d->version < 102)
         snprintf(d->refusal, sizeof d->refusal, "it has OpenCL %u.%u, and 1.2 is needed", d->version / 100,
@@ -97,7 +97,8 @@ int lv_cl_devices(const lv_cl *cl, lv_opencl_list *list, lv_cl_ids *ids, lever_e
         cl_device_id found[LV_OPENCL_DEVICES_MOST];
         cl_uint n = 0;
         char platform[TEXT] = "";
-        if (cl->GetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, LV_OPENCL_DEVICES_MOST, found, &n) != CL_SUCCESS)
+        if (cl->GetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, LV_OPENCL_DEVICES_MOST, found, &n) !=
+            CL_SUCCESS)
             continue; /* a platform without a device says so by an error */
         if (cl->GetPlatformInfo(platforms[p], CL_PLATFORM_NAME, TEXT - 1, platform, NULL) != CL_SUCCESS)
             platform[0] = '\0';
@@ -116,7 +117,8 @@ int lv_cl_devices(const lv_cl *cl, lv_opencl_list *list, lv_cl_ids *ids, lever_e
 static int rank(const lv_opencl_info *d, const char *want)
 {
     const bool any = !strcmp(want, "any"), gpu = !strcmp(want, "gpu");
-    if (gpu ? d->kind == LV_OPENCL_CPU : !any && !strstr(d->name, want) && !strstr(d->platform, want)) return 0;
+    if (gpu ? d->kind == LV_OPENCL_CPU : !any && !strstr(d->name, want) && !strstr(d->platform, want))
+        return 0;
     return d->kind == LV_OPENCL_GPU ? 3 : d->kind == LV_OPENCL_OTHER ? 2 : 1;
 }
 
@@ -128,12 +130,15 @@ int lv_cl_choose(const lv_opencl_list *list, const char *want, lever_error *err)
     for (unsigned i = 0; i < list->n; i++) {
         const lv_opencl_info *d = &list->devices[i];
         if (!rank(d, want)) continue;
-        if (d->refusal[0]) refused = refused ? refused : d;
-        else if (best < 0 || rank(d, want) > rank(&list->devices[best], want)) best = (int)i;
+        if (d->refusal[0])
+            refused = refused ? refused : d;
+        else if (best < 0 || rank(d, want) > rank(&list->devices[best], want))
+            best = (int)i;
     }
     if (best >= 0) return best;
     if (refused)
-        return lv_fail(err, LEVER_EUNSUP, 0, "OpenCL: %s can not be used: %s", refused->name, refused->refusal);
+        return lv_fail(err, LEVER_EUNSUP, 0, "OpenCL: %s can not be used: %s", refused->name,
+                       refused->refusal);
     if (list->n == 0) return lv_fail(err, LEVER_EUNSUP, 0, "OpenCL: the library has no driver with a device");
     if (!strcmp(want, "gpu"))
         return lv_fail(err, LEVER_EUNSUP, 0, "OpenCL: no GPU, only %s (%s)", list->devices[0].name,

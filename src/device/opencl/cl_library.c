@@ -28,8 +28,8 @@ static int load_one(lv_cl *cl, const char *name, lever_error *err)
     void *library = lv_library_open(name, why, sizeof why);
     if (!library) return lv_fail(err, LEVER_EIO, 0, "OpenCL: %s", why);
     const char *missing = NULL;
-#define X(fn)                                               \
-    lv_library_symbol(library, "cl" #fn, &cl->fn);          \
+#define X(fn)                                                                                                \
+    lv_library_symbol(library, "cl" #fn, &cl->fn);                                                           \
     if (!cl->fn && !missing) missing = "cl" #fn;
     LV_CL_FUNCTIONS(X)
 #undef X
@@ -63,7 +63,8 @@ int lv_cl_load(lv_cl *cl, lever_error *err)
 static const char *error_name(cl_int code)
 {
     switch (code) {
-#define X(name) case name: return #name;
+#define X(name)                                                                                              \
+    case name: return #name;
         X(CL_DEVICE_NOT_FOUND)
         X(CL_DEVICE_NOT_AVAILABLE)
         X(CL_COMPILER_NOT_AVAILABLE)
