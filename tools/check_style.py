@@ -16,8 +16,8 @@ import tempfile
 FILE_WARN, FILE_FAIL = 600, 1200      # lines
 FUNCTION_FAIL = 120                   # lines, braces included
 COLUMNS_WARN, COLUMNS_FAIL = 110, 120
-TEXT_SUFFIXES = {".c", ".h", ".py", ".sh", ".cmake", ".md", ".txt", ".json", ".yml"}
-CODE_SUFFIXES = {".c", ".h", ".py", ".sh"}
+TEXT_SUFFIXES = {".c", ".h", ".cl", ".py", ".sh", ".cmake", ".md", ".txt", ".json", ".yml"}
+CODE_SUFFIXES = {".c", ".h", ".cl", ".py", ".sh"}
 TOPS = "include src apps tests tools cmake docs bench .ci".split()
 
 
@@ -194,7 +194,7 @@ def check_tree(root, build=None):
     r = Report()
     for rel, path in text_files(root):
         check_text(r, rel, path)
-        if path.suffix in {".c", ".h"}:
+        if path.suffix in {".c", ".h", ".cl"}:
             check_functions(r, rel, path)
     check_unique_names(r, root)
     check_headers_alone(r, root)

@@ -31,7 +31,7 @@ JOBS = str(os.cpu_count() or 1)
 # CPUS runs on that processor of qemu
 SECTIONS = {
     "dev": ("dev", ["-DLEVER_WERROR=ON"], None, None),
-    "asan": ("asan", [], "^(unit|fuzz|io|fault|golden|kcheck|equal|e2e)$", None),
+    "asan": ("asan", [], "^(unit|fuzz|io|fault|golden|kcheck|device|equal|e2e)$", None),
     "tsan": ("tsan", [], "^(unit|io|golden|equal|fault)$",
              "pool|cpu|io|stream|logits|forward|llama-q8|engine_fault"),
     "aarch64": ("aarch64", [], "^(unit|kcheck|equal)$", None),

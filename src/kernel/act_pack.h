@@ -3,6 +3,8 @@
  *   q [nb][n][len] int8, d [nb][n] f32, sum [nb][n] int32 (len 32) or [nb][n][16] int16 of 16 each (len 256).
  * SPDX-License-Identifier: MIT */
 
+#include "kernel/act_block.h"
+
 INLINE size_t row_bytes_of(size_t k, size_t len)
 {
     return k + k / len * (len == 32 ? 8 : 36);
@@ -23,29 +25,6 @@ INLINE group group_at(const void *act, size_t n_rows, size_t k, size_t len, size
                     n };
 }
 
-/* Plain C that compilers turn into vectors; the definition is in kernel.h. */
-INLINE float pack_block(int8_t *restrict q, const float *restrict x, size_t len)
-{
-    uint32_t bits = 0;
-    for (size_t i = 0; i < len; i++) {
-        const uint32_t a = lv_f32_bits(x[i]) & 0x7fffffffu;
-        bits = a > bits ? a : bits;
-    }
-    const float amax = lv_f32_from_bits(bits);
-    if (bits >= 0x7f800000u || amax < 0x1p-100f) {
-        memset(q, 0, len);
-        return bits >= 0x7f800000u ? lv_f32_from_bits(0x7fc00000u) : 0.0f;
-    }
-    const float id = 127.0f / amax;
-    for (size_t i = 0; i < len; i++) {
-        float v = x[i] * id;
-        v = v > 127.0f ? 127.0f : v;
-        v = v < -127.0f ? -127.0f : v;
-        q[i] = (int8_t)(int)((v + 12582912.0f) - 12582912.0f);
-    }
-    return amax / 127.0f;
-}
-
 INLINE int32_t sum_of(const int8_t *q, size_t n)
 {
     int32_t s = 0;
@@ -64,7 +43,7 @@ INLINE void pack_rows(void *dst, const float *x, size_t ldx, size_t n_rows, size
         for (size_t t = 0; t < g.n; t++)
             for (size_t b = 0; b < k / len; b++) {
                 const size_t at = b * g.n + t;
-                d[at] = pack_block(q + at * len, x + (first + t) * ldx + b * len, len);
+                d[at] = lv_act_block(q + at * len, x + (first + t) * ldx + b * len, len);
                 if (len == 32) {
                     const int32_t s = sum_of(q + at * 32, 32);
                     memcpy(sums + at * 4, &s, 4);

@@ -1,0 +1,69 @@
+/* The CPU as a device. SPDX-License-Identifier: MIT */
+#include "device/cpu/cpu_device.h"
+#include "device/device_rig.h"
+#include "os/cpu.h"
+
+static lv_cpu *cpu;
+static lv_device *device;
+static const lv_device_config case_config = CASE_CONFIG;
+
+static void test_products(void)
+{
+    case_products(device, false);
+}
+static void test_extremes(void)
+{
+    case_extremes(device, false);
+}
+static void test_shared_rows(void)
+{
+    case_shared_rows(device);
+}
+static void test_jobs(void)
+{
+    case_jobs(device);
+}
+static void test_memory(void)
+{
+    case_memory(device);
+}
+static void test_refusals(void)
+{
+    case_refusals(device);
+}
+
+static void test_open(void)
+{
+    lever_error e = { 0 };
+    lv_device *other;
+    lv_device_config c = case_config;
+    c.max_rows++;
+    CHECK_EQ(lv_cpu_device_open(&other, cpu, &c, &e), LEVER_EINVAL);
+    c = case_config;
+    c.n_jobs = LV_DEVICE_JOBS_MOST + 1;
+    CHECK_EQ(lv_cpu_device_open(&other, cpu, &c, &e), LEVER_EINVAL);
+    CHECK(other == NULL);
+}
+
+int main(void)
+{
+    lever_error e = { 0 };
+    const lv_cpu_config c = { .n_threads = 2,
+                              .cpu_flags = lv_cpu_detect(),
+                              .max_rows = CASE_ROWS,
+                              .max_k = CASE_K,
+                              .max_ctx = 1,
+                              .max_head_dim = 32 };
+    if (lv_cpu_open(&cpu, &c, &e) < 0 || lv_cpu_device_open(&device, cpu, &case_config, &e) < 0)
+        return fprintf(stderr, "%s\n", e.msg), 1;
+    RUN(test_products);
+    RUN(test_extremes);
+    RUN(test_shared_rows);
+    RUN(test_jobs);
+    RUN(test_memory);
+    RUN(test_refusals);
+    RUN(test_open);
+    lv_device_close(&device);
+    lv_cpu_close(&cpu);
+    return check_done();
+}
