@@ -45,6 +45,7 @@ typedef struct lever_config {
     uint64_t caller_bytes; /* memory that the program takes for itself beside the engine, if it is more than a
                             * megabyte: counted within mem_bytes */
     uint32_t    n_ctx;         /* positions of context; 0 = the model's own, at most 4096 */
+    uint32_t    n_sessions;    /* texts that may be open at once, at most 64; memory is planned for each; 0 = 1 */
     uint32_t    n_threads;     /* 0 = every core this process may use, or those of cpus */
     const char *cpus;   /* cores to bind the threads to, in turn: "0-3,6", or "fast" for the strong ones of
                          * unequal cores; NULL = as the system likes. The calling thread is the first; it
@@ -157,7 +158,8 @@ LEVER_API void lever_sampling_init(lever_sampling *s); /* 0.8, 40, 0.95, 0.05, 1
 
 typedef struct lever_session lever_session; /* one text: its tokens and both KV caches */
 
-/* sampling NULL = defaults; copied. One session per engine may be open. LEVER_EINVAL, LEVER_ENOMEM. */
+/* sampling NULL = defaults; copied. At most lever_config.n_sessions may be open. LEVER_EINVAL,
+ * LEVER_ENOMEM. */
 LEVER_API int  lever_session_open(lever_session **out, lever_engine *engine, const lever_sampling *sampling,
                                   lever_error *err);
 LEVER_API void lever_session_close(lever_session **session);
@@ -254,6 +256,25 @@ typedef bool (*lever_on_token)(void *user, const lever_token_event *event);
 LEVER_API int lever_session_generate(lever_session *session, const lever_generate_params *params,
                                      lever_on_token on_token, void *user, lever_stats *stats,
                                      lever_error *err);
+
+/* The same in steps, for programs that answer several texts at once:
+ *     lever_session_start(a, ...); lever_session_start(b, ...);
+ *     while (lever_engine_step(engine, &err) > 0) { ...start others, cancel, finish those that ended... }
+ *     lever_session_finish(a, &stats, &err); lever_session_finish(b, ...);
+ * The text of each is what lever_session_generate gives it alone. on_token is called from lever_engine_step.
+ * Nothing else may be called on a session between start and finish but cancel, tokens and is_running. */
+
+/* As lever_session_generate, but the tokens come with the steps. LEVER_OK; LEVER_EINVAL. */
+LEVER_API int lever_session_start(lever_session *session, const lever_generate_params *params,
+                                  lever_on_token on_token, void *user, lever_error *err);
+/* One cycle, or a part of the prompt, for every session that runs. Returns how many go on after it. What fails
+ * for one session ends that one, and lever_session_finish tells; LEVER_E*: the engine as a whole can not go on. */
+LEVER_API int lever_engine_step(lever_engine *engine, lever_error *err);
+/* False: it has ended, or was never started. */
+LEVER_API bool lever_session_is_running(const lever_session *session);
+/* End it, also one that still runs (LEVER_STOP_CANCEL), and return what lever_session_generate would. Due
+ * after every start that succeeded; may hand a rest of text to on_token. LEVER_EINVAL: not started. */
+LEVER_API int lever_session_finish(lever_session *session, lever_stats *stats, lever_error *err);
 /* End the running or the next generate as soon as possible. Async-signal-safe. */
 LEVER_API void lever_session_cancel(lever_session *session);
 

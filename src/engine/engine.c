@@ -67,6 +67,7 @@ static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
     e->target = o->target, e->draft = o->draft, e->vocab = o->vocab;
     e->policies = o->policies, e->n_policies = o->n_policies;
     e->chat = o->chat;
+    e->n_sessions = o->config.n_sessions;
     e->rule = o->rule;
     if (e->draft) e->target_ratio = count_weights(e->target, false) / count_weights(e->draft, true);
     e->exit = o->exit, o->exit = NULL;

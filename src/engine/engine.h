@@ -28,6 +28,7 @@ enum {
     /* Code, libraries, stdio and allocator slack of the lever program. The peak resident set of a run with a
      * tiny model, less its planned lines, is 2.5 MiB with stacks (glibc 2.36, x86-64); the rest is margin. */
     LV_PROGRAM_BYTES = 3 << 20,
+    LV_SESSIONS_MOST = 64,
     LV_EVAL_WINDOW = 512,      /* the same for the windows of an evaluation: llama.cpp's default */
     LV_EVAL_LOGIT_ROWS = 32    /* its rows of logits where the head is in memory: enough for fast products */
 };
@@ -58,7 +59,8 @@ struct lever_engine {
     uint64_t   target_file_bytes;
     lv_flash_model flash; /* zeroed: reads are not held back */
     double     target_ratio; /* weights of the target per weight of the draft */
-    bool       has_session;
+    lever_session *sessions[LV_SESSIONS_MOST]; /* those that are open, in any places; else NULL */
+    uint32_t   n_sessions; /* that may be open at once */
     lv_trace   trace;
     lv_affinity affinity; /* of the thread that opened the engine, when it was bound to a core */
 };
@@ -139,6 +141,40 @@ typedef struct lv_pruner {
     uint64_t  ns;           /* scores and decision */
 } lv_pruner;
 
+/* engine/cycle.c: one cycle = draft + sweep + accept. */
+typedef struct lv_cycle {
+    lv_policy *policy;
+    uint32_t   max_new;      /* tokens that may still be added, >= 1 */
+    bool       ignore_end;
+    lever_on_token on_token; /* nullable */
+    void      *user;
+    uint32_t   n_new;        /* out: tokens added */
+    uint32_t   n_rows, n_drafted, n_accepted;     /* out */
+    uint32_t   n_kept, n_accepted_dropped;        /* out: nodes that were to finish; the target's choices that were
+                                                   * not among them */
+    uint64_t   draft_ns, verify_ns, project_ns;   /* out */
+    uint64_t   prune_ns;     /* out: part of verify_ns */
+    uint64_t   draft_model_ns; /* out: part of draft_ns */
+    uint64_t   flash_wait_ns; /* out: part of verify_ns */
+    uint64_t   flash_ns;     /* out: part of verify_ns in which reads were under way */
+    int        stop;         /* out: enum lever_stop, or -1 to go on */
+    lv_expectation expected; /* out: zero where the policy does not say */
+    lever_on_guess on_guess; /* nullable */
+    void      *guess_user;
+} lv_cycle;
+
+/* Tokens of a session being made. */
+typedef struct lv_run {
+    bool        started;    /* lever_session_finish is due */
+    bool        running;    /* there is more to make */
+    int         rc;         /* why it ended, with err */
+    lever_error err;
+    lever_stats stats;
+    lv_cycle    cycle;
+    lv_policy  *own_policy; /* when params ask for one that is not among the engine's */
+    uint32_t    left;       /* tokens that may still be added */
+} lv_run;
+
 struct lever_session {
     lever_engine *engine;
     lv_sampler   *sampler;
@@ -163,6 +199,7 @@ struct lever_session {
     size_t        text_cap;
     lv_detok      detok;
     atomic_bool   cancel;
+    lv_run        run;
     uint64_t      n_cycles;   /* of this session, for traces */
 };
 
@@ -224,27 +261,7 @@ lv_history lv_draft_run_history(lv_draft_run *d, const lv_tree *t, int32_t id);
 /* Nodes of the tree that became text, in order: keep what the draft's cache holds of them. */
 void lv_draft_run_accept(lv_draft_run *d, const int32_t *nodes, uint32_t n);
 
-/* engine/cycle.c: one cycle = draft + sweep + accept. */
-typedef struct lv_cycle {
-    lv_policy *policy;
-    uint32_t   max_new;      /* tokens that may still be added, >= 1 */
-    bool       ignore_end;
-    lever_on_token on_token; /* nullable */
-    void      *user;
-    uint32_t   n_new;        /* out: tokens added */
-    uint32_t   n_rows, n_drafted, n_accepted;     /* out */
-    uint32_t   n_kept, n_accepted_dropped;        /* out: nodes that were to finish; the target's choices that were
-                                                   * not among them */
-    uint64_t   draft_ns, verify_ns, project_ns;   /* out */
-    uint64_t   prune_ns;     /* out: part of verify_ns */
-    uint64_t   draft_model_ns; /* out: part of draft_ns */
-    uint64_t   flash_wait_ns; /* out: part of verify_ns */
-    uint64_t   flash_ns;     /* out: part of verify_ns in which reads were under way */
-    int        stop;         /* out: enum lever_stop, or -1 to go on */
-    lv_expectation expected; /* out: zero where the policy does not say */
-    lever_on_guess on_guess; /* nullable */
-    void      *guess_user;
-} lv_cycle;
+/* engine/cycle.c */
 int lv_session_cycle(lever_session *s, lv_cycle *c, lever_error *err);
 /* Part of a sweep of `ns` in which reads were under way; 0: it read nothing. */
 uint64_t lv_flash_ns(uint64_t ns, const lv_model_stats *before, const lv_model_stats *after);

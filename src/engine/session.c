@@ -2,8 +2,6 @@
 #include <string.h>
 
 #include "engine/engine.h"
-#include "os/clock.h"
-#include "os/memory.h"
 
 void lever_sampling_init(lever_sampling *s)
 {
@@ -90,14 +88,20 @@ int lever_session_open(lever_session **out, lever_engine *engine, const lever_sa
                        lever_error *err)
 {
     *out = NULL;
-    if (engine->has_session)
-        return lv_fail(err, LEVER_EINVAL, 0, "this engine already has an open session; close it first");
+    uint32_t place = 0, n_open = 0;
+    for (uint32_t i = LV_SESSIONS_MOST; i-- > 0;) {
+        n_open += engine->sessions[i] != NULL;
+        if (!engine->sessions[i]) place = i;
+    }
+    if (n_open >= engine->n_sessions)
+        return lv_fail(err, LEVER_EINVAL, 0, "this engine was opened for %u sessions, which are all open; close one "
+                       "first or raise n_sessions", engine->n_sessions);
     lever_session *s = lv_alloc(sizeof *s, 64);
     if (!s) return lv_fail(err, LEVER_ENOMEM, 0, "session");
     s->engine = engine;
     s->n_ctx = engine->plan.n_ctx;
-    engine->has_session = true;
-    for (uint32_t i = 0; i < engine->n_policies; i++) lv_policy_reset(engine->policies[i]);
+    engine->sessions[place] = s;
+    for (uint32_t i = 0; !n_open && i < engine->n_policies; i++) lv_policy_reset(engine->policies[i]);
     int rc = open_buffers(s, err);
     if (rc >= 0) rc = open_sampler(s, sampling, err);
     if (rc < 0) {
@@ -113,7 +117,9 @@ void lever_session_close(lever_session **session)
     if (!session || !*session) return;
     lever_session *s = *session;
     *session = NULL;
-    s->engine->has_session = false;
+    for (uint32_t i = 0; i < LV_SESSIONS_MOST; i++)
+        if (s->engine->sessions[i] == s) s->engine->sessions[i] = NULL;
+    lv_policy_close(&s->run.own_policy);
     lv_sampler_close(&s->sampler);
     lv_tree_fini(&s->tree);
     lv_kv_fini(&s->kv);
@@ -220,168 +226,3 @@ const int32_t *lever_session_tokens(const lever_session *s, size_t *n)
 }
 
 void lever_session_cancel(lever_session *s) { atomic_store(&s->cancel, true); }
-
-/* ---- generate ---- */
-
-typedef struct generate_run {
-    lever_session *s;
-    lever_stats   *st;
-    lv_cycle       cycle;
-    lv_policy     *own_policy; /* when params ask for one that is not among the engine's */
-    uint32_t       left;       /* tokens that may still be added */
-} generate_run;
-
-/* A policy the engine was not opened for must do with what was planned for the others. */
-static int check_own_policy(const lever_engine *e, const lv_policy *p, lever_error *err)
-{
-    const char *name = lv_policy_name(p), *planned = lv_policy_name(e->policies[0]);
-    LEVER_TRY(lv_rule_check_policy(e->rule, p, err));
-    if (lv_policy_needs_draft(p) && !e->draft)
-        return lv_fail(err, LEVER_EINVAL, 0,
-                       "policy '%s' needs a draft model, but the engine was opened without one ('%s')", name,
-                       planned);
-    if (lv_policy_max_nodes(p) > e->max_nodes)
-        return lv_fail(err, LEVER_EINVAL, 0,
-                       "policy '%s' needs %u rows, but the engine was opened for %u ('%s')", name,
-                       lv_policy_max_nodes(p), e->max_nodes, planned);
-    if (lv_policy_grow_nodes(p) > e->grow_nodes || lv_policy_draft_rows(p) > e->draft_rows)
-        return lv_fail(err, LEVER_EINVAL, 0,
-                       "policy '%s' needs room for %u nodes and %u draft rows, but the engine was opened for "
-                       "%u and %u ('%s')", name, lv_policy_grow_nodes(p), lv_policy_draft_rows(p),
-                       e->grow_nodes, e->draft_rows, planned);
-    return LEVER_OK;
-}
-
-static int start_run(generate_run *r, const lever_generate_params *p, lever_error *err)
-{
-    lever_session *s = r->s;
-    if (s->n_tokens == 0)
-        return lv_fail(err, LEVER_EINVAL, 0,
-                       "the text is empty: append at least one token before generating");
-    /* The prompt is the start of the text, so its continuation keeps a leading space. */
-    for (uint32_t i = 0; i < s->n_tokens && !s->detok.started; i++)
-        s->detok.started = !lv_vocab_is_special(s->engine->vocab, s->tokens[i]);
-    r->left = p && p->max_tokens ? p->max_tokens : UINT32_MAX;
-    r->cycle.ignore_end = p && p->ignore_end;
-    r->cycle.on_guess = p ? p->on_guess : NULL;
-    r->cycle.guess_user = p ? p->guess_user : NULL;
-    r->cycle.policy = s->engine->policies[0];
-    if (!p || !p->policy) return LEVER_OK;
-    for (uint32_t i = 0; i < s->engine->n_policies; i++)
-        if (!strcmp(p->policy, lv_policy_name(s->engine->policies[i]))) {
-            r->cycle.policy = s->engine->policies[i];
-            return LEVER_OK;
-        }
-    LEVER_TRY(lv_policy_open(&r->own_policy, p->policy, err));
-    r->cycle.policy = r->own_policy;
-    return check_own_policy(s->engine, r->own_policy, err);
-}
-
-static int prefill(generate_run *r, lever_error *err)
-{
-    lever_session *s = r->s;
-    const uint32_t max_rows = s->engine->plan.max_rows, tree_rows = s->engine->max_nodes - 1;
-    const uint64_t t0 = lv_clock_ns();
-    r->st->n_prompt_tokens = s->n_tokens - s->kv.n_committed;
-    for (;;) {
-        const uint32_t pending = s->n_tokens - s->kv.n_committed;
-        if (pending == 1 || pending + tree_rows <= max_rows) break;
-        const uint32_t n = pending - 1 < max_rows ? pending - 1 : max_rows;
-        lv_model_stats before, after;
-        lv_model_get_stats(s->engine->target, &before);
-        const uint64_t t1 = lv_clock_ns();
-        LEVER_TRY(lv_session_prefill(s, n, err));
-        const uint64_t t2 = lv_clock_ns();
-        lv_model_get_stats(s->engine->target, &after);
-        lv_policy_observe_sweep(r->cycle.policy, n, (double)(t2 - t1) * 1e-9,
-                                (double)lv_flash_ns(t2 - t1, &before, &after) * 1e-9);
-        r->st->n_prefill_sweeps++;
-    }
-    r->st->prefill_ns = lv_clock_ns() - t0;
-    return LEVER_OK;
-}
-
-static void count_cycle(generate_run *r, bool is_prefill, uint64_t ns, const lv_model_stats *before,
-                        const lv_model_stats *after)
-{
-    lever_stats *st = r->st;
-    const lv_cycle *c = &r->cycle;
-    st->n_new_tokens += c->n_new;
-    if (is_prefill) {
-        st->n_prefill_sweeps++;
-        st->prefill_ns += ns;
-        return;
-    }
-    st->n_cycles++;
-    st->n_decode_tokens += c->n_new;
-    st->n_rows += c->n_rows;
-    st->n_drafted += c->n_drafted;
-    st->n_accepted += c->n_accepted;
-    st->n_kept_rows += c->n_kept;
-    st->n_accepted_dropped += c->n_accepted_dropped;
-    st->prune_ns += c->prune_ns;
-    st->draft_model_ns += c->draft_model_ns;
-    st->decode_ns += ns;
-    st->expected_tokens += c->expected.tokens;
-    st->expected_s += c->expected.seconds;
-    st->draft_ns += c->draft_ns;
-    st->verify_ns += c->verify_ns;
-    st->project_ns += c->project_ns;
-    st->flash_wait_ns += c->flash_wait_ns;
-    st->flash_idle_ns += after->idle_ns - before->idle_ns;
-    st->bytes_read += after->bytes_read - before->bytes_read;
-}
-
-static int decode(generate_run *r, lever_error *err)
-{
-    lever_session *s = r->s;
-    r->st->stop = s->n_tokens >= s->n_ctx ? LEVER_STOP_CONTEXT : -1;
-    while (r->st->stop < 0) {
-        const bool is_prefill = s->n_tokens - s->kv.n_committed > 1;
-        lv_model_stats before, after;
-        r->cycle.max_new = r->left;
-        const uint64_t t0 = lv_clock_ns();
-        lv_model_get_stats(s->engine->target, &before);
-        const int rc = lv_session_cycle(s, &r->cycle, err);
-        lv_model_get_stats(s->engine->target, &after);
-        count_cycle(r, is_prefill, lv_clock_ns() - t0, &before, &after);
-        LEVER_TRY(rc);
-        r->left -= r->cycle.n_new;
-        r->st->stop = r->cycle.stop;
-    }
-    return LEVER_OK;
-}
-
-static void flush_text(generate_run *r)
-{
-    lever_session *s = r->s;
-    const size_t n = lv_detok_flush(&s->detok, s->text, s->text_cap);
-    if (!n || !r->cycle.on_token) return;
-    const lever_token_event e = { .token = -1, .position = s->n_tokens, .text = s->text, .text_bytes = n };
-    r->cycle.on_token(r->cycle.user, &e);
-}
-
-int lever_session_generate(lever_session *s, const lever_generate_params *params, lever_on_token on_token,
-                           void *user, lever_stats *stats, lever_error *err)
-{
-    lever_stats unused;
-    generate_run r = { .s = s,
-                       .st = stats ? stats : &unused,
-                       .cycle = { .on_token = on_token, .user = user } };
-    *r.st = (lever_stats){ .mem_limit_bytes = s->engine->plan.limit_bytes };
-
-    lever_error own;
-    lever_error *e = err ? err : &own;
-    int rc = start_run(&r, params, e);
-    if (rc >= 0) rc = prefill(&r, e);
-    if (rc >= 0) rc = decode(&r, e);
-    if (rc == LEVER_ECANCEL) {
-        r.st->stop = LEVER_STOP_CANCEL;
-        rc = LEVER_OK;
-    }
-    if (rc >= 0) flush_text(&r);
-    atomic_store(&s->cancel, false);
-    lv_policy_close(&r.own_policy);
-    r.st->peak_rss_bytes = lv_memory_peak_rss();
-    return rc;
-}

@@ -62,6 +62,10 @@ static int resolve_config(lv_engine_setup *o, const lever_config *c, lever_error
     LEVER_TRY(lv_rule_from_name(&o->rule, o->eval ? NULL : c->verify, err));
     o->others_bytes = lv_budget_used();
     if (!o->config.mem_bytes) o->config.mem_bytes = o->others_bytes + lv_memory_available() / 4 * 3;
+    if (!c->n_sessions) o->config.n_sessions = 1;
+    if (c->n_sessions > LV_SESSIONS_MOST)
+        return lv_fail(err, LEVER_EINVAL, 0, "%u sessions asked for; at most %d are supported", c->n_sessions,
+                       LV_SESSIONS_MOST);
     if (c->n_threads > MAX_THREADS)
         return lv_fail(err, LEVER_EINVAL, 0, "%u threads asked for; at most %d are supported", c->n_threads,
                        MAX_THREADS);
@@ -180,22 +184,23 @@ static void plan_sizes(void *user, uint32_t n_ctx, uint32_t max_rows, lv_plan_si
 {
     const lv_engine_setup *o = user;
     const uint64_t logits = (uint64_t)lv_vocab_n_tokens(o->vocab) * sizeof(float);
+    const uint32_t n = o->eval ? 1 : o->config.n_sessions;
     const uint32_t rows = o->fit ? 0 : o->eval ? at_most(max_rows, o->logit_rows) : o->logit_rows;
     const uint32_t draft_rows =
         o->eval ? at_most(max_rows, LV_EVAL_LOGIT_ROWS) : at_most(o->max_nodes, LV_DRAFT_LOGIT_ROWS);
     const lv_cpu_config cpu = lv_engine_setup_cpu(o, n_ctx, max_rows);
     *out = (lv_plan_sizes){
-        .kv_bytes = lv_kv_memory_bytes(lv_model_hparams(o->target), o->target_kv_type, n_ctx, max_rows),
-        .activation_bytes = lv_model_activation_bytes(o->target, max_rows) + rows * logits +
-                            (o->eval ? lv_eval_rows_bytes(max_rows) : session_bytes(o, n_ctx, max_rows)) +
+        .kv_bytes = n * lv_kv_memory_bytes(lv_model_hparams(o->target), o->target_kv_type, n_ctx, max_rows),
+        .activation_bytes = lv_model_activation_bytes(o->target, max_rows) + n * rows * logits +
+                            (o->eval ? lv_eval_rows_bytes(max_rows) : n * session_bytes(o, n_ctx, max_rows)) +
                             max_rows * o->fit_row_bytes,
         .scratch_bytes = lv_cpu_memory_bytes(&cpu),
     };
     if (!o->draft) return;
-    out->draft_kv_bytes = lv_kv_memory_bytes(lv_model_hparams(o->draft), o->draft_kv_type, n_ctx,
+    out->draft_kv_bytes = n * lv_kv_memory_bytes(lv_model_hparams(o->draft), o->draft_kv_type, n_ctx,
                                              lv_draft_scratch(max_rows, o->draft_rows));
     out->activation_bytes += lv_model_activation_bytes(o->draft, max_rows) +
-                             draft_rows * (uint64_t)lv_model_hparams(o->draft)->n_vocab * sizeof(float);
+                             n * draft_rows * (uint64_t)lv_model_hparams(o->draft)->n_vocab * sizeof(float);
 }
 
 static void add_line(lv_plan_line *lines, size_t *n, const char *label, uint64_t bytes)
