@@ -139,7 +139,7 @@ enum { PIECE_COST = 2 * IN_PLACE_ALIGN };
 
 static bool can_place(const lv_device *d, const lv_model_weight *w, bool head_too)
 {
-    return lv_offload_can(d, w) && (head_too || w->layer >= 0) &&
+    return lv_model_can_offload(w, d) && (head_too || w->layer >= 0) &&
            w->bytes + IN_PLACE_ALIGN <= d->traits.piece_bytes;
 }
 
