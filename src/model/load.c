@@ -201,7 +201,7 @@ static int open_stream(lv_model *m, const lv_model_load_config *c, lever_error *
     lv_stream_config sc = { .io = c->io, .extents = e, .n_extents = (uint32_t)n,
                             .sums = m->sums, .trace = c->trace, .track = c->track };
     int rc = make_room(m, &sc, c->ring_bytes, err);
-    if (rc == LEVER_OK && !m->offload.lost) rc = lv_stream_open(&m->stream, &sc, err);
+    if (rc == LEVER_OK && (sc.ring || sc.slots)) rc = lv_stream_open(&m->stream, &sc, err);
     lv_free(e);
     m->at_head = !m->layers_streamed;
     return rc;
