@@ -10,12 +10,33 @@ enum {
     JOB_ROWS = 64,              /* of one job; more are several */
     JOBS = 2,                   /* one computes while the next is packed */
     DRIVER_SLACK_BYTES = 16 << 20, /* what drivers take later: kernels for other sizes, queues, threads */
-    ALIGN_BYTES = 1 << 20
+    ALIGN_BYTES = 1 << 20,
+    DRIVERS_MOST = 4
 };
 
-/* What drivers took in this process when they were first opened. They keep it when they are closed, so the next
- * opening would measure nothing. */
-static uint64_t driver_bytes;
+/* What drivers took in this process when a device was first opened, at the peak: compilers need more for a while. They
+ * keep it when the device is closed, so a later opening would measure nothing. */
+static struct {
+    char     name[96]; /* of the device */
+    uint64_t bytes;
+} drivers[DRIVERS_MOST];
+
+static uint64_t driver_bytes(const lv_device *d)
+{
+    for (int i = 0; d && i < DRIVERS_MOST; i++)
+        if (!strcmp(drivers[i].name, d->traits.name))
+            return lv_round_up(drivers[i].bytes + DRIVER_SLACK_BYTES, ALIGN_BYTES);
+    return 0;
+}
+
+static void note_driver(const lv_device *d, uint64_t bytes)
+{
+    int i = 0;
+    while (i + 1 < DRIVERS_MOST && drivers[i].name[0] && strcmp(drivers[i].name, d->traits.name)) i++;
+    if (drivers[i].name[0]) return;
+    memcpy(drivers[i].name, d->traits.name, sizeof drivers[i].name);
+    drivers[i].bytes = bytes;
+}
 
 static bool wants(const char *name) { return name && *name && strcmp(name, "cpu"); }
 
@@ -23,10 +44,10 @@ static bool wants(const char *name) { return name && *name && strcmp(name, "cpu"
 static int open_measured(lv_device **out, const char *want, const lv_device_config *sizes, const char *cache_dir,
                          lever_error *err)
 {
-    const uint64_t before = lv_memory_rss();
+    const uint64_t before = lv_memory_rss(), peak_before = lv_memory_peak_rss();
     LEVER_TRY(lv_device_open_named(out, want, sizes, cache_dir, err));
-    const uint64_t after = lv_memory_peak_rss();
-    if (*out && after > before && after - before > driver_bytes) driver_bytes = after - before;
+    const uint64_t peak = lv_memory_peak_rss(), after = peak > peak_before ? peak : lv_memory_rss();
+    if (*out) note_driver(*out, after > before ? after - before : 0);
     return LEVER_OK;
 }
 
@@ -105,8 +126,7 @@ void lv_devices_close(lv_engine_devices *d)
 
 uint64_t lv_devices_driver_bytes(const lv_engine_devices *d)
 {
-    if (!d->target && !d->draft) return 0;
-    return lv_round_up(driver_bytes + DRIVER_SLACK_BYTES, ALIGN_BYTES);
+    return driver_bytes(d->target) + (d->draft != d->target ? driver_bytes(d->draft) : 0);
 }
 
 uint64_t lv_devices_buffer_bytes(const lv_engine_devices *d, bool streams)
