@@ -256,8 +256,7 @@ void lv_offload_begin(lv_sweep *s)
 {
     const lv_offload *o = &s->m->offload;
     s->rc = LEVER_OK;
-    /* A device that was lost is left before the next sweep; until then its pieces are read through it. */
-    s->offload = o->device && (o->lost || !o->reachable || s->n_rows >= o->min_rows);
+    s->offload = o->device && (!o->reachable || s->n_rows >= o->min_rows);
 }
 
 void lv_offload_settle(lv_sweep *s)

@@ -319,12 +319,37 @@ static void memory_of_its_own(void)
             CHECK(got.rc == LEVER_EIO || got.rc == LEVER_OK); /* OK: taken slots can still be read */
             CHECK(!got.on_device && strstr(got.note, "fake: job"));
         }
+    for (long n = 0; n < 60; n += 7) /* some of them are projections */
+        for (int streams = 0; streams < 2; streams++) {
+            set_fake(p);
+            c = device_config("tree:2,2");
+            c.project_device = true;
+            c.project = n % 2 ? "eager" : NULL;
+            c.no_pin = streams;
+            fake_now.wait = n;
+            expect_same(&c, "memory of its own, and a projection fails");
+            CHECK(!got.on_device && strstr(got.note, "fake: wait"));
+        }
     p.refuse = 2; /* nobody can do such a job */
     set_fake(p);
     c = device_config("tree:2,2");
     expect_same(&c, "memory of its own, and a job is refused");
     CHECK_EQ(got.rc, LEVER_EIO);
     CHECK(!got.on_device);
+    set_fake(fake_works);
+}
+
+/* Long rows are the CPU's, between jobs that hold slots of the stream. */
+static void some_matrices_only(void)
+{
+    lever_config c = device_config("tree:2,2");
+    fake_now.max_k = 256;
+    expect_device(&c, "some matrices");
+    c.mem_bytes = tight(&c, 200 << 10);
+    expect_device(&c, "some matrices, streamed");
+    c.no_pin = true;
+    c.flash_block_bytes = 64 << 10;
+    expect_device(&c, "some matrices, all streamed");
     set_fake(fake_works);
 }
 
@@ -396,6 +421,7 @@ int main(int argc, char **argv)
         RUN(jobs_are_refused);
         RUN(memory_of_its_own);
         RUN(some_types_only);
+        RUN(some_matrices_only);
     }
     return check_done();
 }

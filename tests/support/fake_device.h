@@ -15,9 +15,10 @@ typedef struct fake_plan {
     unsigned refuse;  /* every n-th job is one that only the CPU can do; 0: none */
     bool discrete;    /* memory of its own: the host can never look */
     uint64_t types;
+    size_t max_k;     /* longer rows are the CPU's; 0: as asked for */
 } fake_plan;
 
-static const fake_plan fake_works = { -1, -1, -1, -1, -1, -1, 0, false, 0 };
+static const fake_plan fake_works = { -1, -1, -1, -1, -1, -1, 0, false, 0, 0 };
 static fake_plan fake_now;
 static struct { long submit, wait, look, take, give, open, done, pieces; } fake_count;
 static bool fake_failed;
@@ -150,6 +151,7 @@ static int fake_open(lv_device **out, const lv_device_config *sizes, lever_error
     lv_kernels_init(&d->k, lv_cpu_detect());
     d->base.table = &table;
     d->base.config = *sizes;
+    if (fake_now.max_k) d->base.config.max_k = fake_now.max_k;
     d->base.config.max_rows = sizes->max_rows < 5 ? sizes->max_rows : 5; /* so that batches are cut */
     d->base.traits = (lv_device_traits){ .kind = "fake", .name = "fake", .types = fake_now.types,
                                          .piece_bytes = (size_t)1 << 32, .unified = !fake_now.discrete,
