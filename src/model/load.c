@@ -139,7 +139,7 @@ enum { PIECE_COST = 2 * IN_PLACE_ALIGN };
 
 static bool can_place(const lv_device *d, const lv_model_weight *w, bool head_too)
 {
-    return lv_offload_can(d, w) && (head_too || w->layer >= 0) &&
+    return lv_model_can_offload(w, d) && (head_too || w->layer >= 0) &&
            w->bytes + IN_PLACE_ALIGN <= d->traits.piece_bytes;
 }
 
@@ -201,7 +201,7 @@ static int open_stream(lv_model *m, const lv_model_load_config *c, lever_error *
     lv_stream_config sc = { .io = c->io, .extents = e, .n_extents = (uint32_t)n,
                             .sums = m->sums, .trace = c->trace, .track = c->track };
     int rc = make_room(m, &sc, c->ring_bytes, err);
-    if (rc == LEVER_OK && !m->offload.lost) rc = lv_stream_open(&m->stream, &sc, err);
+    if (rc == LEVER_OK && (sc.ring || sc.slots)) rc = lv_stream_open(&m->stream, &sc, err);
     lv_free(e);
     m->at_head = !m->layers_streamed;
     return rc;

@@ -116,6 +116,8 @@ typedef struct lv_model_load_config {
 
 /* Raise k and out to what this model's products want of a device. */
 void lv_model_device_sizes(const lv_model *m, lv_device_config *sizes);
+/* Has a device the products of this matrix? d NULL: no. */
+bool lv_model_can_offload(const lv_model_weight *w, const lv_device *d);
 /* Memory that a resident matrix takes when this device, NULL for none, has those it can multiply. */
 uint64_t lv_model_place_bytes(const lv_model_weight *w, const lv_device *d, bool head_too);
 /* The same for what a stream needs beside its ring. */

@@ -7,7 +7,7 @@
 #include "model/state.h"
 #include "os/clock.h"
 
-bool lv_offload_can(const lv_device *d, const lv_model_weight *w)
+bool lv_model_can_offload(const lv_model_weight *w, const lv_device *d)
 {
     return d && d->traits.types >> w->type & 1 && w->cols <= d->config.max_k;
 }
@@ -229,7 +229,7 @@ bool lv_offload_takes(const lv_sweep *s, size_t at)
     const lv_model *m = s->m;
     const lv_place *place = &m->places[at];
     if (place->piece) return true;
-    return place->extent_rows && m->offload.slots && lv_offload_can(m->offload.device, &m->weights[at]) &&
+    return place->extent_rows && m->offload.slots && lv_model_can_offload(&m->weights[at], m->offload.device) &&
            (m->offload.head || at + 1 < m->n_weights);
 }
 

@@ -41,9 +41,6 @@ typedef struct lv_offload {
     uint64_t n_jobs, wait_ns; /* since load */
 } lv_offload;
 
-/* Can the device multiply with this matrix? */
-bool lv_offload_can(const lv_device *d, const lv_model_weight *w);
-
 /* A sweep begins, with s->n_rows: fills s->offload. */
 void lv_offload_begin(struct lv_sweep *s);
 /* Is matrix `at` of the weight map multiplied here? s->offload is set. */
