@@ -3,6 +3,7 @@
  *   "cpu"             our own kernels, without a device; NULL and "" too
  *   "opencl"          the best GPU or accelerator
  *   "opencl:NAME"     one whose name or platform contains NAME, also a CPU behind OpenCL; "opencl:any": any
+ *   a path with '/'   a plug-in (docs/devices.md)
  *
  * Threading: one call at a time. SPDX-License-Identifier: MIT */
 #ifndef LEVER_DEVICE_SELECT_H
