@@ -148,7 +148,8 @@ static int start(lv_sweep *s, const lv_offload_job *job)
     if (!o->lost) {
         lever_error e = { 0 };
         j->number = submit(o, j, &e);
-        if (j->number < 0 && j->number != LEVER_EUNSUP) lv_offload_lose(o, &e);
+        const bool refused = j->number == LEVER_EUNSUP || j->number == LEVER_EAGAIN; /* others may use it too */
+        if (j->number < 0 && !refused) lv_offload_lose(o, &e);
     }
     if (j->number >= 0) o->n_jobs++;
     else LEVER_TRY(multiply_here(s, j));
