@@ -232,6 +232,37 @@ static void other_settings(void)
     expect_device(&c, "pruning");
 }
 
+/* Texts that share sweeps, on a device that both models have. */
+static void sessions_share(void)
+{
+    enum { N = 3 };
+    lever_config c = device_config("tree:2,2");
+    c.draft_device = device;
+    c.n_sessions = N;
+    lever_error err = { 0 };
+    lever_engine *engine;
+    lever_session *s[N] = { NULL };
+    lever_sampling greedy;
+    lever_sampling_init(&greedy);
+    greedy.temperature = 0;
+    const lever_generate_params p = { .max_tokens = n_tokens, .ignore_end = true };
+    CHECK_OK(lever_engine_open(&engine, &c, &err), &err);
+    for (int i = 0; engine && i < N; i++) {
+        CHECK_OK(lever_session_open(&s[i], engine, &greedy, &err), &err);
+        CHECK_OK(lever_session_append_text(s[i], prompt, SIZE_MAX, 0, &err), &err);
+        CHECK_OK(lever_session_start(s[i], &p, NULL, NULL, &err), &err);
+    }
+    while (engine && lever_engine_step(engine, &err) > 0) continue;
+    for (int i = 0; engine && i < N; i++) {
+        size_t n;
+        CHECK_OK(lever_session_finish(s[i], NULL, &err), &err);
+        const int32_t *t = lever_session_tokens(s[i], &n);
+        CHECK(n == want.n && !memcmp(t, want.tokens, n * sizeof *t));
+        lever_session_close(&s[i]);
+    }
+    lever_engine_close(&engine);
+}
+
 /* In the middle of a sweep, with jobs under way and slots held. */
 static void canceled(void)
 {
@@ -476,6 +507,7 @@ int main(int argc, char **argv)
     RUN(threshold);
     RUN(other_settings);
     RUN(wrong_settings);
+    RUN(sessions_share);
     RUN(canceled);
     RUN(reads_fail);
     if (is_fake) {
