@@ -1,7 +1,6 @@
-/* The text is the same whatever computes the products: one pair of models on the CPU and on a device, resident and
- * streamed, with and without speculation; and on devices that fail.
- * usage: test_device_text DEVICE TARGET DRAFT PROMPT N_TOKENS, where "fake" is support/fake_device.h.
- * SPDX-License-Identifier: MIT */
+/* The text is the same whatever computes the products: one pair of models on the CPU and on a device,
+ * resident and streamed, with and without speculation; and on devices that fail. usage: test_device_text
+ * DEVICE TARGET DRAFT PROMPT N_TOKENS, where "fake" is support/fake_device.h. SPDX-License-Identifier: MIT */
 #include "support/check.h"
 
 #include "device/select.h"
@@ -16,13 +15,13 @@ static bool is_fake;
 static long cancel_at = -1; /* the device's n-th job that ends */
 
 typedef struct outcome {
-    int32_t  tokens[4096];
-    size_t   n;
-    int      rc;          /* of generating; a device that failed is then left, and the rest generated */
-    uint64_t jobs;        /* of devices */
+    int32_t tokens[4096];
+    size_t n;
+    int rc;        /* of generating; a device that failed is then left, and the rest generated */
+    uint64_t jobs; /* of devices */
     uint64_t n_events, streamed_bytes;
-    bool     on_device, draft_on_device, cancelled;
-    char     note[300];
+    bool on_device, draft_on_device, cancelled;
+    char note[300];
     lever_session *session; /* while it generates */
 } outcome;
 
@@ -321,18 +320,38 @@ static void failing(void (*set)(fake_plan *p, long n), const char *what, bool cl
             c.draft_device = i % 2 ? device : NULL;
             if (streams) c.mem_bytes = tight(&c, 100 << 10);
             set_fake(p);
-            if (clean) expect_left(&c, what);
-            else expect_same(&c, what); /* the sweep may fail */
+            if (clean)
+                expect_left(&c, what);
+            else
+                expect_same(&c, what); /* the sweep may fail */
         }
     set_fake(fake_works);
 }
 
-static void fail_submit(fake_plan *p, long n) { p->submit = n; }
-static void fail_wait(fake_plan *p, long n) { p->wait = n; }
-static void fail_take(fake_plan *p, long n) { p->take = n; }
-static void fail_look(fake_plan *p, long n) { p->look = n; }
-static void fail_open(fake_plan *p, long n) { p->open = n; }
-static void fail_give(fake_plan *p, long n) { p->give = n; }
+static void fail_submit(fake_plan *p, long n)
+{
+    p->submit = n;
+}
+static void fail_wait(fake_plan *p, long n)
+{
+    p->wait = n;
+}
+static void fail_take(fake_plan *p, long n)
+{
+    p->take = n;
+}
+static void fail_look(fake_plan *p, long n)
+{
+    p->look = n;
+}
+static void fail_open(fake_plan *p, long n)
+{
+    p->open = n;
+}
+static void fail_give(fake_plan *p, long n)
+{
+    p->give = n;
+}
 
 static void jobs_fail(void)
 {
@@ -365,7 +384,8 @@ static void jobs_are_refused(void)
     set_fake(fake_works);
 }
 
-/* The host can not read what the device has: every sweep is the device's, and a failure ends the one it hits. */
+/* The host can not read what the device has: every sweep is the device's, and a failure ends the one it hits.
+ */
 static void memory_of_its_own(void)
 {
     fake_plan p = fake_works;

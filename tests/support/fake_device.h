@@ -1,6 +1,6 @@
-/* A device for tests: works as late as the contract lets it, in memory of its own, and fails where it is told to.
- * What the host may not read any more is overwritten, so a reader that breaks the contract computes nonsense.
- * SPDX-License-Identifier: MIT */
+/* A device for tests: works as late as the contract lets it, in memory of its own, and fails where it is told
+ * to. What the host may not read any more is overwritten, so a reader that breaks the contract computes
+ * nonsense. SPDX-License-Identifier: MIT */
 #ifndef LEVER_TESTS_FAKE_DEVICE_H
 #define LEVER_TESTS_FAKE_DEVICE_H
 
@@ -12,18 +12,21 @@
 #include "kernel/kernel.h"
 #include "os/cpu.h"
 
-/* The n-th call of a kind fails, counted from 0, and the device with it: no job is taken from then on. -1: none. */
+/* The n-th call of a kind fails, counted from 0, and the device with it: no job is taken from then on. -1:
+ * none. */
 typedef struct fake_plan {
     long submit, wait, look, take, give, open;
-    unsigned refuse;  /* every n-th job is one that only the CPU can do; 0: none */
-    bool discrete;    /* memory of its own: the host can never look */
+    unsigned refuse; /* every n-th job is one that only the CPU can do; 0: none */
+    bool discrete;   /* memory of its own: the host can never look */
     uint64_t types;
-    size_t max_k;     /* longer rows are the CPU's; 0: as asked for */
+    size_t max_k; /* longer rows are the CPU's; 0: as asked for */
 } fake_plan;
 
 static const fake_plan fake_works = { -1, -1, -1, -1, -1, -1, 0, false, 0, 0 };
 static fake_plan fake_now;
-static struct { long submit, wait, look, take, give, open, done, pieces; } fake_count;
+static struct {
+    long submit, wait, look, take, give, open, done, pieces;
+} fake_count;
 static bool fake_failed;
 
 typedef struct fake_memory {
@@ -134,8 +137,8 @@ static int fake_wait(lv_device *base, unsigned slot, lever_error *err)
     for (unsigned i = 0; i < j->n_products; i++) {
         const lv_device_product *p = &j->products[i];
         d->k.act_pack[lv_type_act_kind(p->type)](d->act, d->x[slot], j->k, j->n_rows, j->k, 0, j->n_rows);
-        d->k.matmul[p->type](p->y, p->ldy, ((const fake_memory *)p->w)->bytes + p->w_at, p->n_out, d->act, j->n_rows,
-                             j->k, d->scratch);
+        d->k.matmul[p->type](p->y, p->ldy, ((const fake_memory *)p->w)->bytes + p->w_at, p->n_out, d->act,
+                             j->n_rows, j->k, d->scratch);
     }
     fake_count.done++;
     return LEVER_OK;
@@ -165,9 +168,13 @@ static int fake_open(lv_device **out, const lv_device_config *sizes, lever_error
     d->base.config = *sizes;
     if (fake_now.max_k) d->base.config.max_k = fake_now.max_k;
     d->base.config.max_rows = sizes->max_rows < 5 ? sizes->max_rows : 5; /* so that batches are cut */
-    d->base.traits = (lv_device_traits){ .kind = "fake", .name = "fake", .types = fake_now.types,
-                                         .piece_bytes = (size_t)1 << 32, .unified = !fake_now.discrete,
-                                         .overlaps = true, .buffer_bytes = 1 << 20 };
+    d->base.traits = (lv_device_traits){ .kind = "fake",
+                                         .name = "fake",
+                                         .types = fake_now.types,
+                                         .piece_bytes = (size_t)1 << 32,
+                                         .unified = !fake_now.discrete,
+                                         .overlaps = true,
+                                         .buffer_bytes = 1 << 20 };
     for (int i = 0; i < LV_DEVICE_JOBS_MOST; i++) d->x[i] = fake_alloc(sizes->max_rows * k * sizeof(float));
     size_t act = 64;
     for (int i = 0; i < LV_ACT_COUNT; i++) {
