@@ -107,7 +107,8 @@ typedef struct model_args {
           offsetof(base, field.kv_type) },                                                                   \
         { "--device", OPTION_TEXT, "NAME",                                                                   \
           "where products of the model run: cpu (default), opencl (a GPU or\n"                               \
-          "accelerator), opencl:PART-OF-A-NAME (the text is the same with all)",                             \
+          "accelerator), opencl:PART-OF-A-NAME, or the path of a plug-in, with a\n"                           \
+          "'/' (the text is the same with all)",                                                             \
           offsetof(base, field.device) },                                                                    \
         { "--device-draft", OPTION_TEXT, "NAME", "the same for the draft model; default cpu",                \
           offsetof(base, field.draft_device) },                                                              \

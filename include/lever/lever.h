@@ -77,8 +77,8 @@ typedef struct lever_config {
                           * has a multiple of 32 elements, else f16. Each gives a text of its own */
     const char *isa; /* NULL = best; "ref", "avx2", "avx512vnni", "neon", ... forces at most this one */
     const char *device;  /* where matrix products of the target run: "cpu" = NULL; "opencl": a GPU or accelerator;
-                          * "opencl:NAME": one with NAME in its name or platform (docs/devices.md). The text is the
-                          * same. One that can not be used is no error: the CPU does its work, and the engine's
+                          * "opencl:NAME": one with NAME in its name or platform; a path with '/': a plug-in
+                          * (docs/devices.md). The text is the same. One that can not be used is no error: the CPU does its work, and the engine's
                           * info says why. Drivers are tried in a child process first where this process has a
                           * single thread, so open engines with a device before starting threads */
     const char *draft_device;  /* the same for the draft */
