@@ -72,12 +72,13 @@ static struct {
     char want[128], why[256];
 } failed;
 
-/* NULL: the CPU, with a note where a device was asked for. Opened for both models, which may share it. */
-static lv_device *open_one(lv_engine_setup *o, const char *want, const char *which)
+/* NULL: the CPU, with a note where a device was asked for. Opened for both models, which may share it. One for the
+ * draft alone may be approximate: a draft changes speed, never the text. */
+static lv_device *open_one(lv_engine_setup *o, const char *want, const char *which, bool draft_only)
 {
     lever_error e = { 0 };
     lv_device *d = NULL;
-    lv_device_config sizes = { .max_rows = JOB_ROWS, .n_jobs = JOBS };
+    lv_device_config sizes = { .max_rows = JOB_ROWS, .n_jobs = JOBS, .approximate_will_do = draft_only };
     if (!wants(want)) return NULL;
     if (!strcmp(want, failed.want)) return note(&o->devices, which, failed.why), NULL;
     lv_model_device_sizes(o->target, &sizes);
@@ -107,8 +108,8 @@ void lv_devices_open(lv_engine_setup *o)
     if (d->tried) return;
     d->tried = true;
     const bool same = wants(want) && wants(draft_want) && !strcmp(want, draft_want);
-    lv_device *target = open_one(o, want, same ? "every model" : "the target");
-    lv_device *draft = same ? target : open_one(o, draft_want, "the draft");
+    lv_device *target = open_one(o, want, same ? "every model" : "the target", false);
+    lv_device *draft = same ? target : open_one(o, draft_want, "the draft", true);
     d->target = if_useful(o, target, o->target, "the target");
     d->draft = draft ? if_useful(o, draft, o->draft, "the draft") : NULL;
     if (draft != target && draft != d->draft) lv_device_close(&draft);

@@ -365,7 +365,7 @@ static void skip_without_device(void)
 {
     lever_error e = { 0 };
     lv_device *d = NULL;
-    const lv_device_config sizes = { 1, 256, 256, 1 };
+    const lv_device_config sizes = { 1, 256, 256, 1, false };
     if (lv_device_open_named(&d, device, &sizes, NULL, &e) < 0) {
         printf("SKIP: %s\n", e.msg);
         exit(77);
