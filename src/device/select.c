@@ -55,6 +55,11 @@ int lv_device_want_check(const char *want, lever_error *err)
         "unknown device '%s'; known: cpu, opencl, opencl:NAME, or the path of a plug-in, with a '/'", want);
 }
 
+bool lv_device_want_may_be_approximate(const char *want)
+{
+    return !is_cpu(want) && is_path(want);
+}
+
 #ifdef LEVER_OPENCL
 static int open_opencl(lv_device **out, const char *name, const lv_device_config *sizes,
                        const char *cache_dir, lever_error *err)

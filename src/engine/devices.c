@@ -67,25 +67,27 @@ static void note(lv_engine_devices *d, const char *which, const char *why)
     if (!d->note && n > 0) d->note = lv_strdup_n(text, strlen(text));
 }
 
-/* A driver is tried once in a process: one that hangs would do so again. */
+/* A driver that fails is tried once in a process: one that hangs would do so again. */
 static struct {
-    char want[128], why[256];
+    char want[256], why[256];
+    bool for_draft;
 } failed;
 
-/* NULL: the CPU, with a note where a device was asked for. Opened for both models, which may share it. One for the
- * draft alone may be approximate: a draft changes speed, never the text. */
-static lv_device *open_one(lv_engine_setup *o, const char *want, const char *which, bool draft_only)
+/* NULL: the CPU, with a note where a device was asked for. Opened for both models, which may share it; one that is
+ * for the draft alone may be approximate. */
+static lv_device *open_one(lv_engine_setup *o, const char *want, const char *which, bool for_draft)
 {
     lever_error e = { 0 };
     lv_device *d = NULL;
-    lv_device_config sizes = { .max_rows = JOB_ROWS, .n_jobs = JOBS, .approximate_will_do = draft_only };
+    lv_device_config sizes = { .max_rows = JOB_ROWS, .n_jobs = JOBS, .approximate_will_do = for_draft };
     if (!wants(want)) return NULL;
-    if (!strcmp(want, failed.want)) return note(&o->devices, which, failed.why), NULL;
+    if (!strcmp(want, failed.want) && for_draft == failed.for_draft) return note(&o->devices, which, failed.why), NULL;
     lv_model_device_sizes(o->target, &sizes);
     if (o->draft) lv_model_device_sizes(o->draft, &sizes);
     if (open_measured(&d, want, &sizes, o->config.device_cache_dir, &e) < 0) {
         note(&o->devices, which, e.msg);
         snprintf(failed.want, sizeof failed.want, "%s", want);
+        failed.for_draft = for_draft;
         snprintf(failed.why, sizeof failed.why, "%.255s", e.msg);
     }
     return d;
@@ -108,8 +110,10 @@ void lv_devices_open(lv_engine_setup *o)
     if (d->tried) return;
     d->tried = true;
     const bool same = wants(want) && wants(draft_want) && !strcmp(want, draft_want);
-    lv_device *target = open_one(o, want, same ? "every model" : "the target", false);
-    lv_device *draft = same ? target : open_one(o, draft_want, "the draft", true);
+    const bool draft_too = same && !lv_device_want_may_be_approximate(want);
+    lv_device *target = open_one(o, want, draft_too ? "every model" : "the target", false), *draft = NULL;
+    if (same && (target || draft_too)) draft = target;
+    else draft = open_one(o, draft_want, "the draft", true);
     d->target = if_useful(o, target, o->target, "the target");
     d->draft = draft ? if_useful(o, draft, o->draft, "the draft") : NULL;
     if (draft != target && draft != d->draft) lv_device_close(&draft);

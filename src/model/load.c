@@ -362,6 +362,8 @@ int lv_model_leave_device(lv_model *m, lever_error *err)
         lv_offload_close_slots(o);
         for (size_t i = 0; i < m->n_weights; i++) lv_device_memory_close(o->device, &m->places[i].piece);
         o->device = NULL;
+        o->n = 0; /* a job whose failure ended a projection */
+        o->group = (lv_offload_job){ 0 };
     }
     lv_unmap(m->moved, m->moved_bytes); /* of a try that failed */
     m->moved = NULL;
