@@ -105,11 +105,12 @@ typedef struct model_args {
           offsetof(base, field.isa) },                                                                       \
         { "--kv", OPTION_TEXT, "TYPE", "KV cache: f16 or q8_0 (half the memory); default: q8_0 if it can be", \
           offsetof(base, field.kv_type) },                                                                   \
-        { "--device", OPTION_TEXT, "NAME",                                                                   \
+        { "--device", OPTION_TEXT, "DEVICE",                                                                 \
           "where products of the model run: cpu (default), opencl (a GPU or\n"                               \
-          "accelerator), opencl:PART-OF-A-NAME (the text is the same with all)",                             \
+          "accelerator), opencl:PART-OF-A-NAME, or the path of a plug-in, with\n"                            \
+          "a '/' in it (the text is the same with all)",                                                     \
           offsetof(base, field.device) },                                                                    \
-        { "--device-draft", OPTION_TEXT, "NAME", "the same for the draft model; default cpu",                \
+        { "--device-draft", OPTION_TEXT, "DEVICE", "the same for the draft model; default cpu",                \
           offsetof(base, field.draft_device) },                                                              \
         { "--device-min-rows", OPTION_U32, "N", "sweeps of fewer rows run on the CPU; default 0: none do",   \
           offsetof(base, field.device_min_rows) },                                                           \

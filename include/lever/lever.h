@@ -77,10 +77,11 @@ typedef struct lever_config {
                           * has a multiple of 32 elements, else f16. Each gives a text of its own */
     const char *isa; /* NULL = best; "ref", "avx2", "avx512vnni", "neon", ... forces at most this one */
     const char *device;  /* where matrix products of the target run: "cpu" = NULL; "opencl": a GPU or accelerator;
-                          * "opencl:NAME": one with NAME in its name or platform (docs/devices.md). The text is the
-                          * same. One that can not be used is no error: the CPU does its work, and the engine's
-                          * info says why. Drivers are tried in a child process first where this process has a
-                          * single thread, so open engines with a device before starting threads */
+                          * "opencl:NAME": one with NAME in its name or platform; a path with a '/': a plug-in, loaded
+                          * into this process (lever/device_plugin.h, docs/devices.md). The text is the same. One
+                          * that can not be used is no error: the CPU does its work, and the engine's info says
+                          * why. Drivers are tried in a child process first where this process has a single
+                          * thread, so open engines with a device before starting threads */
     const char *draft_device;  /* the same for the draft */
     const char *device_cache_dir; /* existing folder for compiled kernels; NULL = none */
     uint32_t    device_min_rows; /* sweeps of fewer rows run on the CPU; 0 = none do */
