@@ -19,6 +19,8 @@ typedef struct fake {
                       float *prob);
     uint64_t seed;      /* of random_candidate */
     double   call_s, row_s; /* seconds of a call, and of a row more */
+    uint32_t others_rows;   /* what other texts bring to the sweep, and what is expected of that */
+    double   others_tokens;
 } fake;
 
 /* Tokens 10 * token + 1, + 2, ...; probabilities 1/2, 1/4, 1/6, ... */
@@ -131,8 +133,8 @@ static inline int grow_tree(lv_policy *p, lv_tree *t, fake *f, const int32_t *te
 {
     lever_error e = { 0 };
     lv_drafter d = { .user = f, .expand = fake_expand, .candidates = fake_candidates,
-                     .max_rows = f->max_rows, .rows_left = f->rows_left, .n_pending = 1, .target_ratio = 10,
-                     .text = text, .n_text = n_text };
+                     .max_rows = f->max_rows, .rows_left = f->rows_left, .n_pending = 1 + f->others_rows,
+                     .others_tokens = f->others_tokens, .target_ratio = 10, .text = text, .n_text = n_text };
     f->n_calls = f->n_rows = f->n_nodes = f->largest = 0;
     f->root_done = false;
     lv_tree_reset(t, n_text ? text[n_text - 1] : 0);

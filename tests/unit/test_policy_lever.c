@@ -235,6 +235,82 @@ static void sources_that_agree_share_a_node(void)
     lv_tree_fini(&tree);
 }
 
+/* A sweep whose reads take half a second, and each row a hundredth. */
+static double shared_cost(uint32_t rows) { return 0.01 * rows > 0.5 ? 0.01 * rows : 0.5; }
+
+enum { TEXTS = 4 };
+
+/* Tokens per second of texts that share sweeps, each by a policy of its own, after they have come to an arrangement;
+ * aware: they know of each other. */
+static double shared_speed(bool aware, uint32_t *rows)
+{
+    lv_policy *p[TEXTS];
+    lv_tree trees[TEXTS];
+    lv_expectation e[TEXTS] = { { 0 } };
+    for (int i = 0; i < TEXTS; i++) p[i] = open_policy("lever", &trees[i]);
+    for (int cycle = 0; cycle < 12; cycle++)
+        for (int i = 0; i < TEXTS; i++) {
+            for (uint32_t n = 1; n <= 256; n += n < 8 ? 1 : n / 8) lv_policy_observe_sweep(p[i], n, shared_cost(n), 0.5);
+            fake f = draft(0.002, 0.0005);
+            f.candidate = random_candidate;
+            f.seed = (uint64_t)i + 1;
+            for (int k = 0; aware && k < TEXTS; k++)
+                if (k != i) f.others_rows += e[k].nodes, f.others_tokens += e[k].tokens;
+            CHECK_EQ(grow_tree(p[i], &trees[i], &f, text, 1, 256, 64), LEVER_OK);
+            CHECK(lv_policy_expected(p[i], &e[i]));
+            CHECK_EQ(e[i].nodes, trees[i].n);
+        }
+    double tokens = 0;
+    *rows = 0;
+    for (int i = 0; i < TEXTS; i++) {
+        tokens += e[i].tokens, *rows += e[i].nodes;
+        lv_policy_close(&p[i]);
+        lv_tree_fini(&trees[i]);
+    }
+    return tokens / shared_cost(*rows);
+}
+
+/* Rows that are free for one text are not when others take them too. */
+static void texts_that_share_a_sweep_share_its_free_rows(void)
+{
+    uint32_t alone, together;
+    const double speed_alone = shared_speed(false, &alone), speed = shared_speed(true, &together);
+    CHECK(alone > 100);                      /* each takes what is free for one */
+    CHECK(together >= 45 && together <= 80); /* together they take that once, and what is worth its time */
+    CHECK(speed > 1.3 * speed_alone);
+}
+
+/* What one has learnt another knows, but for the text it was at. */
+static void policies_share_what_they_learn(void)
+{
+    lv_tree other;
+    lv_policy *p = open_policy("lever", &tree), *q = open_policy("lever", &other);
+    fake f = draft(0.005, 0.001);
+    f.candidate = sure_candidate;
+    sweeps_cost(p, 0.5, 0.1);
+    grow_warm(p, &f, 1);
+    const uint32_t n = tree.n;
+    lv_policy_share(q, p);
+    CHECK_EQ(grow_tree(q, &other, &f, text, 1, 256, 64), LEVER_OK);
+    CHECK_EQ(other.n, n); /* the costs are known */
+    lv_policy_share(p, q);
+    lv_policy_share(p, p);
+    /* A sweep that somebody else accounts for teaches nothing about costs. */
+    for (int i = 0; i < 50; i++) {
+        CHECK_EQ(grow_tree(p, &tree, &f, text, 1, 256, 64), LEVER_OK);
+        lv_policy_observe(p, &(lv_outcome){ .tree = &tree, .next = -5, .n_rows = 500, .n_kept_rows = 500,
+                                            .verify_s = -1 });
+    }
+    lv_policy_share(q, p);
+    sweeps_cost(q, 0.5, 0.1);
+    CHECK_EQ(grow_tree(q, &other, &f, text, 1, 256, 64), LEVER_OK);
+    CHECK(other.n < n); /* the draft was never right */
+    lv_policy_close(&p);
+    lv_policy_close(&q);
+    lv_tree_fini(&tree);
+    lv_tree_fini(&other);
+}
+
 int main(void)
 {
     RUN(expected_tokens_are_the_sum_of_path_probabilities);
@@ -246,5 +322,7 @@ int main(void)
     RUN(repeated_text_gives_free_candidates);
     RUN(free_candidates_are_evaluated_from_the_top);
     RUN(sources_that_agree_share_a_node);
+    RUN(texts_that_share_a_sweep_share_its_free_rows);
+    RUN(policies_share_what_they_learn);
     return check_done();
 }
