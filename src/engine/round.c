@@ -42,8 +42,8 @@ static void choose_growing(lever_engine *e, lever_session *const *sessions, uint
     for (uint32_t i = 0; i < r->n_grow; i++) {
         lv_cycle *c = &r->sessions[i]->run.cycle;
         c->most_nodes = at_most(share - c->n_pending + 1, e->max_nodes);
-        /* A streamed head is read once, for every node, and there is no more room for logits. */
-        if (lv_model_head_streamed(e->target)) c->most_nodes = at_most(c->most_nodes, e->logit_rows / r->n_grow);
+        /* Where all nodes are projected at once, as with a streamed head, there is no more room for logits. */
+        if (lv_engine_projects_all(e)) c->most_nodes = at_most(c->most_nodes, e->logit_rows / r->n_grow);
     }
 }
 
