@@ -70,7 +70,10 @@ static int verify(lever_session *s, lv_cycle *c, uint32_t n_pending, lever_error
     lv_kv *kv;
     lv_batch b = target_batch(s, &kv, n_pending + t->n - 1);
     lv_pruner_begin(s, c->policy, &b);
-    LEVER_TRY(lv_model_forward(s->engine->target, &b, err));
+    lv_ahead_begin(s->ahead);
+    const int rc = lv_model_forward(s->engine->target, &b, err);
+    lv_ahead_end(s->ahead);
+    LEVER_TRY(rc);
     c->n_kept = s->prune.n_kept;
     c->prune_ns = s->prune.ns;
     return LEVER_OK;
@@ -276,6 +279,7 @@ int lv_session_cycle(lever_session *s, lv_cycle *c, lever_error *err)
     const uint64_t t2 = lv_clock_ns();
     c->flash_ns = lv_flash_ns(t2 - t1, &before, &after);
     c->flash_wait_ns = after.wait_ns - before.wait_ns; /* a streamed head is waited for later, by projecting */
+    lv_ahead_observe(s->ahead, t2 - t1, c->flash_wait_ns);
     c->draft_ns = t1 - t0;
     c->verify_ns = t2 - t1;
     c->n_rows = s->tree.n;

@@ -29,6 +29,12 @@ static int draft_expand_root(lv_draft_run *d, lv_tree *t, uint32_t *n_rows, leve
 {
     lever_session *s = d->session;
     uint32_t row = 0;
+    const int32_t kept = lv_ahead_take_root(s->ahead);
+    *n_rows = 0;
+    if (kept >= 0) {
+        t->nodes[0].draft_slot = (int32_t)d->logit_rows + kept;
+        return LEVER_OK;
+    }
     /* The root's logits must come from a batch that ends with it: when the cache already holds the
      * root (a cycle was cancelled after drafting), step one token back and evaluate it again. */
     if (s->draft_kv.n_committed >= s->n_tokens) lv_kv_truncate(&s->draft_kv, s->n_tokens - 1);
@@ -38,18 +44,36 @@ static int draft_expand_root(lv_draft_run *d, lv_tree *t, uint32_t *n_rows, leve
     return lv_model_project(s->engine->draft, &row, 1, d->logits, err);
 }
 
-static int draft_expand_nodes(lv_draft_run *d, lv_tree *t, const int32_t *ids, uint32_t n, lever_error *err)
+/* Was the node evaluated beside the last sweep? Then it has its row and logits already. */
+static bool draft_take_node(lv_draft_run *d, lv_tree *t, int32_t id)
+{
+    lv_tree_node *node = &t->nodes[id];
+    const int32_t parent = node->parent == 0 ? -1 : t->nodes[node->parent].draft_row;
+    const int32_t kept = lv_ahead_take_node(d->session->ahead, parent, node->token, &node->draft_row);
+    if (kept >= 0) node->draft_slot = (int32_t)d->logit_rows + kept;
+    return kept >= 0;
+}
+
+/* *n_rows: those that had to be evaluated. */
+static int draft_expand_nodes(lv_draft_run *d, lv_tree *t, const int32_t *all, uint32_t n_all, uint32_t *n_rows,
+                              lever_error *err)
 {
     lever_session *s = d->session;
     lv_kv *kv = &s->draft_kv;
     const uint32_t base = kv->n_scratch;
-    uint32_t batch_row[LV_DRAFT_LOGIT_ROWS];
-    for (uint32_t i = 0; i < n; i++) {
-        const lv_tree_node *node = &t->nodes[ids[i]];
-        d->rows[i] = (lv_row){ .token = node->token,
+    uint32_t batch_row[LV_DRAFT_LOGIT_ROWS], n = 0;
+    int32_t ids[LV_DRAFT_LOGIT_ROWS];
+    for (uint32_t i = 0; i < n_all; i++) {
+        const lv_tree_node *node = &t->nodes[all[i]];
+        if (draft_take_node(d, t, all[i])) continue;
+        d->rows[n] = (lv_row){ .token = node->token,
                                .parent = node->parent == 0 ? -1 : t->nodes[node->parent].draft_row };
-        batch_row[i] = i;
+        ids[n] = all[i];
+        batch_row[n] = n;
+        n++;
     }
+    *n_rows = n;
+    if (n == 0) return LEVER_OK;
     lv_batch b = { .rows = d->rows, .n_rows = n, .kv = &kv, .n_kv = 1, .cancel = &s->cancel };
     LEVER_TRY(lv_model_forward(s->engine->draft, &b, err));
     for (uint32_t i = 0; i < n; i++) {
@@ -67,8 +91,10 @@ static int draft_expand(void *user, lv_tree *t, const int32_t *ids, uint32_t n, 
     uint32_t n_rows = n;
     lv_model_pump(d->session->engine->target); /* reads go on while the draft runs, however short the queue */
     for (uint32_t i = 0; i < t->n; i++) t->nodes[i].draft_slot = -1;
-    LEVER_TRY(ids[0] == 0 ? draft_expand_root(d, t, &n_rows, err) : draft_expand_nodes(d, t, ids, n, err));
-    *cost = (lv_cost){ .calls = 1, .rows = n_rows, .seconds = (double)(lv_clock_ns() - t0) * 1e-9 };
+    LEVER_TRY(ids[0] == 0 ? draft_expand_root(d, t, &n_rows, err)
+                          : draft_expand_nodes(d, t, ids, n, &n_rows, err));
+    *cost = (lv_cost){ .calls = n_rows > 0, .rows = n_rows, .seconds = (double)(lv_clock_ns() - t0) * 1e-9 };
+    if (n_rows < n) cost->ready = n - n_rows; /* the root may come with text before it */
     return LEVER_OK;
 }
 
@@ -94,6 +120,7 @@ static uint32_t draft_candidates(void *user, lv_tree *t, int32_t id, uint32_t k,
     if (!s->engine->exit || k >= LV_EXIT_CANDIDATES) {
         const uint32_t n = lv_sampler_candidates(s->sampler, logits, &h, k, d->sharpness, tokens, probs);
         lv_pruner_note(&s->prune, &t->nodes[id], tokens, probs, n, d->sharpness);
+        lv_ahead_note(s->ahead, &t->nodes[id], tokens, probs, n);
         return n;
     }
     int32_t more[LV_EXIT_CANDIDATES]; /* those beyond k only serve to compare with */
@@ -101,6 +128,7 @@ static uint32_t draft_candidates(void *user, lv_tree *t, int32_t id, uint32_t k,
     const uint32_t n =
         lv_sampler_candidates(s->sampler, logits, &h, LV_EXIT_CANDIDATES, d->sharpness, more, more_probs);
     lv_pruner_note(&s->prune, &t->nodes[id], more, more_probs, n, d->sharpness);
+    lv_ahead_note(s->ahead, &t->nodes[id], more, more_probs, n);
     const uint32_t got = n < k ? n : k;
     memcpy(tokens, more, got * sizeof *more);
     memcpy(probs, more_probs, got * sizeof *more_probs);
@@ -110,12 +138,12 @@ static uint32_t draft_candidates(void *user, lv_tree *t, int32_t id, uint32_t k,
 void lv_draft_run_begin(lv_draft_run *d, lv_drafter *out)
 {
     lv_kv *kv = &d->session->draft_kv;
-    lv_kv_truncate(kv, kv->n_committed);
+    if (!lv_ahead_use(d->session->ahead)) lv_kv_truncate(kv, kv->n_committed);
     out->user = d;
     out->expand = draft_expand;
     out->candidates = draft_candidates;
     out->max_rows = d->logit_rows;
-    out->rows_left = kv->n_slots - kv->n_ctx;
+    out->rows_left = kv->n_slots - kv->n_ctx - d->session->engine->ahead_rows;
     if (!(out->draws = lv_session_draws(d->session))) return;
     const uint32_t rows = d->session->engine->draft_rows; /* the scratch rows may be more */
     if (out->rows_left > rows) out->rows_left = rows;
@@ -130,5 +158,6 @@ void lv_draft_run_accept(lv_draft_run *d, const int32_t *nodes, uint32_t n)
         s->accepted[n_kept] = s->tree.nodes[nodes[n_kept]].draft_row;
         n_kept++;
     }
+    if (n_kept == n && lv_ahead_commit(s->ahead, n ? nodes[n - 1] : 0, n)) return;
     lv_kv_commit(&s->draft_kv, s->accepted, n_kept);
 }

@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "device/cpu/cpu.h"
+#include "engine/ahead.h"
 #include "flash/io.h"
 #include "lever/lever.h"
 #include "model/exit_predictor.h"
@@ -54,6 +55,9 @@ struct lever_engine {
     uint32_t   n_policies;
     lever_plan plan;
     uint32_t   max_nodes, grow_nodes, draft_rows; /* the most of any policy, as its getters in spec/policy.h */
+    uint32_t   ahead_rows; /* of the draft's cache for drafting beside verification; 0: none */
+    bool       ahead_always;
+    lv_cpu_config ahead_cpu;
     uint32_t   kv_type, draft_kv_type; /* enum lv_type of the KV caches */
     int        rule;    /* enum lv_rule: how trees are verified at temperatures above 0 */
     uint64_t   target_file_bytes;
@@ -84,6 +88,7 @@ typedef struct lv_engine_setup {
     uint32_t       kv_type, target_kv_type, draft_kv_type; /* asked for; chosen. enum lv_type */
     bool           kv_any;      /* nothing was asked for */
     uint32_t       max_nodes, grow_nodes, draft_rows; /* the most of any policy */
+    uint32_t       ahead_rows;  /* LV_AHEAD_ROWS, or 0 */
     int            rule;        /* enum lv_rule */
     uint32_t       logit_rows;  /* of the target: a few, or max_nodes when the head streams; eval: the most */
     bool           eval;        /* for lever_eval: no session, no policy; a draft is taken if there is one */
@@ -107,6 +112,8 @@ int  lv_engine_setup_plan(lv_engine_setup *o, lever_error *err);
 /* o->cpu for these sizes. */
 lv_cpu_config lv_engine_setup_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint32_t max_rows);
 void lv_engine_setup_fini(lv_engine_setup *o);
+/* The same for drafting beside verification. */
+lv_cpu_config lv_engine_setup_ahead_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint32_t max_rows);
 /* The public form of the plan. */
 void lv_engine_setup_export(const lv_engine_setup *o, lever_plan *out);
 /* engine/engine.c: load what was planned; LEVER_ELIMIT when it did not fit. What the engine needs of o
@@ -116,7 +123,7 @@ int  lv_engine_load(lever_engine **out, lv_engine_setup *o, lever_error *err);
 /* The draft model seen through lv_drafter: keeps its cache in step with the text. */
 typedef struct lv_draft_run {
     lever_session *session;
-    float   *logits;     /* [logit_rows][n_vocab] */
+    float   *logits;     /* [logit_rows][n_vocab], behind them those that lv_ahead keeps */
     float    sharpness;  /* of candidates, as the policy wants */
     int32_t *path;       /* [grow_nodes] tokens from below the root to a node */
     lv_row  *rows;       /* [max_rows] */
@@ -182,6 +189,7 @@ struct lever_session {
     lv_kv         kv, draft_kv;
     lv_tree       tree;
     lv_draft_run  draft;
+    lv_ahead     *ahead;    /* NULL: nothing is drafted beside verification */
     lv_pruner     prune;
     int32_t      *tokens;   /* [n_ctx] the text; the last one is not in kv yet */
     int32_t      *talk;     /* [n_ctx] tokens of a talk while it is compared with the text */

@@ -42,13 +42,14 @@ static int open_draft_run(lever_session *s, lever_error *err)
     lever_engine *e = s->engine;
     lv_draft_run *d = &s->draft;
     LEVER_TRY(lv_kv_init(&s->draft_kv, lv_model_hparams(e->draft), e->draft_kv_type, s->n_ctx,
-                         lv_draft_scratch(e->plan.max_rows, e->draft_rows), err));
+                         lv_draft_scratch(e->plan.max_rows, e->draft_rows + e->ahead_rows), err));
     d->session = s;
     d->logit_rows = e->max_nodes < LV_DRAFT_LOGIT_ROWS ? e->max_nodes : LV_DRAFT_LOGIT_ROWS;
     d->path = lv_alloc_array(e->grow_nodes, sizeof *d->path, 64);
     d->rows = lv_alloc_array(e->plan.max_rows, sizeof *d->rows, 64);
     d->n_vocab = lv_model_hparams(e->draft)->n_vocab;
-    d->logits = lv_alloc_array(d->logit_rows * d->n_vocab, sizeof(float), 64);
+    const uint32_t kept = e->ahead_rows ? LV_AHEAD_KEPT : 0;
+    d->logits = lv_alloc_array((d->logit_rows + kept) * d->n_vocab, sizeof(float), 64);
     if (e->rule != LV_RULE_MATCH) {
         d->drawn = lv_alloc_array((size_t)e->draft_rows + 1, sizeof *d->drawn, 64);
         s->levels = lv_alloc_array(lv_rule_levels(e->max_nodes), sizeof *s->levels, 64);
@@ -56,7 +57,8 @@ static int open_draft_run(lever_session *s, lever_error *err)
     }
     if (!d->path || !d->rows || !d->logits)
         return lv_fail(err, LEVER_ENOMEM, 0, "draft buffers of the session");
-    return LEVER_OK;
+    if (!kept) return LEVER_OK;
+    return lv_ahead_open(&s->ahead, s, &e->ahead_cpu, d->logits + d->logit_rows * d->n_vocab, e->ahead_always, err);
 }
 
 static int open_buffers(lever_session *s, lever_error *err)
@@ -119,6 +121,7 @@ void lever_session_close(lever_session **session)
     *session = NULL;
     for (uint32_t i = 0; i < LV_SESSIONS_MOST; i++)
         if (s->engine->sessions[i] == s) s->engine->sessions[i] = NULL;
+    lv_ahead_close(&s->ahead);
     lv_policy_close(&s->run.own_policy);
     lv_sampler_close(&s->sampler);
     lv_tree_fini(&s->tree);

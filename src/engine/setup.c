@@ -74,6 +74,8 @@ static int resolve_config(lv_engine_setup *o, const lever_config *c, lever_error
         return lv_fail(err, LEVER_EINVAL, 0,
                        "%u streamed reads of %u bytes: at most 256 of 64 KiB to 64 MiB are supported",
                        c->flash_depth, c->flash_block_bytes);
+    if (c->draft_ahead < LEVER_AHEAD_AUTO || c->draft_ahead > LEVER_AHEAD_OFF)
+        return lv_fail(err, LEVER_EINVAL, 0, "draft_ahead is %d; see enum lever_draft_ahead", c->draft_ahead);
     LEVER_TRY(lv_flash_model_get(&o->flash, c->flash_model, c->flash_limit_bytes_per_s, err));
     if (c->io_faults) LEVER_TRY(lv_read_fault_parse(&o->io_fault, c->io_faults, err));
     if (c->cpus) LEVER_TRY(lv_cpu_list_parse(&o->cpu.cpus, c->cpus, err));
@@ -174,7 +176,18 @@ lv_cpu_config lv_engine_setup_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint
     lv_cpu_config cpu = o->cpu;
     cpu.max_rows = max_rows;
     /* The draft's cache may have more scratch slots than a batch has rows. */
-    cpu.max_ctx = n_ctx + lv_draft_scratch(max_rows, o->draft_rows) - max_rows;
+    cpu.max_ctx = n_ctx + lv_draft_scratch(max_rows, o->draft_rows + o->ahead_rows) - max_rows;
+    return cpu;
+}
+
+lv_cpu_config lv_engine_setup_ahead_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint32_t max_rows)
+{
+    lv_cpu_config cpu = o->cpu;
+    cpu.max_rows = LV_AHEAD_BATCH;
+    cpu.max_ctx = n_ctx + lv_draft_scratch(max_rows, o->draft_rows + o->ahead_rows);
+    cpu.max_k = lv_model_max_k(o->draft);
+    cpu.max_head_dim = lv_model_hparams(o->draft)->head_dim;
+    cpu.act_kinds = lv_model_act_kinds(o->draft);
     return cpu;
 }
 
@@ -198,9 +211,12 @@ static void plan_sizes(void *user, uint32_t n_ctx, uint32_t max_rows, lv_plan_si
     };
     if (!o->draft) return;
     out->draft_kv_bytes = n * lv_kv_memory_bytes(lv_model_hparams(o->draft), o->draft_kv_type, n_ctx,
-                                             lv_draft_scratch(max_rows, o->draft_rows));
+                                             lv_draft_scratch(max_rows, o->draft_rows + o->ahead_rows));
     out->activation_bytes += lv_model_activation_bytes(o->draft, max_rows) +
                              n * draft_rows * (uint64_t)lv_model_hparams(o->draft)->n_vocab * sizeof(float);
+    if (!o->ahead_rows) return;
+    const lv_cpu_config ahead = lv_engine_setup_ahead_cpu(o, n_ctx, max_rows);
+    out->scratch_bytes += lv_ahead_bytes(&ahead, lv_model_hparams(o->draft)->n_vocab, o->draft_rows);
 }
 
 static void add_line(lv_plan_line *lines, size_t *n, const char *label, uint64_t bytes)
@@ -214,7 +230,7 @@ static size_t fixed_lines(const lv_engine_setup *o, lv_plan_line *lines)
     size_t n = 0;
     add_line(lines, &n, "program and libraries", LV_PROGRAM_BYTES + o->config.caller_bytes);
     add_line(lines, &n, "thread stacks and I/O requests",
-             (uint64_t)o->cpu.n_threads * STACK_BYTES + IO_BYTES);
+             (uint64_t)o->cpu.n_threads * (o->ahead_rows ? 2 : 1) * STACK_BYTES + IO_BYTES);
     add_line(lines, &n, "vocabulary", lv_vocab_memory_bytes(o->vocab));
     add_line(lines, &n, "target norms and biases", lv_model_fixed_bytes(o->target));
     if (lv_model_sums_bytes(o->target))
@@ -336,6 +352,16 @@ static int open_policies(lv_engine_setup *o, lever_error *err)
     return LEVER_OK;
 }
 
+/* Whether room is planned for drafting beside verification. Without being asked only where that is likely to have
+ * idle cores: a model that is larger than its memory is waited for. */
+static void choose_ahead(lv_engine_setup *o)
+{
+    const lever_config *c = &o->config;
+    const bool streams = c->no_pin || c->mem_bytes < o->target_file_bytes;
+    const bool wanted = c->draft_ahead == LEVER_AHEAD_ON || (c->draft_ahead == LEVER_AHEAD_AUTO && streams);
+    o->ahead_rows = wanted && o->draft && c->n_sessions == 1 && !o->eval && o->rule == LV_RULE_MATCH ? LV_AHEAD_ROWS : 0;
+}
+
 int lv_engine_setup_open(lv_engine_setup *o, const lever_config *c, bool eval, lever_error *err)
 {
     *o = (lv_engine_setup){ .max_nodes = 1, .grow_nodes = 1, .eval = eval };
@@ -348,6 +374,7 @@ int lv_engine_setup_open(lv_engine_setup *o, const lever_config *c, bool eval, l
         return rc;
     }
     if (eval) choose_window(o);
+    choose_ahead(o);
     return LEVER_OK;
 }
 

@@ -23,6 +23,10 @@ void lv_cpu_list_fast(lv_cpu_list *list, const unsigned *cpus, const unsigned lo
 /* Bind the calling thread to one core. False when the system refuses. */
 bool lv_thread_bind(unsigned cpu);
 
+/* From now on the calling thread and those it starts yield to the process's other threads (niceness + 10 where
+ * threads have their own; else nothing happens). Can not be undone. */
+void lv_thread_step_back(void);
+
 /* What the calling thread may use now, to be restored by the same thread. */
 typedef struct lv_affinity {
     unsigned long long owner;

@@ -14,6 +14,7 @@
 /* What expanding took, as the engine measured it. */
 typedef struct lv_cost {
     uint32_t calls, rows; /* rows of the draft, those that catch up with the text included */
+    uint32_t ready;       /* nodes that had been evaluated before they were asked for */
     double   seconds;
 } lv_cost;
 

@@ -147,7 +147,10 @@ static choice choose(const lever_state *s, uint32_t n_candidates, uint32_t most,
     return best;
 }
 
-static double drafted_s(const lever_state *s) { return s->spent.seconds + s->learnt.overhead_s * s->spent.rows; }
+static double drafted_s(const lever_state *s)
+{
+    return s->spent.seconds + s->learnt.overhead_s * (s->spent.rows + s->spent.ready);
+}
 
 /* ---- candidates ---- */
 
@@ -383,9 +386,9 @@ static void observe(lv_policy *p, const lv_outcome *o)
     s->learnt.dropped += rate_of_change * (1 - kept - s->learnt.dropped);
     observe_sweep(p, (uint32_t)(o->n_rows * (1 - (1 - s->layers_done) * (1 - kept)) + 0.5), o->verify_s, o->flash_s);
     s->learnt.project_s += rate_of_change * (o->project_s / (o->n_path + 1) - s->learnt.project_s);
-    if (s->spent.rows)
-        s->learnt.overhead_s +=
-            rate_of_change * ((o->draft_s - s->spent.seconds) / s->spent.rows - s->learnt.overhead_s);
+    if (s->spent.rows) /* candidates are looked for at nodes that were ready too */
+        s->learnt.overhead_s += rate_of_change * ((o->draft_s - s->spent.seconds) / (s->spent.rows + s->spent.ready) -
+                                                  s->learnt.overhead_s);
     s->spent = (lv_cost){ 0 };
     for (uint32_t i = 0; i <= o->n_path; i++) {
         const int32_t node = i ? o->path[i - 1] : 0;

@@ -88,7 +88,7 @@ static int fake_expand(void *user, lv_tree *t, const int32_t *ids, uint32_t n, l
         f->broken += node->parent == 0 ? !f->root_done : t->nodes[node->parent].draft_row < 0;
         node->draft_row = (int32_t)f->n_nodes++;
     }
-    *cost = (lv_cost){ 1, n, f->call_s + f->row_s * n };
+    *cost = (lv_cost){ .calls = 1, .rows = n, .seconds = f->call_s + f->row_s * n };
     return LEVER_OK;
 }
 
