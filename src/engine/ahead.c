@@ -16,7 +16,7 @@ static const double rate_of_change = 0.1; /* of running means */
 typedef struct ahead_node {
     int32_t parent, token, depth;
     int32_t row;   /* of the draft's cache; -1: not evaluated, or the root */
-    int32_t slot;  /* of kept logits; -1: none */
+    int32_t list;  /* place in lists; -1: none */
     bool    evaluated;
     double  value; /* that the text reaches it */
 } ahead_node;
@@ -28,14 +28,12 @@ typedef struct ahead_noted {
 } ahead_noted;
 
 /* A kept row below the root; its place in the list is its scratch row. */
-typedef struct ahead_ready { int32_t parent, token, slot; } ahead_ready;
+typedef struct ahead_ready { int32_t parent, token, list; } ahead_ready;
 
 struct lv_ahead {
     lever_session *s;
     lv_cpu   *cpu;
     lv_cpu_config config;
-    float    *kept;       /* [LV_AHEAD_KEPT][n_vocab] */
-    size_t    n_vocab;
     uint32_t  batch;      /* rows at most, <= LV_AHEAD_BATCH */
     bool      always;
     /* The thread: asked -> busy -> neither. */
@@ -47,7 +45,8 @@ struct lv_ahead {
     atomic_bool cancel;   /* the sweep is over */
     /* The thread's while it is busy. */
     ahead_node nodes[NODES]; /* [n] those of the session's tree, in its order, come first */
-    uint32_t  n, n_tree, n_kept, first_row, n_rows;
+    uint32_t  n, n_tree, n_lists, first_row, n_rows;
+    lv_ahead_list lists[LV_AHEAD_ROWS]; /* [n_lists] of nodes below the tree */
     int32_t   of_row[LV_AHEAD_ROWS]; /* [n_rows] node in scratch row first_row + i */
     lv_row    rows[LV_AHEAD_BATCH];
     int32_t   path[NODES];
@@ -62,7 +61,10 @@ struct lv_ahead {
     double    idle_s;     /* running mean of a sweep */
     ahead_ready ready[LV_AHEAD_ROWS]; /* [n_ready] */
     uint32_t  n_ready;
-    int32_t   root_slot;
+    int32_t   root_list;
+    uint32_t  most_asked;  /* candidates of one node */
+    float     sharpness;   /* that the lists were made with */
+    const lv_sampler *sampler;
     uint32_t  ready_tokens; /* of the text that ready belongs to */
     bool      fresh, in_use;
     uint32_t  n_evaluated, n_used; /* counts */
@@ -77,7 +79,7 @@ static ahead_node *add_node(lv_ahead *a, int32_t parent, int32_t token, double v
 {
     if (a->n == NODES) return NULL;
     ahead_node *node = &a->nodes[a->n++];
-    *node = (ahead_node){ .parent = parent, .token = token, .row = -1, .slot = -1, .value = value };
+    *node = (ahead_node){ .parent = parent, .token = token, .row = -1, .list = -1, .value = value };
     node->depth = parent < 0 ? 0 : a->nodes[parent].depth + 1;
     return node;
 }
@@ -101,7 +103,7 @@ static void add_children(lv_ahead *a, int32_t parent, const int32_t *tokens, con
 static void copy_tree(lv_ahead *a)
 {
     const lv_tree *t = &a->s->tree;
-    a->n = a->n_kept = a->n_rows = a->n_events = 0;
+    a->n = a->n_lists = a->n_rows = a->n_events = 0;
     a->first_row = a->s->draft_kv.n_scratch;
     for (uint32_t i = 0; i < t->n && i < NODES; i++) {
         const lv_tree_node *from = &t->nodes[i];
@@ -123,7 +125,7 @@ static uint32_t choose(const lv_ahead *a, int32_t *ids)
 {
     const lv_kv *kv = &a->s->draft_kv;
     const int32_t deepest = (int32_t)(kv->n_ctx - kv->n_committed);
-    uint32_t room = LV_AHEAD_ROWS - a->n_rows, n = 0, slots = LV_AHEAD_KEPT - a->n_kept;
+    uint32_t room = LV_AHEAD_ROWS - a->n_rows, n = 0;
     if (room > kv->n_slots - kv->n_ctx - kv->n_scratch) room = kv->n_slots - kv->n_ctx - kv->n_scratch;
     if (room > a->batch) room = a->batch;
     while (n < room) {
@@ -131,13 +133,11 @@ static uint32_t choose(const lv_ahead *a, int32_t *ids)
         for (uint32_t i = 1; i < a->n; i++) {
             const ahead_node *v = &a->nodes[i];
             if (v->evaluated || !a->nodes[v->parent].evaluated || v->depth > deepest) continue;
-            if (i >= a->n_tree && slots == 0) continue;
             bool taken = false;
             for (uint32_t k = 0; k < n; k++) taken |= ids[k] == (int32_t)i;
             if (!taken && (best < 0 || v->value > a->nodes[best].value)) best = (int32_t)i;
         }
         if (best < 0 || a->nodes[best].value < (n ? least_share * a->nodes[ids[0]].value : least_value)) break;
-        slots -= (uint32_t)best >= a->n_tree;
         ids[n++] = best;
     }
     return n;
@@ -147,12 +147,14 @@ static uint32_t choose(const lv_ahead *a, int32_t *ids)
 static void look_below(lv_ahead *a, int32_t id, float *logits)
 {
     lever_session *s = a->s;
-    int32_t tokens[CHILDREN];
-    float probs[CHILDREN];
-    for (int32_t v = id, at = a->nodes[id].depth; at > 0; v = a->nodes[v].parent) a->path[--at] = a->nodes[v].token;
-    const lv_history h = { s->tokens, s->n_tokens, a->path, (size_t)a->nodes[id].depth };
-    const uint32_t n = lv_sampler_candidates(s->sampler, logits, &h, CHILDREN, s->draft.sharpness, tokens, probs);
-    add_children(a, id, tokens, probs, n);
+    ahead_node *v = &a->nodes[id];
+    lv_ahead_list *list = &a->lists[a->n_lists];
+    for (int32_t u = id, at = v->depth; at > 0; u = a->nodes[u].parent) a->path[--at] = a->nodes[u].token;
+    const lv_history h = { s->tokens, s->n_tokens, a->path, (size_t)v->depth };
+    list->n = lv_sampler_candidates(s->sampler, logits, &h, LV_AHEAD_BEST, s->draft.sharpness, list->tokens,
+                                    list->probs);
+    v->list = (int32_t)a->n_lists++;
+    add_children(a, id, list->tokens, list->probs, list->n < CHILDREN ? list->n : CHILDREN);
 }
 
 static int evaluate(lv_ahead *a, const int32_t *ids, uint32_t n)
@@ -179,11 +181,8 @@ static int evaluate(lv_ahead *a, const int32_t *ids, uint32_t n)
         v->row = (int32_t)(base + i);
         v->evaluated = true;
         a->of_row[a->n_rows++] = ids[i];
-        if ((uint32_t)ids[i] < a->n_tree) continue;
-        v->slot = (int32_t)a->n_kept++;
-        memcpy(a->kept + (size_t)v->slot * a->n_vocab, s->draft.logits + i * a->n_vocab, a->n_vocab * sizeof(float));
     }
-    for (uint32_t i = 0; i < n && !cancelled(a); i++) look_below(a, ids[i], s->draft.logits + i * a->n_vocab);
+    for (uint32_t i = 0; i < n && !cancelled(a); i++) look_below(a, ids[i], s->draft.logits + i * s->draft.n_vocab);
     return LEVER_OK;
 }
 
@@ -237,10 +236,9 @@ static void *run(void *arg)
 
 /* ---- opening and closing ---- */
 
-uint64_t lv_ahead_bytes(const lv_cpu_config *cpu, uint32_t n_vocab, uint32_t draft_rows)
+uint64_t lv_ahead_bytes(const lv_cpu_config *cpu, uint32_t draft_rows)
 {
-    return lv_round_up(sizeof(lv_ahead), 64) + lv_cpu_memory_bytes(cpu) +
-           LV_AHEAD_KEPT * (uint64_t)n_vocab * sizeof(float) + (draft_rows + 1) * sizeof(ahead_noted);
+    return lv_round_up(sizeof(lv_ahead), 64) + lv_cpu_memory_bytes(cpu) + (draft_rows + 1) * sizeof(ahead_noted);
 }
 
 static void wait_until_idle(lv_ahead *a)
@@ -250,16 +248,13 @@ static void wait_until_idle(lv_ahead *a)
     pthread_mutex_unlock(&a->mutex);
 }
 
-int lv_ahead_open(lv_ahead **out, lever_session *s, const lv_cpu_config *cpu, float *kept, bool always,
-                  lever_error *err)
+int lv_ahead_open(lv_ahead **out, lever_session *s, const lv_cpu_config *cpu, bool always, lever_error *err)
 {
     *out = NULL;
     lv_ahead *a = lv_alloc(sizeof *a, 64);
     if (!a) return lv_fail(err, LEVER_ENOMEM, 0, "drafting ahead");
     a->s = s;
     a->config = *cpu;
-    a->kept = kept;
-    a->n_vocab = s->draft.n_vocab;
     a->always = always;
     a->batch = LV_AHEAD_BATCH;
     if (a->batch > s->draft.logit_rows) a->batch = s->draft.logit_rows;
@@ -304,6 +299,7 @@ void lv_ahead_close(lv_ahead **ahead)
 void lv_ahead_note(lv_ahead *a, const lv_tree_node *node, const int32_t *tokens, const float *probs, uint32_t n)
 {
     const uint32_t set = (uint32_t)(node->draft_row + 1);
+    if (a && n > a->most_asked) a->most_asked = n;
     if (!a || set >= a->n_noted) return;
     ahead_noted *to = &a->noted[set];
     to->n = n < NOTED ? n : NOTED;
@@ -321,6 +317,8 @@ void lv_ahead_begin(lv_ahead *a)
     /* Only a tree that the draft has just grown: others say nothing of where its cache stands. */
     if (lv_session_draws(s) || s->draft_kv.n_committed != s->n_tokens || !worth_it(a)) return;
     a->n_tokens = s->n_tokens;
+    a->sampler = s->sampler;
+    a->sharpness = s->draft.sharpness;
     a->begun = true;
     atomic_store(&a->cancel, false);
     pthread_mutex_lock(&a->mutex);
@@ -358,7 +356,7 @@ static int32_t find_root(const lv_ahead *a, int32_t end, uint32_t n)
     if (s->n_tokens != a->n_tokens + n + 1) return -1;
     for (uint32_t i = 0; i < a->n_rows; i++) {
         const ahead_node *v = &a->nodes[a->of_row[i]];
-        if (v->slot >= 0 && v->parent == end && v->token == s->tokens[s->n_tokens - 1]) return a->of_row[i];
+        if (v->list >= 0 && v->parent == end && v->token == s->tokens[s->n_tokens - 1]) return a->of_row[i];
     }
     return -1;
 }
@@ -374,16 +372,16 @@ bool lv_ahead_commit(lv_ahead *a, int32_t end, uint32_t n)
         const int32_t parent_row = a->nodes[v->parent].row - (int32_t)a->first_row;
         const int32_t parent = v->parent == root ? -1 : parent_row < 0 || v->parent == 0 ? -2 : new_row[parent_row];
         new_row[i] = -2;
-        if (a->of_row[i] == root || parent == -2) continue;
+        if (a->of_row[i] == root || parent == -2 || v->list < 0) continue;
         new_row[i] = (int32_t)a->n_ready;
         keep[a->n_ready] = v->row;
-        a->ready[a->n_ready++] = (ahead_ready){ parent, v->token, v->slot };
+        a->ready[a->n_ready++] = (ahead_ready){ parent, v->token, v->list };
     }
     a->n_rows = 0;
     if (root < 0) return false;
     a->s->accepted[n] = a->nodes[root].row;
     lv_kv_commit_keep(&a->s->draft_kv, a->s->accepted, n + 1, keep, a->n_ready);
-    a->root_slot = a->nodes[root].slot;
+    a->root_list = a->nodes[root].list;
     a->ready_tokens = a->s->n_tokens;
     a->fresh = true;
     return true;
@@ -396,27 +394,28 @@ bool lv_ahead_use(lv_ahead *a)
     for (uint32_t i = 0; i < a->n_noted; i++) a->noted[i].n = 0;
     a->n_rows = 0;
     a->in_use = a->fresh && a->ready_tokens == s->n_tokens && s->draft_kv.n_committed == s->n_tokens &&
-                s->draft_kv.n_scratch == a->n_ready;
+                s->draft_kv.n_scratch == a->n_ready && a->most_asked <= LV_AHEAD_BEST &&
+                a->sampler == s->sampler && !(a->sharpness < s->draft.sharpness || a->sharpness > s->draft.sharpness);
     a->fresh = false;
     return a->in_use;
 }
 
-int32_t lv_ahead_take_root(lv_ahead *a)
+const lv_ahead_list *lv_ahead_take_root(lv_ahead *a)
 {
-    if (!a || !a->in_use) return -1;
+    if (!a || !a->in_use) return NULL;
     a->n_used++;
-    return a->root_slot;
+    return &a->lists[a->root_list];
 }
 
-int32_t lv_ahead_take_node(lv_ahead *a, int32_t parent, int32_t token, int32_t *row)
+const lv_ahead_list *lv_ahead_take_node(lv_ahead *a, int32_t parent, int32_t token, int32_t *row)
 {
     for (uint32_t i = 0; a && a->in_use && i < a->n_ready; i++) {
         if (a->ready[i].parent != parent || a->ready[i].token != token) continue;
         *row = (int32_t)i;
         a->n_used++;
-        return a->ready[i].slot;
+        return &a->lists[a->ready[i].list];
     }
-    return -1;
+    return NULL;
 }
 
 void lv_ahead_count(lv_ahead *a, lever_stats *out)

@@ -25,16 +25,21 @@ static int draft_catch_up(lv_draft_run *d, uint32_t to, uint32_t *last, lever_er
     return LEVER_OK;
 }
 
+/* Takes over what was drafted beside the last sweep, unless that is NULL. */
+static bool draft_know(lv_draft_run *d, lv_tree_node *node, const lv_ahead_list *list)
+{
+    if (!list) return false;
+    node->draft_slot = (int32_t)(d->logit_rows + d->n_known);
+    d->known[d->n_known++] = list;
+    return true;
+}
+
 static int draft_expand_root(lv_draft_run *d, lv_tree *t, uint32_t *n_rows, lever_error *err)
 {
     lever_session *s = d->session;
     uint32_t row = 0;
-    const int32_t kept = lv_ahead_take_root(s->ahead);
     *n_rows = 0;
-    if (kept >= 0) {
-        t->nodes[0].draft_slot = (int32_t)d->logit_rows + kept;
-        return LEVER_OK;
-    }
+    if (draft_know(d, &t->nodes[0], lv_ahead_take_root(s->ahead))) return LEVER_OK;
     /* The root's logits must come from a batch that ends with it: when the cache already holds the
      * root (a cycle was cancelled after drafting), step one token back and evaluate it again. */
     if (s->draft_kv.n_committed >= s->n_tokens) lv_kv_truncate(&s->draft_kv, s->n_tokens - 1);
@@ -44,14 +49,12 @@ static int draft_expand_root(lv_draft_run *d, lv_tree *t, uint32_t *n_rows, leve
     return lv_model_project(s->engine->draft, &row, 1, d->logits, err);
 }
 
-/* Was the node evaluated beside the last sweep? Then it has its row and logits already. */
+/* Was the node evaluated beside the last sweep? Then it has its row already. */
 static bool draft_take_node(lv_draft_run *d, lv_tree *t, int32_t id)
 {
     lv_tree_node *node = &t->nodes[id];
     const int32_t parent = node->parent == 0 ? -1 : t->nodes[node->parent].draft_row;
-    const int32_t kept = lv_ahead_take_node(d->session->ahead, parent, node->token, &node->draft_row);
-    if (kept >= 0) node->draft_slot = (int32_t)d->logit_rows + kept;
-    return kept >= 0;
+    return draft_know(d, node, lv_ahead_take_node(d->session->ahead, parent, node->token, &node->draft_row));
 }
 
 /* *n_rows: those that had to be evaluated. */
@@ -91,6 +94,7 @@ static int draft_expand(void *user, lv_tree *t, const int32_t *ids, uint32_t n, 
     uint32_t n_rows = n;
     lv_model_pump(d->session->engine->target); /* reads go on while the draft runs, however short the queue */
     for (uint32_t i = 0; i < t->n; i++) t->nodes[i].draft_slot = -1;
+    d->n_known = 0;
     LEVER_TRY(ids[0] == 0 ? draft_expand_root(d, t, &n_rows, err)
                           : draft_expand_nodes(d, t, ids, n, &n_rows, err));
     *cost = (lv_cost){ .calls = n_rows > 0, .rows = n_rows, .seconds = (double)(lv_clock_ns() - t0) * 1e-9 };
@@ -107,14 +111,33 @@ lv_history lv_draft_run_history(lv_draft_run *d, const lv_tree *t, int32_t id)
     return (lv_history){ .tokens = s->tokens, .n_tokens = s->n_tokens, .path = d->path, .n_path = depth };
 }
 
+/* The k best of a list, noted for those who compare. */
+static uint32_t draft_known(lv_draft_run *d, const lv_tree_node *node, const lv_ahead_list *list, uint32_t k,
+                            int32_t *tokens, float *probs)
+{
+    lever_session *s = d->session;
+    const uint32_t n = k < list->n ? k : list->n;
+    const uint32_t noted = list->n < LV_EXIT_CANDIDATES || n > LV_EXIT_CANDIDATES ? n : LV_EXIT_CANDIDATES;
+    lv_pruner_note(&s->prune, node, list->tokens, list->probs, noted, d->sharpness);
+    lv_ahead_note(s->ahead, node, list->tokens, list->probs, noted);
+    memcpy(tokens, list->tokens, n * sizeof *tokens);
+    memcpy(probs, list->probs, n * sizeof *probs);
+    return n;
+}
+
 static uint32_t draft_candidates(void *user, lv_tree *t, int32_t id, uint32_t k, int32_t *tokens,
                                  float *probs)
 {
     lv_draft_run *d = user;
     lever_session *s = d->session;
-    if (t->nodes[id].draft_slot < 0) return 0;
+    const int32_t slot = t->nodes[id].draft_slot;
+    if (slot < 0) return 0;
+    if (slot >= (int32_t)d->logit_rows) {
+        t->nodes[id].draft_slot = -1;
+        return draft_known(d, &t->nodes[id], d->known[slot - (int32_t)d->logit_rows], k, tokens, probs);
+    }
     const lv_history h = lv_draft_run_history(d, t, id);
-    float *logits = d->logits + (size_t)t->nodes[id].draft_slot * d->n_vocab;
+    float *logits = d->logits + (size_t)slot * d->n_vocab;
     t->nodes[id].draft_slot = -1; /* the sampler overwrites them */
     if (lv_session_draws(s)) return lv_draft_run_draw(d, &t->nodes[id], &h, logits, k, tokens, probs);
     if (!s->engine->exit || k >= LV_EXIT_CANDIDATES) {

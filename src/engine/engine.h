@@ -123,7 +123,10 @@ int  lv_engine_load(lever_engine **out, lv_engine_setup *o, lever_error *err);
 /* The draft model seen through lv_drafter: keeps its cache in step with the text. */
 typedef struct lv_draft_run {
     lever_session *session;
-    float   *logits;     /* [logit_rows][n_vocab], behind them those that lv_ahead keeps */
+    float   *logits;     /* [logit_rows][n_vocab] */
+    /* [n_known] of nodes of the last expand call that had been evaluated ahead: draft_slot is logit_rows + place */
+    const lv_ahead_list *known[LV_DRAFT_LOGIT_ROWS];
+    uint32_t n_known;
     float    sharpness;  /* of candidates, as the policy wants */
     int32_t *path;       /* [grow_nodes] tokens from below the root to a node */
     lv_row  *rows;       /* [max_rows] */

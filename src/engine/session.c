@@ -48,8 +48,7 @@ static int open_draft_run(lever_session *s, lever_error *err)
     d->path = lv_alloc_array(e->grow_nodes, sizeof *d->path, 64);
     d->rows = lv_alloc_array(e->plan.max_rows, sizeof *d->rows, 64);
     d->n_vocab = lv_model_hparams(e->draft)->n_vocab;
-    const uint32_t kept = e->ahead_rows ? LV_AHEAD_KEPT : 0;
-    d->logits = lv_alloc_array((d->logit_rows + kept) * d->n_vocab, sizeof(float), 64);
+    d->logits = lv_alloc_array(d->logit_rows * d->n_vocab, sizeof(float), 64);
     if (e->rule != LV_RULE_MATCH) {
         d->drawn = lv_alloc_array((size_t)e->draft_rows + 1, sizeof *d->drawn, 64);
         s->levels = lv_alloc_array(lv_rule_levels(e->max_nodes), sizeof *s->levels, 64);
@@ -57,8 +56,7 @@ static int open_draft_run(lever_session *s, lever_error *err)
     }
     if (!d->path || !d->rows || !d->logits)
         return lv_fail(err, LEVER_ENOMEM, 0, "draft buffers of the session");
-    if (!kept) return LEVER_OK;
-    return lv_ahead_open(&s->ahead, s, &e->ahead_cpu, d->logits + d->logit_rows * d->n_vocab, e->ahead_always, err);
+    return e->ahead_rows ? lv_ahead_open(&s->ahead, s, &e->ahead_cpu, e->ahead_always, err) : LEVER_OK;
 }
 
 static int open_buffers(lever_session *s, lever_error *err)

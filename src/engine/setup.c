@@ -216,7 +216,7 @@ static void plan_sizes(void *user, uint32_t n_ctx, uint32_t max_rows, lv_plan_si
                              n * draft_rows * (uint64_t)lv_model_hparams(o->draft)->n_vocab * sizeof(float);
     if (!o->ahead_rows) return;
     const lv_cpu_config ahead = lv_engine_setup_ahead_cpu(o, n_ctx, max_rows);
-    out->scratch_bytes += lv_ahead_bytes(&ahead, lv_model_hparams(o->draft)->n_vocab, o->draft_rows);
+    out->scratch_bytes += lv_ahead_bytes(&ahead, o->draft_rows);
 }
 
 static void add_line(lv_plan_line *lines, size_t *n, const char *label, uint64_t bytes)
