@@ -296,10 +296,14 @@ void lv_ahead_close(lv_ahead **ahead)
 
 /* ---- the owner's side ---- */
 
+void lv_ahead_asked(lv_ahead *a, uint32_t k)
+{
+    if (a && k > a->most_asked) a->most_asked = k;
+}
+
 void lv_ahead_note(lv_ahead *a, const lv_tree_node *node, const int32_t *tokens, const float *probs, uint32_t n)
 {
     const uint32_t set = (uint32_t)(node->draft_row + 1);
-    if (a && n > a->most_asked) a->most_asked = n;
     if (!a || set >= a->n_noted) return;
     ahead_noted *to = &a->noted[set];
     to->n = n < NOTED ? n : NOTED;

@@ -38,6 +38,8 @@ uint64_t lv_ahead_bytes(const lv_cpu_config *cpu, uint32_t draft_rows);
 int  lv_ahead_open(lv_ahead **out, lever_session *s, const lv_cpu_config *cpu, bool always, lever_error *err);
 void lv_ahead_close(lv_ahead **a);
 
+/* A policy asks for k candidates of a node. */
+void lv_ahead_asked(lv_ahead *a, uint32_t k);
 /* The n best of the draft's candidates at an evaluated node: what is not taken into the tree may follow all the same. */
 void lv_ahead_note(lv_ahead *a, const lv_tree_node *node, const int32_t *tokens, const float *probs, uint32_t n);
 /* The session's tree is about to be verified. */

@@ -132,6 +132,7 @@ static uint32_t draft_candidates(void *user, lv_tree *t, int32_t id, uint32_t k,
     lever_session *s = d->session;
     const int32_t slot = t->nodes[id].draft_slot;
     if (slot < 0) return 0;
+    lv_ahead_asked(s->ahead, k);
     if (slot >= (int32_t)d->logit_rows) {
         t->nodes[id].draft_slot = -1;
         return draft_known(d, &t->nodes[id], d->known[slot - (int32_t)d->logit_rows], k, tokens, probs);
