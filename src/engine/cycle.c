@@ -114,7 +114,7 @@ int lv_session_node_logits(lever_session *s, uint32_t root_row, int32_t node, fl
                            lever_error *err)
 {
     const size_t n_vocab = (size_t)lv_vocab_n_tokens(s->engine->vocab);
-    if (!lv_model_head_streamed(s->engine->target)) {
+    if (!lv_engine_projects_all(s->engine)) {
         uint32_t i = 0;
         while (i < s->n_projected && s->projected[i] != node) i++;
         if (i == s->n_projected) {
@@ -279,7 +279,7 @@ int lv_session_cycle(lever_session *s, lv_cycle *c, lever_error *err)
     const uint64_t t2 = lv_clock_ns();
     c->flash_ns = lv_flash_ns(t2 - t1, &before, &after);
     c->flash_wait_ns = after.wait_ns - before.wait_ns; /* a streamed head is waited for later, by projecting */
-    lv_ahead_observe(s->ahead, t2 - t1, c->flash_wait_ns);
+    lv_ahead_observe(s->ahead, t2 - t1, c->flash_wait_ns + after.device_wait_ns - before.device_wait_ns);
     c->draft_ns = t1 - t0;
     c->verify_ns = t2 - t1;
     c->n_rows = s->tree.n;
