@@ -114,6 +114,14 @@ bool lv_thread_bind(unsigned cpu)
     return sched_setaffinity(0, sizeof set, &set) == 0;
 }
 
+bool lv_thread_bind_others(const lv_cpu_list *not_these)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set)) return false;
+    for (unsigned i = 0; i < not_these->n; i++) CPU_CLR(not_these->cpus[i], &set);
+    return CPU_COUNT(&set) > 0 && sched_setaffinity(0, sizeof set, &set) == 0;
+}
+
 void lv_thread_step_back(void)
 {
     const id_t self = (id_t)syscall(SYS_gettid);
