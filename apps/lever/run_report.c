@@ -182,7 +182,8 @@ bool run_report_json(const run_report *r, const lever_error *err)
     json_object_set_new(root, "tokens", tokens);
     json_object_set_new(root, "stats", stats_json(&r->stats));
     json_object_set_new(root, "engine",
-                        json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:s?, s:I, s:i, s:s, s:s?, s:s?, s:I}", "isa",
+                        json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:s?, s:I, s:i, s:s, s:s?, "
+                                  "s:s?, s:I}", "isa",
                                   r->info.isa, "io", r->info.io_backend, "policy", r->info.policy, "verify",
                                   r->info.verify, "arch", r->info.arch,
                                   "threads", (int)r->info.n_threads, "n_ctx", (int)r->info.n_ctx,

@@ -3,6 +3,7 @@
  *   "cpu"             our own kernels, without a device; NULL and "" too
  *   "opencl"          the best GPU or accelerator
  *   "opencl:NAME"     one whose name or platform contains NAME, also a CPU behind OpenCL; "opencl:any": any
+ *   a path with '/'   a plug-in (docs/devices.md)
  *
  * Threading: one call at a time. SPDX-License-Identifier: MIT */
 #ifndef LEVER_DEVICE_SELECT_H
@@ -12,6 +13,9 @@
 
 /* LEVER_OK, or LEVER_EINVAL with the names there are. Looks at no device. */
 int lv_device_want_check(const char *want, lever_error *err);
+
+/* May the device of this name be one that is only good for a draft (lv_device_config.approximate_will_do)? */
+bool lv_device_want_may_be_approximate(const char *want);
 
 /* Open what `want` names; cache_dir: an existing folder for compiled kernels, NULL for none. Whatever runs in a
  * driver is first tried in a child process, unless this process has threads already or has opened a device of the

@@ -171,7 +171,7 @@ static int evaluate(lv_ahead *a, const int32_t *ids, uint32_t n)
     }
     lv_batch b = { .rows = a->rows, .n_rows = n, .kv = &kv, .n_kv = 1, .cancel = &a->cancel };
     LEVER_TRY(lv_model_forward(draft, &b, NULL));
-    const int rc = lv_model_project(draft, batch_row, n, s->draft.logits, NULL);
+    const int rc = lv_model_project(draft, batch_row, n, s->engine->draft_logits, NULL);
     if (rc < 0 || cancelled(a)) { /* products may have been left out, at last those of the logits */
         kv->n_scratch = base;
         return rc < 0 ? rc : LEVER_ECANCEL;
@@ -182,7 +182,7 @@ static int evaluate(lv_ahead *a, const int32_t *ids, uint32_t n)
         v->evaluated = true;
         a->of_row[a->n_rows++] = ids[i];
     }
-    for (uint32_t i = 0; i < n && !cancelled(a); i++) look_below(a, ids[i], s->draft.logits + i * s->draft.n_vocab);
+    for (uint32_t i = 0; i < n && !cancelled(a); i++) look_below(a, ids[i], s->engine->draft_logits + i * s->draft.n_vocab);
     return LEVER_OK;
 }
 
@@ -257,7 +257,7 @@ int lv_ahead_open(lv_ahead **out, lever_session *s, const lv_cpu_config *cpu, bo
     a->config = *cpu;
     a->always = always;
     a->batch = LV_AHEAD_BATCH;
-    if (a->batch > s->draft.logit_rows) a->batch = s->draft.logit_rows;
+    if (a->batch > s->engine->draft_logit_rows) a->batch = s->engine->draft_logit_rows;
     if (a->batch > s->engine->plan.max_rows) a->batch = s->engine->plan.max_rows;
     a->n_noted = s->engine->draft_rows + 1;
     a->busy = true;

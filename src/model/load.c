@@ -201,7 +201,7 @@ static int open_stream(lv_model *m, const lv_model_load_config *c, lever_error *
     lv_stream_config sc = { .io = c->io, .extents = e, .n_extents = (uint32_t)n,
                             .sums = m->sums, .trace = c->trace, .track = c->track };
     int rc = make_room(m, &sc, c->ring_bytes, err);
-    if (rc == LEVER_OK && !m->offload.lost) rc = lv_stream_open(&m->stream, &sc, err);
+    if (rc == LEVER_OK && (sc.ring || sc.slots)) rc = lv_stream_open(&m->stream, &sc, err);
     lv_free(e);
     m->at_head = !m->layers_streamed;
     return rc;
@@ -362,6 +362,8 @@ int lv_model_leave_device(lv_model *m, lever_error *err)
         lv_offload_close_slots(o);
         for (size_t i = 0; i < m->n_weights; i++) lv_device_memory_close(o->device, &m->places[i].piece);
         o->device = NULL;
+        o->n = 0; /* a job whose failure ended a projection */
+        o->group = (lv_offload_job){ 0 };
     }
     lv_unmap(m->moved, m->moved_bytes); /* of a try that failed */
     m->moved = NULL;

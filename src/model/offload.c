@@ -148,7 +148,8 @@ static int start(lv_sweep *s, const lv_offload_job *job)
     if (!o->lost) {
         lever_error e = { 0 };
         j->number = submit(o, j, &e);
-        if (j->number < 0 && j->number != LEVER_EUNSUP) lv_offload_lose(o, &e);
+        const bool refused = j->number == LEVER_EUNSUP || j->number == LEVER_EAGAIN; /* others may use it too */
+        if (j->number < 0 && !refused) lv_offload_lose(o, &e);
     }
     if (j->number >= 0) o->n_jobs++;
     else LEVER_TRY(multiply_here(s, j));
@@ -256,8 +257,7 @@ void lv_offload_begin(lv_sweep *s)
 {
     const lv_offload *o = &s->m->offload;
     s->rc = LEVER_OK;
-    /* A device that was lost is left before the next sweep; until then its pieces are read through it. */
-    s->offload = o->device && (o->lost || !o->reachable || s->n_rows >= o->min_rows);
+    s->offload = o->device && (!o->reachable || s->n_rows >= o->min_rows);
 }
 
 void lv_offload_settle(lv_sweep *s)
