@@ -9,7 +9,7 @@
 
 enum { CHILDREN = 4, NODES = 2 * LV_GROW_MAX, NOTED = 8, EVENTS = 64 };
 
-static const double least_value = 0.005; /* nodes less likely than this are not evaluated */
+static const double least_value = 0.003; /* nodes less likely than this are not evaluated */
 static const double least_share = 0.25;  /* of the best one's value, to join its batch */
 static const double rate_of_change = 0.1; /* of running means */
 

@@ -17,7 +17,7 @@
 #include "spec/tree.h"
 
 enum {
-    LV_AHEAD_ROWS = 128, /* of the draft's cache, evaluated beside one sweep */
+    LV_AHEAD_ROWS = 256, /* of the draft's cache, evaluated beside one sweep */
     LV_AHEAD_BATCH = 8,  /* rows of one batch */
     LV_AHEAD_BEST = 32   /* continuations kept of each; where a policy has asked for more, nothing is used */
 };
