@@ -36,6 +36,14 @@ LEVER_API const char *lever_version(void);
 
 /* ------------------------------------------------------------------ engine */
 
+/* Drafting the next tree while a sweep of the target runs; never with several sessions, with another rule than
+ * "match", or where both models share a device. It can not change the text. */
+enum lever_draft_ahead {
+    LEVER_AHEAD_AUTO, /* where measurements say that cores wait, for flash or a device */
+    LEVER_AHEAD_ON,
+    LEVER_AHEAD_OFF
+};
+
 /* All strings are borrowed during the call only. */
 typedef struct lever_config {
     const char *model_path;    /* target GGUF; required */
@@ -59,6 +67,7 @@ typedef struct lever_config {
     const char *prune;  /* which rows of a tree skip the layers above the predictor's (docs/pruning.md): "auto" = NULL =
                          * as policy lever finds worth it, "off", or every one whose share of its parent's candidates
                          * is below a threshold: "0.05"; ",no-shadows" ",no-safeguards" ",dry" for experiments */
+    int         draft_ahead; /* enum lever_draft_ahead: does the draft go on beside verification? */
     const char *const *more_policies; /* [n_more_policies] those that lever_generate_params will name: memory is
                                        * planned for each of them, and the draft loaded if one needs it */
     uint32_t    n_more_policies;
@@ -317,6 +326,8 @@ typedef struct lever_stats {
     uint64_t bytes_read;            /* [decode] read from flash for the target */
     double   expected_tokens, expected_s; /* [decode] what the policy expected of its trees, summed: tokens, and
                                            * seconds of their cycles; 0: it does not say */
+    uint32_t n_ahead, n_ahead_used; /* draft rows evaluated beside sweeps, and those that the next trees began with */
+    uint64_t ahead_ns, ahead_wait_ns; /* beside sweeps the draft ran; after them the engine waited for it to stop */
     uint64_t peak_rss_bytes, mem_limit_bytes;
     int      stop;                          /* enum lever_stop */
 } lever_stats;

@@ -75,6 +75,8 @@ static int resolve_config(lv_engine_setup *o, const lever_config *c, lever_error
         return lv_fail(err, LEVER_EINVAL, 0,
                        "%u streamed reads of %u bytes: at most 256 of 64 KiB to 64 MiB are supported",
                        c->flash_depth, c->flash_block_bytes);
+    if (c->draft_ahead < LEVER_AHEAD_AUTO || c->draft_ahead > LEVER_AHEAD_OFF)
+        return lv_fail(err, LEVER_EINVAL, 0, "draft_ahead is %d; see enum lever_draft_ahead", c->draft_ahead);
     LEVER_TRY(lv_flash_model_get(&o->flash, c->flash_model, c->flash_limit_bytes_per_s, err));
     if (c->io_faults) LEVER_TRY(lv_read_fault_parse(&o->io_fault, c->io_faults, err));
     LEVER_TRY(lv_device_want_check(c->device, err));
@@ -182,7 +184,18 @@ lv_cpu_config lv_engine_setup_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint
     lv_cpu_config cpu = o->cpu;
     cpu.max_rows = max_rows;
     /* The draft's cache may have more scratch slots than a batch has rows. */
-    cpu.max_ctx = n_ctx + lv_draft_scratch(max_rows, o->draft_rows) - max_rows;
+    cpu.max_ctx = n_ctx + lv_draft_scratch(max_rows, o->draft_rows + o->ahead_rows) - max_rows;
+    return cpu;
+}
+
+lv_cpu_config lv_engine_setup_ahead_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint32_t max_rows)
+{
+    lv_cpu_config cpu = o->cpu;
+    cpu.max_rows = LV_AHEAD_BATCH;
+    cpu.max_ctx = n_ctx + lv_draft_scratch(max_rows, o->draft_rows + o->ahead_rows);
+    cpu.max_k = lv_model_max_k(o->draft);
+    cpu.max_head_dim = lv_model_hparams(o->draft)->head_dim;
+    cpu.act_kinds = lv_model_act_kinds(o->draft);
     return cpu;
 }
 
@@ -215,9 +228,12 @@ static void plan_sizes(void *user, uint32_t n_ctx, uint32_t max_rows, lv_plan_si
     };
     if (!o->draft) return;
     out->draft_kv_bytes = n * lv_kv_memory_bytes(lv_model_hparams(o->draft), o->draft_kv_type, n_ctx,
-                                             lv_draft_scratch(max_rows, o->draft_rows));
+                                             lv_draft_scratch(max_rows, o->draft_rows + o->ahead_rows));
     out->activation_bytes += lv_model_activation_bytes(o->draft, max_rows) +
                              draft_rows * (uint64_t)lv_model_hparams(o->draft)->n_vocab * sizeof(float);
+    if (!o->ahead_rows) return;
+    const lv_cpu_config ahead = lv_engine_setup_ahead_cpu(o, n_ctx, max_rows);
+    out->scratch_bytes += lv_ahead_bytes(&ahead, o->draft_rows);
 }
 
 static void add_line(lv_plan_line *lines, size_t *n, const char *label, uint64_t bytes)
@@ -232,7 +248,7 @@ static size_t fixed_lines(const lv_engine_setup *o, lv_plan_line *lines)
     add_line(lines, &n, "program and libraries", LV_PROGRAM_BYTES + o->config.caller_bytes);
     const uint32_t turns = o->draft && o->config.n_sessions > 1 && !o->eval ? o->config.n_sessions : 0;
     add_line(lines, &n, "thread stacks and I/O requests",
-             (uint64_t)(o->cpu.n_threads + turns) * STACK_BYTES + IO_BYTES);
+             (uint64_t)(o->cpu.n_threads * (o->ahead_rows ? 2 : 1) + turns) * STACK_BYTES + IO_BYTES);
     add_line(lines, &n, "vocabulary", lv_vocab_memory_bytes(o->vocab));
     add_line(lines, &n, "target norms and biases", lv_model_fixed_bytes(o->target));
     if (lv_model_sums_bytes(o->target))
@@ -287,6 +303,18 @@ static int run_plan(lv_engine_setup *o, lv_residency_item *items, size_t n_items
     return rc == LEVER_ELIMIT ? LEVER_OK : rc;
 }
 
+/* Whether room is planned for drafting beside verification. Without being asked only where it is likely that cores
+ * wait: for flash, where the model is larger than its memory, or for a device. */
+static void choose_ahead(lv_engine_setup *o)
+{
+    const lever_config *c = &o->config;
+    const lv_engine_devices *d = &o->devices;
+    const bool waits = c->no_pin || c->mem_bytes < o->target_file_bytes || d->target;
+    const bool wanted = c->draft_ahead == LEVER_AHEAD_ON || (c->draft_ahead == LEVER_AHEAD_AUTO && waits);
+    const bool shares = c->n_sessions > 1 || (d->draft && d->draft == d->target); /* a device has one owner */
+    o->ahead_rows = wanted && !shares && o->draft && !o->eval && o->rule == LV_RULE_MATCH ? LV_AHEAD_ROWS : 0;
+}
+
 int lv_engine_setup_plan(lv_engine_setup *o, lever_error *err)
 {
     size_t n;
@@ -296,6 +324,7 @@ int lv_engine_setup_plan(lv_engine_setup *o, lever_error *err)
     lv_plan_input in = { 0 };
     size_t n_items = 0;
     lv_devices_open(o);
+    choose_ahead(o);
     for (size_t i = 0; i < n; i++) {
         if (w[i].bytes / w[i].rows > in.max_row_bytes) in.max_row_bytes = w[i].bytes / w[i].rows;
         const uint64_t bytes = lv_model_place_bytes(&w[i], o->devices.target, o->config.project_device);

@@ -182,6 +182,7 @@ int lv_drafter_expand(lv_drafter *d, lv_tree *t, const int32_t *ids, uint32_t n,
     d->rows_left -= rows;
     d->total.calls += d->last.calls;
     d->total.rows += d->last.rows;
+    d->total.ready += d->last.ready;
     d->total.seconds += d->last.seconds;
     return LEVER_OK;
 }

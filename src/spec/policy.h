@@ -15,6 +15,7 @@
 typedef struct lv_cost {
     uint32_t calls, rows; /* rows of the draft: also those that catch up with the text, and those of other trees in the
                            * same batch; calls 0: another tree accounts for it */
+    uint32_t ready;       /* nodes that had been evaluated before they were asked for */
     double   seconds;
 } lv_cost;
 
