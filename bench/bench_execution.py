@@ -150,6 +150,18 @@ def common(p, q):
     return total
 
 
+def picture(path, t):
+    """Two cycles from the middle of what spans() gave."""
+    shown = [v for v in union(t["verify"]) if common(union(t["ahead"]), [v])]
+    first = max(0, len(shown) // 2 - 1)
+    begin, end = shown[first][0], shown[min(first + 1, len(shown) - 1)][1]
+    pad = (end - begin) * 0.02
+    names = {"draft": 0, "ahead": 1, "verify": 4, "device": 3, "flash": 2}
+    labels = {"ahead": "draft, ahead", "verify": "sweep of the target"}
+    tracks = [(labels.get(k, k), [(*s, i) for s in t[k]]) for k, i in names.items() if t.get(k)]
+    bench_svg.timeline(path, "What runs at the same time: two cycles", tracks, begin - pad, end + pad)
+
+
 def overlap(a, options, plot, texts):
     """Shares of the sweeps in which the draft ran ahead, and of that time in which the device had jobs. None: it never
     ran ahead."""
@@ -162,17 +174,7 @@ def overlap(a, options, plot, texts):
     share = common(ahead, verify) / length([v for v in verify if common(ahead, [v])])
     beside = common(ahead, device) / length(ahead)
     if plot:
-        shown = [v for v in verify if common(ahead, [v])]
-        first = max(0, len(shown) // 2 - 1)
-        begin, end = shown[first][0], shown[min(first + 1, len(shown) - 1)][1]
-        pad = (end - begin) * 0.05
-        tracks = [
-            ("draft", [(x, y, 0) for x, y in t.get("draft", [])]),
-            ("draft ahead", [(*s, 1) for s in t["ahead"]]),
-        ]
-        tracks += [("sweep of the target", [(*s, 4) for s in verify])]
-        tracks += [(f"{k}", [(*s, i) for s in t[k]]) for k, i in (("device", 3), ("flash", 2)) if t.get(k)]
-        bench_svg.timeline(plot, "What runs at the same time: two cycles", tracks, begin - pad, end + pad)
+        picture(plot, t)
     return share, beside
 
 

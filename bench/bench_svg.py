@@ -67,5 +67,12 @@ def timeline(path, title, tracks, begin, end):
         y += line
     for i in range(6):
         t = (end - begin) * i / 5
-        parts.append(text(left + t * scale, y + 14, f"{t / 1000:.1f} ms", "middle" if i else "start"))
+        parts.append(
+            text(
+                left + t * scale,
+                y + 14,
+                f"{t / 1000:.1f} ms",
+                ("start", "middle", "middle", "middle", "middle", "end")[i],
+            )
+        )
     save(path, width, y + 26, parts)

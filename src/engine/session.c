@@ -130,6 +130,7 @@ void lever_session_close(lever_session **session)
     for (uint32_t i = 0; i < LV_SESSIONS_MOST; i++)
         if (s->engine->sessions[i] == s) s->engine->sessions[i] = NULL;
     lv_turns_close(&s->turns);
+    lv_ahead_close(&s->ahead);
     lv_policy_close(&s->run.own_policy);
     if (s->policies) lv_policies_close(s->policies, s->engine->n_policies);
     lv_sampler_close(&s->sampler);

@@ -15,6 +15,7 @@ enum {
     STACK_BYTES = 64 << 10,  /* touched part of a worker's stack with its thread descriptor */
     IO_BYTES = 256 << 10,    /* request tables of the I/O backend */
     EXTENT_COST_BYTES = 192, /* of one streamed extent, in model and stream together */
+    AHEAD_SHARE = 50,        /* drafting beside verification takes at most 1/50 of the memory, unless asked for */
     CONTEXT_LEAST = 512,     /* a context nobody asked for may shrink to this */
     MAX_THREADS = 256
 };
@@ -303,16 +304,53 @@ static int run_plan(lv_engine_setup *o, lv_residency_item *items, size_t n_items
     return rc == LEVER_ELIMIT ? LEVER_OK : rc;
 }
 
-/* Whether room is planned for drafting beside verification. Without being asked only where it is likely that cores
- * wait: for flash, where the model is larger than its memory, or for a device. */
-static void choose_ahead(lv_engine_setup *o)
+/* Plan with o->ahead_rows. A few rows of logits are enough while the head is resident; a streamed head is read once per
+ * cycle and multiplied with every row of the tree, or once per chunk of a window with all that are scored. */
+static int plan_with_logits(lv_engine_setup *o, lv_residency_item *items, size_t n_items, lv_plan_input *in,
+                            lever_error *err)
 {
-    const lever_config *c = &o->config;
+    const uint32_t together = at_most(o->config.n_sessions, LV_PROJECT_SESSIONS);
+    o->logit_rows = o->eval    ? LV_EVAL_LOGIT_ROWS
+                    : o->eager ? at_least(o->max_nodes, o->config.n_sessions)
+                               : at_most(o->max_nodes, LV_PROJECT_ROWS) * together;
+    LEVER_TRY(run_plan(o, items, n_items, in, err));
+    if (o->fits && o->plan.head_resident) return LEVER_OK;
+    o->logit_rows = o->eval ? lv_eval_scored(o->config.n_ctx) : at_least(o->max_nodes, o->config.n_sessions);
+    return run_plan(o, items, n_items, in, err);
+}
+
+/* Can the draft go on beside verification? */
+static bool may_draft_ahead(const lv_engine_setup *o)
+{
     const lv_engine_devices *d = &o->devices;
-    const bool waits = c->no_pin || c->mem_bytes < o->target_file_bytes || d->target;
-    const bool wanted = c->draft_ahead == LEVER_AHEAD_ON || (c->draft_ahead == LEVER_AHEAD_AUTO && waits);
-    const bool shares = c->n_sessions > 1 || (d->draft && d->draft == d->target); /* a device has one owner */
-    o->ahead_rows = wanted && !shares && o->draft && !o->eval && o->rule == LV_RULE_MATCH ? LV_AHEAD_ROWS : 0;
+    const bool shares = o->config.n_sessions > 1 || (d->draft && d->draft == d->target); /* a device has one owner */
+    return o->draft && !shares && !o->eval && o->rule == LV_RULE_MATCH && o->config.draft_ahead != LEVER_AHEAD_OFF;
+}
+
+/* Bytes of everything but weights and ring. */
+static uint64_t base_bytes(lv_engine_setup *o)
+{
+    lv_plan_sizes s;
+    plan_sizes(o, o->plan.n_ctx, o->plan.max_rows, &s);
+    return s.kv_bytes + s.draft_kv_bytes + s.activation_bytes + s.scratch_bytes;
+}
+
+/* Drafting beside verification that was not asked for has room where cores are likely to wait, for flash or a device,
+ * and where it takes nothing but a little of the weights' memory. */
+static int plan_ahead(lv_engine_setup *o, lv_residency_item *items, size_t n_items, lv_plan_input *in,
+                      lever_error *err)
+{
+    const lv_plan without = o->plan;
+    const uint64_t base = base_bytes(o);
+    if (!o->fits || !(without.streamed_bytes || o->devices.target)) return LEVER_OK;
+    o->ahead_rows = LV_AHEAD_ROWS;
+    LEVER_TRY(plan_with_logits(o, items, n_items, in, err));
+    o->plan.needed_bytes = without.needed_bytes; /* it can do without */
+    const bool same = o->fits && o->plan.n_ctx == without.n_ctx && o->plan.max_rows == without.max_rows &&
+                      o->plan.head_resident == without.head_resident;
+    if (same && base_bytes(o) - base <= o->config.mem_bytes / AHEAD_SHARE) return LEVER_OK;
+    o->ahead_rows = 0;
+    return plan_with_logits(o, items, n_items, in, err);
 }
 
 int lv_engine_setup_plan(lv_engine_setup *o, lever_error *err)
@@ -324,24 +362,15 @@ int lv_engine_setup_plan(lv_engine_setup *o, lever_error *err)
     lv_plan_input in = { 0 };
     size_t n_items = 0;
     lv_devices_open(o);
-    choose_ahead(o);
+    o->ahead_rows = may_draft_ahead(o) && o->config.draft_ahead == LEVER_AHEAD_ON ? LV_AHEAD_ROWS : 0;
     for (size_t i = 0; i < n; i++) {
         if (w[i].bytes / w[i].rows > in.max_row_bytes) in.max_row_bytes = w[i].bytes / w[i].rows;
         const uint64_t bytes = lv_model_place_bytes(&w[i], o->devices.target, o->config.project_device);
         if (w[i].layer < 0) in.head_bytes = bytes;
         else items[n_items++] = (lv_residency_item){ .bytes = bytes, .layer = w[i].layer };
     }
-    /* A few rows of logits are enough while the head is resident; a streamed head is read once per cycle and
-     * multiplied with every row of the tree, or once per chunk of a window with all that are scored. */
-    const uint32_t together = at_most(o->config.n_sessions, LV_PROJECT_SESSIONS);
-    o->logit_rows = o->eval    ? LV_EVAL_LOGIT_ROWS
-                    : o->eager ? at_least(o->max_nodes, o->config.n_sessions)
-                               : at_most(o->max_nodes, LV_PROJECT_ROWS) * together;
-    int rc = run_plan(o, items, n_items, &in, err);
-    if (rc >= 0 && !(o->fits && o->plan.head_resident)) {
-        o->logit_rows = o->eval ? lv_eval_scored(o->config.n_ctx) : at_least(o->max_nodes, o->config.n_sessions);
-        rc = run_plan(o, items, n_items, &in, err);
-    }
+    int rc = plan_with_logits(o, items, n_items, &in, err);
+    if (rc >= 0 && may_draft_ahead(o) && !o->ahead_rows) rc = plan_ahead(o, items, n_items, &in, err);
     for (size_t i = 0, k = 0; i < n; i++)
         w[i].resident = w[i].layer < 0 ? o->plan.head_resident : items[k++].pinned;
     if (o->draft) {

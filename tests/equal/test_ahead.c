@@ -115,6 +115,10 @@ static void streamed_texts_are_the_same_too(void)
         run(&c, 0, UINT32_MAX, &off);
         for (int mode = LEVER_AHEAD_AUTO; mode <= LEVER_AHEAD_ON; mode++) {
             c = base_config(policies[i], mode);
+            c.no_pin = true;
+            run(&c, 0, UINT32_MAX, &on);
+            check_same_text(policies[i]);
+            c.no_pin = false;
             c.mem_bytes = 1;
             lever_plan plan;
             lever_error err = { 0 };
@@ -225,6 +229,23 @@ static void memory_is_planned_for_it(void)
         CHECK_OK(lever_plan_memory(&c, &plan[k], &err), &err);
     }
     CHECK(plan[1].total_bytes > plan[0].total_bytes);
+    /* By itself it never raises what a model needs, nor takes more than a fiftieth of the limit. */
+    for (int k = 0; k < 2; k++) {
+        lever_config c = base_config("chain:4", k ? LEVER_AHEAD_AUTO : LEVER_AHEAD_OFF);
+        c.mem_bytes = 1;
+        CHECK_OK(lever_plan_memory(&c, &plan[k], &err), &err);
+    }
+    CHECK_EQ(plan[1].needed_bytes, plan[0].needed_bytes);
+    for (uint64_t mem = plan[0].needed_bytes; mem < plan[0].needed_bytes + (24 << 20); mem += 1 << 20) {
+        lever_config c = base_config("chain:4", LEVER_AHEAD_OFF);
+        c.mem_bytes = mem;
+        CHECK_OK(lever_plan_memory(&c, &plan[0], &err), &err);
+        c.draft_ahead = LEVER_AHEAD_AUTO;
+        CHECK_OK(lever_plan_memory(&c, &plan[1], &err), &err);
+        CHECK(plan[1].total_bytes <= mem && plan[1].fits);
+        CHECK(plan[1].resident_bytes + mem / 50 + (1 << 20) >= plan[0].resident_bytes);
+        CHECK_EQ(plan[1].n_ctx, plan[0].n_ctx);
+    }
 }
 
 int main(int argc, char **argv)
