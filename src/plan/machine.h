@@ -1,4 +1,4 @@
-/* Reading the numbers of a measured machine (lever/profile.h) between and beyond the points that were measured.
+/* Reading the numbers of a measured machine (lever/machine.h) between and beyond the points that were measured.
  * Does not: measure (engine/profile*.c), know models (plan/sweep_time.h), or read files (apps/).
  * Threading: pure. SPDX-License-Identifier: MIT */
 #ifndef LEVER_PLAN_MACHINE_H
@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "lever/profile.h"
+#include "lever/machine.h"
 
 typedef lever_machine lv_machine;
 typedef lever_machine_device lv_machine_device;

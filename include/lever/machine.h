@@ -3,14 +3,36 @@
  * Plain data. Seconds are wall-clock time with the threads of `id`; a 0 where a time stands means that it was not
  * measured. Times are those of a quiet machine: the low end of many short measurements (docs/profile.md).
  * SPDX-License-Identifier: MIT */
-#ifndef LEVER_PROFILE_H
-#define LEVER_PROFILE_H
+#ifndef LEVER_MACHINE_H
+#define LEVER_MACHINE_H
 
-#include "lever/lever.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lever/error.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* How fast a file is read, past the page cache, with `depth` reads of block_bytes in flight. */
+typedef struct lever_flash_point {
+    const char *backend;     /* "uring", "pool" */
+    uint32_t block_bytes, depth;
+    bool     huge_pages;     /* of the buffers */
+    double   bytes_per_s;
+    double   cpu_share;      /* processor time per time that passed; 1 = one core */
+} lever_flash_point;
+
+enum { LEVER_FLASH_POINTS = 48 };
+
+typedef struct lever_flash_profile {
+    lever_flash_point points[LEVER_FLASH_POINTS];
+    uint32_t n_points;
+    uint32_t best;           /* within 3 % of the fastest, with the least memory in flight: what to put into
+                              * io_backend, flash_block_bytes and flash_depth */
+    bool     direct;         /* false: the file system knows no direct reads, so memory was measured */
+} lever_flash_profile;
 
 enum {
     LEVER_MACHINE_ROWS = 8,     /* batches of 1, 2, 4, ... 128 rows: lever_machine_rows */
