@@ -1,7 +1,7 @@
 /* What `lever profile` measures of a machine: enough to say how long a sweep of any model takes on it.
  *
- * Plain data. Seconds are wall-clock time with the threads of `id`; a 0 where a time stands means that it was not
- * measured. Times are those of a quiet machine: the low end of many short measurements (docs/profile.md).
+ * Plain data. Seconds are wall-clock time with the threads of `id`; a 0 where a time stands means that it was
+ * not measured. Times are those of a quiet machine: the low end of many short measurements (docs/profile.md).
  * SPDX-License-Identifier: MIT */
 #ifndef LEVER_MACHINE_H
 #define LEVER_MACHINE_H
@@ -63,8 +63,8 @@ typedef struct lever_machine_product {
     char     type[12];       /* "Q4_0" */
     uint32_t gguf_type;      /* its number in files */
     double   weight_s[LEVER_MACHINE_ROWS]; /* seconds per weight for all rows of the batch together */
-    double   pack_s;         /* per value of the rows that are multiplied: preparing them, once for all products
-                              * that share them */
+    double   pack_s;         /* per value of the rows that are multiplied: preparing them, once for all
+                              * products that share them */
 } lever_machine_product;
 
 typedef struct lever_machine_device {
@@ -81,8 +81,8 @@ typedef struct lever_machine_device {
 
 /* What is not a product, on the CPU. All but op_s per value, which is the time of all threads together. */
 typedef struct lever_machine_rest {
-    double op_s;             /* handing one operation to the threads and waiting for them; operations of less than
-                              * some 64 Ki multiply-adds are not handed over */
+    double op_s;             /* handing one operation to the threads and waiting for them; operations of less
+                              * than some 64 Ki multiply-adds are not handed over */
     double norm_s;           /* RMSNorm, per value */
     double add_s;            /* sums of rows and biases */
     double rope_s, rope_norm_s; /* rotation of queries and keys; with a norm of each head before it */

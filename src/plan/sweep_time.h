@@ -1,6 +1,6 @@
 /* How long a model takes on a measured machine: products, and everything beside them, by rows.
- * Does not: open files or look at the machine; shapes are filled by model/shape.h, made up in tests, or those of a
- * model nobody has. Threading: pure. SPDX-License-Identifier: MIT */
+ * Does not: open files or look at the machine; shapes are filled by plan/model_shape.h, made up in tests, or
+ * those of a model nobody has. Threading: pure. SPDX-License-Identifier: MIT */
 #ifndef LEVER_PLAN_SWEEP_TIME_H
 #define LEVER_PLAN_SWEEP_TIME_H
 
@@ -10,19 +10,19 @@ enum { LV_SHAPE_MATRICES = 48 };
 
 /* Matrices of one type and size in the layers of a model. */
 typedef struct lv_shape_matrix {
-    uint32_t type;          /* GGUF number */
+    uint32_t type; /* GGUF number */
     uint64_t rows, cols;
-    uint32_t count;         /* of them, in all layers together */
-    uint32_t packs;         /* of them, how many have their rows packed anew: not k and v after q */
+    uint32_t count; /* of them, in all layers together */
+    uint32_t packs; /* of them, how many have their rows packed anew: not k and v after q */
 } lv_shape_matrix;
 
 typedef struct lv_model_shape {
     uint32_t n_layers, n_embd, n_ff, n_heads, n_kv_heads, head_dim, n_vocab;
-    bool     qk_norm, qkv_bias;
-    uint32_t head_type;     /* of the output head [n_vocab][n_embd] */
+    bool qk_norm, qkv_bias;
+    uint32_t head_type; /* of the output head [n_vocab][n_embd] */
     uint32_t n_matrices;
     lv_shape_matrix matrices[LV_SHAPE_MATRICES]; /* without the output head */
-    uint64_t key;           /* lv_model_shape_key of this; which measured factors apply */
+    uint64_t key; /* lv_model_shape_key of this; which measured factors apply */
 } lv_model_shape;
 
 /* From all the fields but key: equal sizes and types give the same. */
@@ -35,29 +35,30 @@ double lv_model_shape_bytes(const lv_model_shape *s);
 /* Where and how the layers of a model run. */
 typedef struct lv_run_on {
     const lv_machine *machine;
-    const lv_machine_device *products; /* NULL: the CPU, devices[0]. What it has no product for runs on the CPU */
-    uint32_t n_ctx;          /* positions each row attends to */
-    uint32_t kv;             /* 0 F16, 1 Q8_0 */
-    uint64_t streamed_bytes; /* of the layers, per sweep; 0: all is in memory */
-    uint64_t extent_bytes;   /* streamed weights are multiplied in slices of this; 0: 4 MiB */
+    const lv_machine_device *products; /* NULL: the CPU. Types it has no product for run on the CPU too */
+    uint32_t n_ctx;                /* positions each row attends to */
+    uint32_t kv;                   /* 0 F16, 1 Q8_0 */
+    uint64_t streamed_bytes;       /* of the layers, per sweep; 0: all is in memory */
+    uint64_t extent_bytes;         /* streamed weights are multiplied in slices of this; 0: 4 MiB */
     const lv_machine_flash *flash; /* NULL: reads cost nothing */
-    double   flash_bytes_s;  /* 0: as the flash was measured; else this, e.g. a limit */
-    bool     uncorrected;    /* without the factors of measured models */
+    double flash_bytes_s;          /* 0: as the flash was measured; else this, e.g. a limit */
+    bool uncorrected;              /* without the factors of measured models */
 } lv_run_on;
 
 /* Parts of one sweep, in seconds. */
 typedef struct lv_sweep_cost {
-    double products, pack, calls, rest, attend; /* of the processor, beside reads where there are any */
-    double compute;        /* their sum, times the model's factor */
-    double flash;          /* reads of the streamed bytes, beside products */
-    double sweep;          /* the larger of the two, and what can not overlap */
+    double products, pack, calls, rest, attend; /* of the processor alone */
+    double compute;                             /* their sum, times the model's factor */
+    double flash;                               /* reads of the streamed bytes, alone */
+    double sweep; /* both at once: the longer of the two, slowed down while the other runs */
 } lv_sweep_cost;
 
 /* A sweep of `rows` rows over all layers, without the output head. False: products were not measured. */
 bool lv_sweep_time(lv_sweep_cost *out, const lv_run_on *on, const lv_model_shape *s, double rows);
 /* Output head for `rows` rows, in memory. -1: as above. */
 double lv_project_s(const lv_run_on *on, const lv_model_shape *s, double rows);
-/* A batch of a draft that is in memory: layers and head for all its rows, candidates not included. -1: as above. */
+/* A batch of a draft that is in memory: layers and head for all its rows, candidates not included. -1: as
+ * above. */
 double lv_draft_s(const lv_run_on *on, const lv_model_shape *s, double rows);
 /* Candidates of one drafted row; the target's choice of one token. */
 double lv_candidates_s(const lv_run_on *on, const lv_model_shape *s);
