@@ -72,6 +72,7 @@ static double op_s(const lv_run_on *on, double n, double each, double work, doub
 static double pack_s(const lv_run_on *on, const lv_machine_device *d, uint32_t type, double rows, double cols)
 {
     const double all = lv_machine_pack_s(d, type, rows, cols);
+    if (d != &on->machine->devices[0]) return all; /* whoever submits packs */
     return op_s(on, rows * cols, all / (rows * cols), 1, rows / ROW_GROUP);
 }
 
@@ -88,7 +89,7 @@ static const lv_machine_device *device_for(const lv_run_on *on, uint32_t type)
  * bytes comes in slices. A device takes matrices that share rows in one job; the CPU takes each for itself.
  */
 static double calls_s(const lv_run_on *on, const lv_machine_device *d, const lv_shape_matrix *m,
-                      double streamed, double rows)
+                      double streamed)
 {
     const bool cpu = d == &on->machine->devices[0];
     const double extent = on->extent_bytes ? (double)on->extent_bytes : EXTENT_USUAL, bytes = matrix_bytes(m);
@@ -113,7 +114,7 @@ static bool add_products(lv_sweep_cost *c, const lv_run_on *on, const lv_model_s
         if (products < 0) return false;
         c->products += products;
         c->pack += m->packs * pack_s(on, d, m->type, rows, (double)m->cols);
-        c->calls += calls_s(on, d, m, streamed, rows);
+        c->calls += calls_s(on, d, m, streamed);
     }
     return true;
 }
