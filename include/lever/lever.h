@@ -48,6 +48,8 @@ typedef struct lever_config {
     uint32_t    n_ctx;         /* positions of context; 0 = the model's own, at most 4096 */
     uint32_t    n_sessions;    /* texts that may be open at once, at most 64; memory is planned for each; 0 = 1 */
     uint32_t    n_threads;     /* 0 = every core this process may use, or those of cpus */
+    const lever_machine *machine; /* what lever_profile measured with the same threads (lever/profile.h), nullable:
+                                   * policies that weigh costs begin with what it predicts. Borrowed for the call */
     const char *cpus;   /* cores to bind the threads to, in turn: "0-3,6", or "fast" for the strong ones of
                          * unequal cores; NULL = as the system likes. The calling thread is the first; it
                          * is released by lever_engine_close */
