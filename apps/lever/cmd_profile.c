@@ -113,7 +113,7 @@ static int open_flash(flash_file *f, const profile_args *a, progress *line, leve
 {
     struct stat st;
     f->use = a->model;
-    if (a->model && (stat(a->model, &st) || st.st_size >= LEAST)) return LEVER_OK; /* missing: the library says so */
+    if (a->model && (stat(a->model, &st) || st.st_size >= LEAST)) return LEVER_OK; /* none: the library says so */
     f->fd = scratch_file(f->folder, line, err);
     if (f->fd < 0) return f->fd;
     snprintf(f->path, sizeof f->path, "/proc/self/fd/%d", f->fd);
@@ -136,7 +136,8 @@ static const char *device_cache(char *buf, size_t cap)
     return cache_path(buf, cap, "") && !cache_make() ? buf : NULL;
 }
 
-static int measure(const profile_args *a, flash_file *f, const char *where, lever_machine *m, lever_error *err)
+static int measure(const profile_args *a, flash_file *f, const char *where, lever_machine *m,
+                   lever_error *err)
 {
     progress line = { 0 };
     char cache[CACHE_PATH_CAP];
@@ -182,7 +183,8 @@ static bool is_complete(const profile_args *a, const lever_machine *m, const cha
     for (uint32_t i = 0; i < m->n_flashes; i++)
         flash |= !strcmp(m->flashes[i].where, where) && m->flashes[i].reads.n_points;
     const size_t kind = a->device ? strcspn(a->device, ":") : 0;
-    for (uint32_t i = 1; i < m->n_devices; i++) device |= !strncmp(m->devices[i].kind, a->device ? a->device : "", kind);
+    for (uint32_t i = 1; i < m->n_devices; i++)
+        device |= !strncmp(m->devices[i].kind, a->device ? a->device : "", kind);
     return flash && device && m->measured[0] &&
            (a->no_run || (knows_model(m, a->model) && knows_model(m, a->draft)));
 }

@@ -68,22 +68,25 @@ static void add_flashes(lever_machine *m, const json_t *flash)
         const json_int_t block = json_integer_value(json_object_get(e, "block_bytes")),
                          depth = json_integer_value(json_object_get(e, "depth"));
         const char *measured = json_string_value(json_object_get(e, "measured"));
-        if (!flash_points_from_json(&reads, json_object_get(e, "points")) || strlen(where) >= PROFILE_WHERE_CAP) continue;
+        if (!flash_points_from_json(&reads, json_object_get(e, "points")) ||
+            strlen(where) >= PROFILE_WHERE_CAP)
+            continue;
         lever_machine_flash *f = flash_entry(m, where);
         if (!f) return;
         f->reads = reads;
         f->reads.direct = true; /* others are not kept */
         snprintf(f->measured, sizeof f->measured, "%s", measured ? measured : "");
         for (uint32_t i = 0; i < reads.n_points; i++)
-            if (reads.points[i].block_bytes == block && reads.points[i].depth == depth && reads.points[i].huge_pages)
+            if (reads.points[i].block_bytes == block && reads.points[i].depth == depth &&
+                reads.points[i].huge_pages)
                 f->reads.best = i;
         if (!lever_machine_is_valid(m)) f->reads = (lever_flash_profile){ 0 };
     }
 }
 
 /* The machine of this id; else one of the same processor, with why it is not it. */
-static enum profile_found find(lever_machine *m, const json_t *machines, const lever_machine_id *id, char *why,
-                               size_t cap)
+static enum profile_found find(lever_machine *m, const json_t *machines, const lever_machine_id *id,
+                               char *why, size_t cap)
 {
     enum profile_found found = PROFILE_NONE;
     for (size_t i = json_array_size(machines); i-- > 0;) { /* the newest is the last */
@@ -172,7 +175,8 @@ int profile_store(const lever_machine *m, lever_error *err)
     json_object_set_new(root, "version", json_integer(VERSION));
     for (uint32_t i = 0; i < m->n_flashes; i++)
         if (m->flashes[i].reads.n_points && m->flashes[i].reads.direct)
-            json_object_set_new(json_object_get(root, "flash"), m->flashes[i].where, flash_to_json(&m->flashes[i]));
+            json_object_set_new(json_object_get(root, "flash"), m->flashes[i].where,
+                                flash_to_json(&m->flashes[i]));
     if (!json_object_get(root, "machines")) json_object_set_new(root, "machines", json_array());
     put_machine(json_object_get(root, "machines"), m);
     const int rc = write_whole(root, path, err);
@@ -193,7 +197,8 @@ static void apply_flash(const json_t *e, lever_config *c)
     const bool modelled = c->flash_model != NULL;
     if (!modelled && !c->flash_block_bytes) c->flash_block_bytes = (uint32_t)block;
     if (!modelled && !c->flash_depth) c->flash_depth = (uint32_t)depth;
-    if (!c->io_backend && backend && !strcmp(backend, "pool")) c->io_backend = "pool"; /* auto prefers uring */
+    if (!c->io_backend && backend && !strcmp(backend, "pool"))
+        c->io_backend = "pool"; /* auto prefers uring */
 }
 
 static void apply_machine(const json_t *root, lever_config *c)
@@ -201,12 +206,14 @@ static void apply_machine(const json_t *root, lever_config *c)
     static lever_machine machine;
     lever_machine_id id;
     char why[256];
-    if (lever_machine_identify(&id, c->n_threads, c->cpus, c->isa, NULL) < 0) return; /* the engine will say why */
+    if (lever_machine_identify(&id, c->n_threads, c->cpus, c->isa, NULL) < 0)
+        return; /* the engine will say why */
     const enum profile_found found = find(&machine, json_object_get(root, "machines"), &id, why, sizeof why);
     add_flashes(&machine, json_object_get(root, "flash"));
     if (found == PROFILE_GOOD) c->machine = &machine;
     if (found == PROFILE_STALE)
-        fprintf(stderr, "lever: what was measured of this machine is not used: %s. Run lever profile again\n", why);
+        fprintf(stderr, "lever: what was measured of this machine is not used: %s. Run lever profile again\n",
+                why);
 }
 
 void profile_apply(const char *model, lever_config *c)

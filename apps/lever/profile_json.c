@@ -69,9 +69,10 @@ static json_t *text(const char *s)
 
 static json_t *id_to_json(const lever_machine_id *id)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:I, s:I, s:I}", "version", text(id->version), "cpu", text(id->cpu), "isa",
-                     text(id->isa), "kernel", text(id->kernel), "cores", (json_int_t)id->n_cores, "threads",
-                     (json_int_t)id->n_threads, "memory_bytes", (json_int_t)id->memory_bytes);
+    return json_pack("{s:o, s:o, s:o, s:o, s:I, s:I, s:I}", "version", text(id->version), "cpu",
+                     text(id->cpu), "isa", text(id->isa), "kernel", text(id->kernel), "cores",
+                     (json_int_t)id->n_cores, "threads", (json_int_t)id->n_threads, "memory_bytes",
+                     (json_int_t)id->memory_bytes);
 }
 
 bool machine_id_from_json(lever_machine_id *id, const json_t *machine)
@@ -80,8 +81,9 @@ bool machine_id_from_json(lever_machine_id *id, const json_t *machine)
     *id = (lever_machine_id){ 0 };
     const json_int_t memory = json_integer_value(json_object_get(j, "memory_bytes"));
     id->memory_bytes = memory > 0 ? (uint64_t)memory : 0;
-    return get_text(j, "version", id->version, sizeof id->version) && get_text(j, "cpu", id->cpu, sizeof id->cpu) &&
-           get_text(j, "isa", id->isa, sizeof id->isa) && get_text(j, "kernel", id->kernel, sizeof id->kernel) &&
+    return get_text(j, "version", id->version, sizeof id->version) &&
+           get_text(j, "cpu", id->cpu, sizeof id->cpu) && get_text(j, "isa", id->isa, sizeof id->isa) &&
+           get_text(j, "kernel", id->kernel, sizeof id->kernel) &&
            get_u32(json_object_get(j, "cores"), &id->n_cores) &&
            get_u32(json_object_get(j, "threads"), &id->n_threads);
 }
@@ -136,12 +138,14 @@ static json_t *device_to_json(const lever_machine_device *d)
     json_t *products = json_array();
     for (uint32_t i = 0; i < d->n_products; i++) {
         const lever_machine_product *p = &d->products[i];
-        json_array_append_new(products, json_pack("{s:s, s:o, s:f}", "type", p->type, "weight_s",
-                                                  numbers(p->weight_s, LEVER_MACHINE_ROWS), "pack_s", p->pack_s));
+        json_array_append_new(products,
+                              json_pack("{s:s, s:o, s:f}", "type", p->type, "weight_s",
+                                        numbers(p->weight_s, LEVER_MACHINE_ROWS), "pack_s", p->pack_s));
     }
-    return json_pack("{s:o, s:o, s:o, s:b, s:f, s:f, s:f, s:f, s:o}", "kind", text(d->kind), "name", text(d->name),
-                     "driver", text(d->driver), "unified", (int)d->unified, "call_s", d->call_s, "give_s", d->give_s,
-                     "give_byte_s", d->give_byte_s, "take_s", d->take_s, "products", products);
+    return json_pack("{s:o, s:o, s:o, s:b, s:f, s:f, s:f, s:f, s:o}", "kind", text(d->kind), "name",
+                     text(d->name), "driver", text(d->driver), "unified", (int)d->unified, "call_s",
+                     d->call_s, "give_s", d->give_s, "give_byte_s", d->give_byte_s, "take_s", d->take_s,
+                     "products", products);
 }
 
 static bool product_from_json(lever_machine_product *p, const json_t *j)
@@ -158,7 +162,8 @@ static bool device_from_json(lever_machine_device *d, const json_t *j)
     const json_t *products = json_object_get(j, "products");
     if (json_array_size(products) > LEVER_MACHINE_TYPES) return false;
     d->n_products = (uint32_t)json_array_size(products);
-    bool good = get_text(j, "kind", d->kind, sizeof d->kind) && get_text(j, "name", d->name, sizeof d->name) &&
+    bool good = get_text(j, "kind", d->kind, sizeof d->kind) &&
+                get_text(j, "name", d->name, sizeof d->name) &&
                 get_text(j, "driver", d->driver, sizeof d->driver);
     for (uint32_t i = 0; good && i < d->n_products; i++)
         good = product_from_json(&d->products[i], json_array_get(products, i));
@@ -177,14 +182,15 @@ static json_t *beside_to_json(const lever_machine_flash *f)
     const lever_machine_beside *b = &f->beside;
     size_t n = 0;
     while (n < LEVER_MACHINE_BESIDE && b->rows[n]) n++;
-    return json_pack("{s:o, s:o, s:o, s:o}", "where", text(f->where), "rows", rows_to_json(b->rows, n), "products",
-                     numbers(b->products, n), "flash", numbers(b->flash, n));
+    return json_pack("{s:o, s:o, s:o, s:o}", "where", text(f->where), "rows", rows_to_json(b->rows, n),
+                     "products", numbers(b->products, n), "flash", numbers(b->flash, n));
 }
 
 static bool beside_from_json(lever_machine_flash *f, const json_t *j)
 {
     lever_machine_beside *b = &f->beside;
-    return get_text(j, "where", f->where, sizeof f->where) && get_rows(j, "rows", b->rows, LEVER_MACHINE_BESIDE) &&
+    return get_text(j, "where", f->where, sizeof f->where) &&
+           get_rows(j, "rows", b->rows, LEVER_MACHINE_BESIDE) &&
            get_numbers(j, "products", b->products, LEVER_MACHINE_BESIDE) &&
            get_numbers(j, "flash", b->flash, LEVER_MACHINE_BESIDE);
 }
@@ -232,7 +238,8 @@ static json_t *model_to_json(const lever_machine_model *m)
     snprintf(key, sizeof key, "%016" PRIx64, m->key);
     return json_pack("{s:o, s:s, s:o, s:o, s:o, s:f, s:f}", "name", text(m->name), "key", key, "rows",
                      rows_to_json(m->rows, m->n_runs), "sweep_s", numbers(m->sweep_s, m->n_runs), "factor",
-                     numbers(m->factor, m->n_runs), "project_s", m->project_s, "project_factor", m->project_factor);
+                     numbers(m->factor, m->n_runs), "project_s", m->project_s, "project_factor",
+                     m->project_factor);
 }
 
 static bool model_from_json(lever_machine_model *m, const json_t *j)
@@ -253,13 +260,14 @@ static bool model_from_json(lever_machine_model *m, const json_t *j)
 json_t *machine_to_json(const lever_machine *m)
 {
     json_t *devices = json_array(), *flashes = json_array(), *models = json_array();
-    for (uint32_t i = 0; i < m->n_devices; i++) json_array_append_new(devices, device_to_json(&m->devices[i]));
+    for (uint32_t i = 0; i < m->n_devices; i++)
+        json_array_append_new(devices, device_to_json(&m->devices[i]));
     for (uint32_t i = 0; i < m->n_flashes; i++)
         if (m->flashes[i].beside.rows[0]) json_array_append_new(flashes, beside_to_json(&m->flashes[i]));
     for (uint32_t i = 0; i < m->n_models; i++) json_array_append_new(models, model_to_json(&m->models[i]));
-    return json_pack("{s:o, s:o, s:f, s:o, s:o, s:o, s:o}", "id", id_to_json(&m->id), "measured", text(m->measured),
-                     "read_bytes_s", m->read_bytes_s, "rest", rest_to_json(&m->rest), "devices", devices,
-                     "beside", flashes, "models", models);
+    return json_pack("{s:o, s:o, s:f, s:o, s:o, s:o, s:o}", "id", id_to_json(&m->id), "measured",
+                     text(m->measured), "read_bytes_s", m->read_bytes_s, "rest", rest_to_json(&m->rest),
+                     "devices", devices, "beside", flashes, "models", models);
 }
 
 bool machine_from_json(lever_machine *m, const json_t *j)
@@ -267,8 +275,8 @@ bool machine_from_json(lever_machine *m, const json_t *j)
     const json_t *devices = json_object_get(j, "devices"), *flashes = json_object_get(j, "beside"),
                  *models = json_object_get(j, "models");
     memset(m, 0, sizeof *m);
-    if (json_array_size(devices) > LEVER_MACHINE_DEVICES || json_array_size(flashes) > LEVER_MACHINE_FLASHES ||
-        json_array_size(models) > LEVER_MACHINE_MODELS)
+    if (json_array_size(devices) > LEVER_MACHINE_DEVICES ||
+        json_array_size(flashes) > LEVER_MACHINE_FLASHES || json_array_size(models) > LEVER_MACHINE_MODELS)
         return false;
     m->n_devices = (uint32_t)json_array_size(devices);
     m->n_flashes = (uint32_t)json_array_size(flashes);

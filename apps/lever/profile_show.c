@@ -31,7 +31,8 @@ static void print_flash(const lever_machine_flash *f)
 {
     const lever_flash_profile *p = &f->reads;
     const lever_flash_point *best = &p->points[p->best];
-    printf("\nflash %s: reads in GB/s, by their size and the number in flight (%s)\n\n", f->where, p->points[0].backend);
+    printf("\nflash %s: reads in GB/s, by their size and the number in flight (%s)\n\n", f->where,
+           p->points[0].backend);
     print_grid(p);
     for (uint32_t i = 0; i < p->n_points; i++) {
         const lever_flash_point *q = &p->points[i];
@@ -39,12 +40,14 @@ static void print_flash(const lever_machine_flash *f)
         printf("%s, %u KiB, %u in flight%s: %.2f GB/s\n", q->backend, q->block_bytes >> 10, q->depth,
                q->huge_pages ? "" : ", pages of 4 KiB", q->bytes_per_s * 1e-9);
     }
-    printf("\nbest: %u reads of %u KiB, %.2f GB/s with %.0f%% of one core: how weights are streamed from it\n",
-           best->depth, best->block_bytes >> 10, best->bytes_per_s * 1e-9, best->cpu_share * 100);
+    printf(
+        "\nbest: %u reads of %u KiB, %.2f GB/s with %.0f%% of one core: how weights are streamed from it\n",
+        best->depth, best->block_bytes >> 10, best->bytes_per_s * 1e-9, best->cpu_share * 100);
     if (!p->direct) puts("no direct reads on this file system: these numbers are of memory, not of flash");
     for (uint32_t i = 0; i < LEVER_MACHINE_BESIDE && f->beside.rows[i]; i++)
-        printf("%s%u rows take %.2f times as long, and reads keep %.0f%%", i ? "; " : "beside such reads products with ",
-               f->beside.rows[i], f->beside.products[i], f->beside.flash[i] * 100);
+        printf("%s%u rows take %.2f times as long, and reads keep %.0f%%",
+               i ? "; " : "beside such reads products with ", f->beside.rows[i], f->beside.products[i],
+               f->beside.flash[i] * 100);
     if (f->beside.rows[0]) puts("");
 }
 
@@ -52,8 +55,8 @@ static void print_flash(const lever_machine_flash *f)
 
 static void print_device(const lever_machine_device *d)
 {
-    printf("\nproducts on %s %s%s%s: milliseconds for a billion weights, by rows of the batch\n\n%8s", d->kind, d->name,
-           d->driver[0] ? ", driver " : "", d->driver, "");
+    printf("\nproducts on %s %s%s%s: milliseconds for a billion weights, by rows of the batch\n\n%8s",
+           d->kind, d->name, d->driver[0] ? ", driver " : "", d->driver, "");
     for (uint32_t i = 0; i < LEVER_MACHINE_ROWS; i++) printf("%8u", lever_machine_rows[i]);
     puts("");
     for (uint32_t i = 0; i < d->n_products; i++) {
@@ -63,20 +66,23 @@ static void print_device(const lever_machine_device *d)
     }
     printf("\nhanding over a job takes %.1f us", d->call_s * 1e6);
     if (d->give_s > 0 || d->take_s > 0)
-        printf(", a piece of memory %.1f us and %.2f ms for each GB, getting it back %.1f us", d->give_s * 1e6,
-               d->give_byte_s * 1e12, d->take_s * 1e6);
+        printf(", a piece of memory %.1f us and %.2f ms for each GB, getting it back %.1f us",
+               d->give_s * 1e6, d->give_byte_s * 1e12, d->take_s * 1e6);
     puts(": what small matrices cost however fast products are");
 }
 
 static void print_rest(const lever_machine *m)
 {
     const lever_machine_rest *r = &m->rest;
-    printf("\nbeside products, in nanoseconds per value on one thread: norm %.2f, sum %.2f, rotation %.2f (with norm %.2f), "
-           "SwiGLU %.2f, keys and values %.2f (f16) and %.2f (q8_0), candidates %.2f and choice %.2f per token of the "
+    printf("\nbeside products, in nanoseconds per value on one thread: norm %.2f, sum %.2f, rotation %.2f "
+           "(with norm %.2f), "
+           "SwiGLU %.2f, keys and values %.2f (f16) and %.2f (q8_0), candidates %.2f and choice %.2f per "
+           "token of the "
            "vocabulary\n",
            r->norm_s * 1e9, r->add_s * 1e9, r->rope_s * 1e9, r->rope_norm_s * 1e9, r->swiglu_s * 1e9,
            r->write_s[0] * 1e9, r->write_s[1] * 1e9, r->candidates_s * 1e9, r->pick_s * 1e9);
-    puts("\nattention: milliseconds for 1000 positions of one layer with 32 heads of 128, by rows of the batch\n");
+    puts("\nattention: milliseconds for 1000 positions of one layer with 32 heads of 128, by rows of the "
+         "batch\n");
     for (uint32_t k = 0; k < LEVER_MACHINE_KV; k++) {
         printf("%8s", k ? "q8_0" : "f16");
         for (uint32_t i = 0; i < LEVER_MACHINE_ROWS; i++)
@@ -89,7 +95,8 @@ static void print_rest(const lever_machine *m)
 
 static void print_models(const lever_machine *m)
 {
-    if (m->n_models) puts("\nmodels that were run: seconds of a sweep without waiting for flash, times what is predicted");
+    if (m->n_models)
+        puts("\nmodels that were run: seconds of a sweep without waiting for flash, times what is predicted");
     for (uint32_t i = 0; i < m->n_models; i++) {
         const lever_machine_model *q = &m->models[i];
         printf("  %s:", q->name);
@@ -106,12 +113,14 @@ void profile_print(const lever_machine *m, const char *where)
     const lever_machine_id *id = &m->id;
     if (m->measured[0])
         printf("%s, %u threads on %u cores, %s kernels, %s of memory, %s, Lever %s; measured %s\n", id->cpu,
-               id->n_threads, id->n_cores, id->isa, format_bytes(memory, sizeof memory, (double)id->memory_bytes),
-               id->kernel, id->version, m->measured);
+               id->n_threads, id->n_cores, id->isa,
+               format_bytes(memory, sizeof memory, (double)id->memory_bytes), id->kernel, id->version,
+               m->measured);
     for (uint32_t i = 0; i < m->n_flashes; i++)
         if (is_wanted(&m->flashes[i], where)) print_flash(&m->flashes[i]);
     if (m->read_bytes_s > 0)
-        printf("\nmemory: %.1f GB/s read by all threads: no product with one row is faster than its weights come\n",
+        printf("\nmemory: %.1f GB/s read by all threads: no product with one row is faster than its weights "
+               "come\n",
                m->read_bytes_s * 1e-9);
     for (uint32_t i = 0; i < m->n_devices; i++)
         if (m->devices[i].n_products) print_device(&m->devices[i]);
@@ -126,8 +135,9 @@ bool profile_print_json(const lever_machine *m, const char *where)
         const lever_flash_profile *p = &m->flashes[i].reads;
         if (is_wanted(&m->flashes[i], where))
             json_object_set_new(flashes, m->flashes[i].where,
-                                json_pack("{s:s, s:b, s:i, s:o}", "measured", m->flashes[i].measured, "direct",
-                                          (int)p->direct, "best", (int)p->best, "points", flash_points_to_json(p)));
+                                json_pack("{s:s, s:b, s:i, s:o}", "measured", m->flashes[i].measured,
+                                          "direct", (int)p->direct, "best", (int)p->best, "points",
+                                          flash_points_to_json(p)));
     }
     const bool good = root && json_object_set_new(root, "flash", flashes) == 0 &&
                       json_dumpf(root, stdout, JSON_INDENT(1)) == 0;

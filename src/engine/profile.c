@@ -18,13 +18,11 @@ static const double usual_s = 45;
 
 /* ---- this machine ---- */
 
-static void copy(char *to, size_t cap, const char *from)
-{
-    snprintf(to, cap, "%s", from);
-}
+static void copy(char *to, size_t cap, const char *from) { snprintf(to, cap, "%s", from); }
 
 /* Configuration of the CPU; the part of it that products need. */
-static int cpu_config(lv_cpu_config *c, uint32_t n_threads, const char *cpus, const char *isa, lever_error *err)
+static int cpu_config(lv_cpu_config *c, uint32_t n_threads, const char *cpus, const char *isa,
+                      lever_error *err)
 {
     *c = (lv_cpu_config){ .cpu_flags = lv_cpu_detect(),
                           .max_rows = LV_PROFILE_ROWS,
@@ -32,13 +30,15 @@ static int cpu_config(lv_cpu_config *c, uint32_t n_threads, const char *cpus, co
                           .max_ctx = LV_PROFILE_CTX,
                           .max_head_dim = LV_PROFILE_HEAD };
     if (n_threads > MAX_THREADS)
-        return lv_fail(err, LEVER_EINVAL, 0, "%u threads asked for; at most %d are supported", n_threads, MAX_THREADS);
+        return lv_fail(err, LEVER_EINVAL, 0, "%u threads asked for; at most %d are supported", n_threads,
+                       MAX_THREADS);
     if (cpus) LEVER_TRY(lv_cpu_list_parse(&c->cpus, cpus, err));
     c->n_threads = n_threads ? n_threads : cpus ? c->cpus.n : lv_cpu_count();
     const int flags = isa ? lv_cpu_flags_from_name(isa) : 0;
     if (flags < 0)
         return lv_fail(err, LEVER_EINVAL, 0,
-                       "unknown instruction set '%s'; known: ref, avx2, avx512vnni, neon, dotprod, i8mm", isa);
+                       "unknown instruction set '%s'; known: ref, avx2, avx512vnni, neon, dotprod, i8mm",
+                       isa);
     if (isa) c->cpu_flags &= (unsigned)flags;
     return LEVER_OK;
 }
@@ -61,21 +61,31 @@ int lever_machine_identify(lever_machine_id *out, uint32_t n_threads, const char
     return LEVER_OK;
 }
 
-bool lever_machine_same(const lever_machine_id *a, const lever_machine_id *b) { return lv_machine_same(a, b); }
+bool lever_machine_same(const lever_machine_id *a, const lever_machine_id *b)
+{
+    return lv_machine_same(a, b);
+}
 bool lever_machine_is_valid(const lever_machine *m) { return lv_machine_valid(m); }
-int  lever_type_number(const char *name) { return lv_type_from_name(name); }
+int lever_type_number(const char *name) { return lv_type_from_name(name); }
 
 const char *lever_machine_differs(const lever_machine_id *a, const lever_machine_id *b, char *buf, size_t cap)
 {
     *buf = '\0';
     if (lv_machine_same(a, b)) return buf;
-    if (strcmp(a->cpu, b->cpu)) snprintf(buf, cap, "the processor is '%s', not '%s'", b->cpu, a->cpu);
-    else if (a->n_threads != b->n_threads) snprintf(buf, cap, "%u threads, not %u", b->n_threads, a->n_threads);
-    else if (a->n_cores != b->n_cores) snprintf(buf, cap, "%u cores, not %u", b->n_cores, a->n_cores);
-    else if (strcmp(a->isa, b->isa)) snprintf(buf, cap, "kernels for %s, not %s", b->isa, a->isa);
-    else if (strcmp(a->version, b->version)) snprintf(buf, cap, "Lever is %s, not %s", b->version, a->version);
-    else if (strcmp(a->kernel, b->kernel)) snprintf(buf, cap, "the system is '%s', not '%s'", b->kernel, a->kernel);
-    else snprintf(buf, cap, "the machine has another amount of memory");
+    if (strcmp(a->cpu, b->cpu))
+        snprintf(buf, cap, "the processor is '%s', not '%s'", b->cpu, a->cpu);
+    else if (a->n_threads != b->n_threads)
+        snprintf(buf, cap, "%u threads, not %u", b->n_threads, a->n_threads);
+    else if (a->n_cores != b->n_cores)
+        snprintf(buf, cap, "%u cores, not %u", b->n_cores, a->n_cores);
+    else if (strcmp(a->isa, b->isa))
+        snprintf(buf, cap, "kernels for %s, not %s", b->isa, a->isa);
+    else if (strcmp(a->version, b->version))
+        snprintf(buf, cap, "Lever is %s, not %s", b->version, a->version);
+    else if (strcmp(a->kernel, b->kernel))
+        snprintf(buf, cap, "the system is '%s', not '%s'", b->kernel, a->kernel);
+    else
+        snprintf(buf, cap, "the machine has another amount of memory");
     return buf;
 }
 
@@ -88,12 +98,15 @@ void lv_profile_now(char *buf, size_t cap)
 
 /* ---- entries ---- */
 
-/* Room for one more of n elements of `size` bytes: the first, which is the oldest, goes where all are taken. */
+/* Room for one more of n elements of `size` bytes: the first, which is the oldest, goes where all are taken.
+ */
 static void *append(void *list, uint32_t *n, uint32_t most, size_t size)
 {
     char *at = list;
-    if (*n == most) memmove(at, at + size, (most - 1) * size);
-    else (*n)++;
+    if (*n == most)
+        memmove(at, at + size, (most - 1) * size);
+    else
+        (*n)++;
     return memset(at + (*n - 1) * size, 0, size);
 }
 
@@ -230,9 +243,9 @@ static void close_cpu(lv_profile *p)
 
 typedef struct step {
     const char *what;
-    int   (*run)(lv_profile *p, double seconds, lever_error *err);
-    double  share; /* of usual_s */
-    bool    wanted;
+    int (*run)(lv_profile *p, double seconds, lever_error *err);
+    double share; /* of usual_s */
+    bool wanted;
 } step;
 
 /* The steps that are wanted; each has its share of the time, whether or not there are others. */

@@ -11,17 +11,25 @@ enum { PIECES = 8, PIECE_BYTES = 8 << 20, SMALL_BYTES = 64 << 10, MIN_OUT = 32 }
 typedef struct device_state {
     lv_device_memory *pieces[PIECES]; /* more than caches hold, weights of `type` in all of them */
     lv_device_memory *small;
-    size_t   piece_bytes;
+    size_t piece_bytes;
     uint32_t type, next;
-    bool     filled;
-    double   short_s, long_s, give_s, give_small_s, take_s; /* measured */
+    bool filled;
+    double short_s, long_s, give_s, give_small_s, take_s; /* measured */
 } device_state;
 
-static int run_job(lv_profile *p, const lv_device_memory *w, size_t at, const lv_point *point, lever_error *err)
+static int run_job(lv_profile *p, const lv_device_memory *w, size_t at, const lv_point *point,
+                   lever_error *err)
 {
     const lv_device_job job = {
-        .x = p->x, .n_rows = point->rows, .k = LV_PROFILE_K, .n_products = 1,
-        .products = { { .w = w, .w_at = at, .type = point->type, .n_out = point->n_out, .y = p->y,
+        .x = p->x,
+        .n_rows = point->rows,
+        .k = LV_PROFILE_K,
+        .n_products = 1,
+        .products = { { .w = w,
+                        .w_at = at,
+                        .type = point->type,
+                        .n_out = point->n_out,
+                        .y = p->y,
                         .ldy = point->n_out } },
     };
     const int number = lv_device_submit(p->device, &job, err);
@@ -63,8 +71,10 @@ static int run_device(lv_profile *p, lv_point *point, size_t n, lever_error *err
     return LEVER_OK;
 }
 
-/* point->n_out 0: time the taking; else the giving and a small job that waits for it. The job is not counted. */
-static int pass_memory(lv_profile *p, lv_point *point, lv_device_memory *m, bool giving, size_t n, lever_error *err)
+/* point->n_out 0: time the taking; else the giving and a small job that waits for it. The job is not counted.
+ */
+static int pass_memory(lv_profile *p, lv_point *point, lv_device_memory *m, bool giving, size_t n,
+                       lever_error *err)
 {
     uint64_t ns = 0;
     for (size_t i = 0; i < n; i++) {
@@ -112,10 +122,13 @@ static void close_pieces(lv_profile *p, device_state *s)
 }
 
 /* Small jobs, and memory changing hands; call_s and what follows from it. */
-static int measure_hand_over(lv_profile *p, lever_machine_device *d, uint32_t type, double seconds, lever_error *err)
+static int measure_hand_over(lv_profile *p, lever_machine_device *d, uint32_t type, double seconds,
+                             lever_error *err)
 {
     device_state *s = p->step;
-    const lv_point small = { .prepare = prepare_device, .scale = 1, .type = type, .rows = 1, .n_out = MIN_OUT };
+    const lv_point small = {
+        .prepare = prepare_device, .scale = 1, .type = type, .rows = 1, .n_out = MIN_OUT
+    };
     lv_point *points = p->points;
     for (int i = 0; i < 5; i++) points[i] = small;
     points[0].run = run_device, points[0].out = &s->short_s;
@@ -143,7 +156,8 @@ static int measure_device(lv_profile *p, lever_machine_device *d, double seconds
         if (p->device->traits.types >> p->types[i] & 1) first = i, d->n_products++;
     if (!d->n_products) return LEVER_OK;
     LEVER_TRY(measure_hand_over(p, d, p->types[first], 0.2 * seconds, err));
-    /* Packing of rows is part of submitting; results come back with waiting: neither depends on the weights. */
+    /* Packing of rows is part of submitting; results come back with waiting: neither depends on the weights.
+     */
     const double row = (s->long_s - s->short_s) / ((LV_PROFILE_ROWS - 1) * (double)LV_PROFILE_K);
     for (uint32_t i = first, at = 0; i < p->n_types; i++) {
         if (!(p->device->traits.types >> p->types[i] & 1)) continue;

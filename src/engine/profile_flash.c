@@ -45,7 +45,8 @@ int lv_profile_flash(lv_profile *p, double seconds, lever_error *err)
     lever_flash_profile reads;
     LEVER_TRY(lever_profile_flash(&reads, p->params->flash_path, seconds, on_point, p, err));
     LEVER_TRY(lv_profile_progress(p, 1, err));
-    lever_machine_flash *f = lv_profile_flash_entry(p->m, p->params->flash_where ? p->params->flash_where : "");
+    lever_machine_flash *f =
+        lv_profile_flash_entry(p->m, p->params->flash_where ? p->params->flash_where : "");
     f->reads = reads;
     f->beside = (lever_machine_beside){ 0 };
     p->flash = f;
@@ -64,8 +65,9 @@ typedef struct beside_state {
     double window_s;
 } beside_state;
 
-/* Slices of streamed size until the window is over; reads are started anew where the engine does it: at the beginning
- * of each product, by the thread that leads it. *flash: bytes per second. Returns seconds of a product. */
+/* Slices of streamed size until the window is over; reads are started anew where the engine does it: at the
+ * beginning of each product, by the thread that leads it. *flash: bytes per second. Returns seconds of a
+ * product. */
 static double products(const beside_state *s, bool beside, double *flash)
 {
     lv_profile *p = s->p;
@@ -107,14 +109,18 @@ static int measure_beside(beside_state *s, double best, double *slower, double *
 int lv_profile_beside(lv_profile *p, double seconds, lever_error *err)
 {
     static const uint32_t rows[LEVER_MACHINE_BESIDE] = { 1, 8, 32 };
-    lever_machine_flash *f = lv_profile_flash_entry(p->m, p->params->flash_where ? p->params->flash_where : "");
+    lever_machine_flash *f =
+        lv_profile_flash_entry(p->m, p->params->flash_where ? p->params->flash_where : "");
     const lever_flash_point *best = &f->reads.points[f->reads.best];
     if (!f->reads.direct || best->bytes_per_s <= 0) return LEVER_OK;
-    beside_state s = { .p = p, .type = p->types[0], .window_s = seconds / (2 * WINDOWS * LEVER_MACHINE_BESIDE) };
+    beside_state s = { .p = p,
+                       .type = p->types[0],
+                       .window_s = seconds / (2 * WINDOWS * LEVER_MACHINE_BESIDE) };
     s.n_out = SLICE_BYTES / (uint32_t)lv_type_row_bytes(s.type, LV_PROFILE_K);
     if (s.n_out > LV_PROFILE_SLICE) s.n_out = LV_PROFILE_SLICE;
     lv_profile_fill(p, s.type);
-    LEVER_TRY(lv_flash_load_open(&s.load, p->params->flash_path, best->backend, best->block_bytes, best->depth, err));
+    LEVER_TRY(lv_flash_load_open(&s.load, p->params->flash_path, best->backend, best->block_bytes,
+                                 best->depth, err));
     int rc = LEVER_OK;
     for (uint32_t i = 0; i < LEVER_MACHINE_BESIDE && rc >= 0; i++) {
         s.rows = rows[i];

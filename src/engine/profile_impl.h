@@ -7,19 +7,26 @@
 #include "device/device.h"
 #include "lever/profile.h"
 
-/* Sizes of a product: rows as long as those of an 8B model; batches of up to the last of lever_machine_rows. */
-enum { LV_PROFILE_K = 4096, LV_PROFILE_OUT = 1024, LV_PROFILE_ROWS = 128, LV_PROFILE_ROUNDS = 8, LV_PROFILE_CTX = 512,
-       LV_PROFILE_HEAD = 128,
-       LV_PROFILE_SLICE = 4096 }; /* outputs of a slice of streamed weights, at most, with some rows */
-
-enum { LV_PROFILE_PATTERN = 1 << 20, LV_PROFILE_WEIGHTS_LEAST = 16 << 20, LV_PROFILE_POINTS = LEVER_MACHINE_TYPES * (LEVER_MACHINE_ROWS + 1) };
+enum {
+    LV_PROFILE_K = 4096,     /* length of matrix rows: that of an 8B model */
+    LV_PROFILE_OUT = 1024,   /* rows of a matrix, at most */
+    LV_PROFILE_SLICE = 4096, /* of a slice of streamed weights, which meets few rows */
+    LV_PROFILE_ROWS = 128,   /* of a batch: the last of lever_machine_rows */
+    LV_PROFILE_CTX = 512,    /* attention */
+    LV_PROFILE_HEAD = 128,
+    LV_PROFILE_ROUNDS = 8,
+    LV_PROFILE_PATTERN = 1 << 20,
+    LV_PROFILE_WEIGHTS_LEAST = 16 << 20,
+    LV_PROFILE_POINTS = LEVER_MACHINE_TYPES * (LEVER_MACHINE_ROWS + 1)
+};
 
 typedef struct lv_profile lv_profile;
 
 /* One thing that is timed. */
 typedef struct lv_point {
-    int    (*run)(lv_profile *p, struct lv_point *point, size_t n, lever_error *err); /* n times; LEVER_OK, LEVER_E* */
-    int    (*prepare)(lv_profile *p, struct lv_point *point, lever_error *err); /* nullable; before each sample */
+    /* Do it n times; before each sample, nullable. LEVER_OK or LEVER_E*. */
+    int    (*run)(lv_profile *p, struct lv_point *point, size_t n, lever_error *err);
+    int    (*prepare)(lv_profile *p, struct lv_point *point, lever_error *err);
     double  *out;            /* seconds of one, times `scale` */
     double   scale;
     double   less;           /* seconds of one that belong to something else */
@@ -51,10 +58,10 @@ struct lv_profile {
     lv_point  points[LV_PROFILE_POINTS]; /* of the step under way */
 };
 
-/* Time points [n] in `seconds`: each is tried until a sample is long enough to be timed, then sampled in several
- * rounds over all of them, so that a disturbance of a second spoils one sample of each rather than all of one. The
- * lower quartile counts: other programs only add time, and a minimum believes a clock that was boosted for a moment.
- * LEVER_OK; LEVER_ECANCEL; what run returned. */
+/* Time points [n] in `seconds`: each is tried until a sample is long enough to be timed, then sampled in
+ * several rounds over all of them, so that a disturbance of a second spoils one sample of each rather than all
+ * of one. The lower quartile counts: other programs only add time, and a minimum believes a clock that was
+ * boosted for a moment. LEVER_OK; LEVER_ECANCEL; what run returned. */
 int lv_points_measure(lv_profile *p, lv_point *points, size_t n, double seconds, lever_error *err);
 /* The lower quartile of s [n], n >= 1; sorts them. */
 double lv_lower_quartile(double *s, uint32_t n);
@@ -78,8 +85,8 @@ void lv_profile_name_product(lever_machine_product *to, uint32_t type);
 /* The time, as in "2026-11-21T19:00:00Z". */
 void lv_profile_now(char *buf, size_t cap);
 
-/* The entry of a device, a place, a model in *m: the one that is there, else a new one in the place of the last
- * where there is no room. Zeroed but for what it is called. */
+/* The entry of a device, a place, a model in *m: the one that is there, else a new one, for which the oldest
+ * goes where there is no room. Devices and models are zeroed but for what they are called. */
 lever_machine_device *lv_profile_device_entry(lever_machine *m, const char *kind, const char *name,
                                               const char *driver);
 lever_machine_flash *lv_profile_flash_entry(lever_machine *m, const char *where);

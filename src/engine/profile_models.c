@@ -19,8 +19,8 @@ typedef struct model_run {
     uint64_t streamed_bytes; /* of the layers */
     lv_model_shape shape;
     lv_kv kv;
-    lv_row *rows;            /* [max_rows] */
-    float *logits;           /* [n_vocab] */
+    lv_row *rows;  /* [max_rows] */
+    float *logits; /* [n_vocab] */
     lever_machine_model *to;
     uint64_t end_ns;
 } model_run;
@@ -139,7 +139,8 @@ static int measure_model(lv_profile *p, lever_engine *e, lv_model *m, uint32_t k
                          double seconds, lever_error *err)
 {
     model_run r = { .p = p, .e = e, .m = m, .kv_type = kv_type };
-    if (!lv_model_shape_of(&r.shape, m)) return LEVER_OK; /* of more kinds of matrices than there is room for */
+    if (!lv_model_shape_of(&r.shape, m))
+        return LEVER_OK; /* of more kinds of matrices than there is room for */
     if (m == e->target) r.streamed_bytes = e->plan.streamed_bytes;
     r.end_ns = lv_clock_ns() + (uint64_t)(seconds * 1e9);
     const char *name = strrchr(path, '/');
@@ -176,7 +177,8 @@ int lv_profile_models(lv_profile *p, double seconds, lever_error *err)
     const double draft = e->draft ? 0.3 * seconds : 0;
     p->models_s = seconds - draft;
     int rc = measure_model(p, e, e->target, e->kv_type, params->model_path, seconds - draft, err);
-    if (rc >= 0 && e->draft) rc = measure_model(p, e, e->draft, e->draft_kv_type, params->draft_path, draft, err);
+    if (rc >= 0 && e->draft)
+        rc = measure_model(p, e, e->draft, e->draft_kv_type, params->draft_path, draft, err);
     lever_engine_close(&e);
     return rc;
 }

@@ -24,7 +24,8 @@ static void fill_pattern(uint8_t *to, const lv_type_traits *t, uint32_t type)
     }
     for (size_t at = 0; at + t->block_bytes <= LV_PROFILE_PATTERN; at += t->block_bytes) {
         for (unsigned s = 0; s < t->n_scales; s++) {
-            const uint16_t half = (uint16_t)(0x2000 | (next_random(&x) & 0x83ff)); /* 2^-7 to 2^-6, either sign */
+            const uint16_t half =
+                (uint16_t)(0x2000 | (next_random(&x) & 0x83ff)); /* 2^-7 to 2^-6, either sign */
             memcpy(to + at + t->scale_at[s], &half, sizeof half);
         }
         if (type == LV_TYPE_MXFP4) to[at] = (uint8_t)(120 + to[at] % 8);
@@ -46,8 +47,10 @@ int lv_profile_fill(lv_profile *p, uint32_t type)
 {
     if (p->weights_type == (int)type) return LEVER_OK;
     const lv_type_traits *t = lv_type_traits_get(type);
-    if (t->block_len == 1) fill_floats(p->pattern, t);
-    else fill_pattern(p->pattern, t, type);
+    if (t->block_len == 1)
+        fill_floats(p->pattern, t);
+    else
+        fill_pattern(p->pattern, t, type);
     const size_t whole = LV_PROFILE_PATTERN / t->block_bytes * t->block_bytes;
     for (size_t at = 0; at < p->weights_bytes; at += whole)
         memcpy(p->weights + at, p->pattern, p->weights_bytes - at < whole ? p->weights_bytes - at : whole);
@@ -72,8 +75,8 @@ static int run_product(lv_profile *p, lv_point *point, size_t n, lever_error *er
     const size_t bytes = point->n_out * lv_type_row_bytes(point->type, LV_PROFILE_K);
     for (size_t i = 0; i < n; i++) {
         if (p->weights_at + bytes > p->weights_bytes) p->weights_at = 0;
-        lv_cpu_matmul(p->cpu, p->y, point->n_out, point->type, p->weights + p->weights_at, point->n_out, point->rows,
-                      LV_PROFILE_K);
+        lv_cpu_matmul(p->cpu, p->y, point->n_out, point->type, p->weights + p->weights_at, point->n_out,
+                      point->rows, LV_PROFILE_K);
         p->weights_at += bytes;
     }
     return LEVER_OK;

@@ -8,21 +8,25 @@
 
 enum {
     N = LV_PROFILE_K,
-    HEADS = 32, KV_HEADS = 8, HEAD = LV_PROFILE_HEAD, /* attention of an 8B model */
-    CTX = LV_PROFILE_CTX, SLOTS = CTX + LV_PROFILE_ROWS,
-    VOCAB = 1 << 15, CANDIDATES = 8,
+    HEADS = 32,
+    KV_HEADS = 8,
+    HEAD = LV_PROFILE_HEAD, /* attention of an 8B model */
+    CTX = LV_PROFILE_CTX,
+    SLOTS = CTX + LV_PROFILE_ROWS,
+    VOCAB = 1 << 15,
+    CANDIDATES = 8,
     READ_PART = 1 << 20,
     CACHES = -100 /* less the type: what p->weights holds for attention */
 };
-_Static_assert(HEADS * HEAD == N, "a row is as long as the heads together");
+_Static_assert(HEADS *HEAD == N, "a row is as long as the heads together");
 
 typedef struct rest_state {
     lv_profile *p;
-    float   *a, *b;           /* [LV_PROFILE_ROWS][N] */
-    float   *cs;              /* [HEAD / 2][2] */
-    uint8_t *cache;           /* [HEAD] in either type */
-    lv_cpu_attn_row *rows;    /* [LV_PROFILE_ROWS] */
-    float   *logits, *used;   /* [VOCAB] */
+    float *a, *b;          /* [LV_PROFILE_ROWS][N] */
+    float *cs;             /* [HEAD / 2][2] */
+    uint8_t *cache;        /* [HEAD] in either type */
+    lv_cpu_attn_row *rows; /* [LV_PROFILE_ROWS] */
+    float *logits, *used;  /* [VOCAB] */
     lv_sampler *sampler;
 } rest_state;
 
@@ -124,8 +128,10 @@ static int run_write(lv_profile *p, lv_point *point, size_t n, lever_error *err)
     const rest_state *s = state_of(p);
     for (size_t i = 0; i < n; i++)
         for (size_t h = 0; h < HEADS; h++) {
-            if (point->type) lv_type_traits_get(LV_TYPE_Q8_0)->quantize(s->cache, p->x + h * HEAD, HEAD);
-            else lv_cpu_kernels(p->cpu)->f32_to_f16((uint16_t *)(void *)s->cache, p->x + h * HEAD, HEAD);
+            if (point->type)
+                lv_type_traits_get(LV_TYPE_Q8_0)->quantize(s->cache, p->x + h * HEAD, HEAD);
+            else
+                lv_cpu_kernels(p->cpu)->f32_to_f16((uint16_t *)(void *)s->cache, p->x + h * HEAD, HEAD);
         }
     return LEVER_OK;
 }
@@ -189,8 +195,10 @@ static int run_choose(lv_profile *p, lv_point *point, size_t n, lever_error *err
     float probs[CANDIDATES];
     for (size_t i = 0; i < n; i++) {
         memcpy(s->used, s->logits, VOCAB * sizeof *s->used);
-        if (point->type) lv_sampler_candidates(s->sampler, s->used, &h, CANDIDATES, 1, tokens, probs);
-        else lv_sampler_pick(s->sampler, s->used, &h);
+        if (point->type)
+            lv_sampler_candidates(s->sampler, s->used, &h, CANDIDATES, 1, tokens, probs);
+        else
+            lv_sampler_pick(s->sampler, s->used, &h);
     }
     return LEVER_OK;
 }

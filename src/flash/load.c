@@ -6,8 +6,8 @@
 enum { DEPTH_MOST = 16, BLOCK_LEAST = 4096, BLOCK_MOST = 4 << 20 };
 
 struct lv_flash_load {
-    lv_file  file;
-    lv_io   *io;
+    lv_file file;
+    lv_io *io;
     uint8_t *buffers; /* [depth][block_bytes] */
     uint32_t block_bytes, depth;
     uint64_t at, bytes;
@@ -26,7 +26,8 @@ static int open_load(lv_flash_load *l, const char *path, const char *backend, le
 {
     LEVER_TRY(lv_file_open(&l->file, path, err));
     if (l->file.size_bytes < l->block_bytes)
-        return lv_fail(err, LEVER_EINVAL, 0, "'%s': too small to be read in blocks of %u bytes", path, l->block_bytes);
+        return lv_fail(err, LEVER_EINVAL, 0, "'%s': too small to be read in blocks of %u bytes", path,
+                       l->block_bytes);
     lv_io_config c;
     lv_io_config_init(&c);
     c.depth = l->depth;
@@ -36,8 +37,8 @@ static int open_load(lv_flash_load *l, const char *path, const char *backend, le
     return LEVER_OK;
 }
 
-int lv_flash_load_open(lv_flash_load **out, const char *path, const char *backend, uint32_t block_bytes, uint32_t depth,
-                       lever_error *err)
+int lv_flash_load_open(lv_flash_load **out, const char *path, const char *backend, uint32_t block_bytes,
+                       uint32_t depth, lever_error *err)
 {
     *out = NULL;
     if (block_bytes < BLOCK_LEAST || block_bytes > BLOCK_MOST || depth < 1 || depth > DEPTH_MOST)
@@ -53,7 +54,8 @@ int lv_flash_load_open(lv_flash_load **out, const char *path, const char *backen
         return rc;
     }
     for (uint32_t i = 0; i < depth; i++) {
-        l->reads[i] = (lv_io_read){ .file = &l->file, .dst = l->buffers + (size_t)i * block_bytes, .len = block_bytes };
+        l->reads[i] =
+            (lv_io_read){ .file = &l->file, .dst = l->buffers + (size_t)i * block_bytes, .len = block_bytes };
         start(l, &l->reads[i]);
     }
     *out = l;

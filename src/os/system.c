@@ -54,8 +54,10 @@ void lv_system_cpu_name(char *buf, size_t cap)
 void lv_system_kernel(char *buf, size_t cap)
 {
     struct utsname u;
-    if (uname(&u)) snprintf(buf, cap, "unknown");
-    else snprintf(buf, cap, "%s %s", u.sysname, u.release);
+    if (uname(&u))
+        snprintf(buf, cap, "unknown");
+    else
+        snprintf(buf, cap, "%s %s", u.sysname, u.release);
 }
 
 uint64_t lv_system_memory(void)
