@@ -55,10 +55,11 @@ static int calibrate(lv_profile *p, lv_point *point, double wanted, lever_error 
     }
 }
 
+/* What belongs to something else was measured at another moment: it never takes more than half. */
 static void conclude(lv_point *point)
 {
-    const double each = lv_lower_quartile(point->samples, point->n_samples) - point->less;
-    *point->out = each > 0 ? each * point->scale : 0;
+    const double each = lv_lower_quartile(point->samples, point->n_samples);
+    *point->out = (each - (point->less < each / 2 ? point->less : each / 2)) * point->scale;
 }
 
 int lv_points_measure(lv_profile *p, lv_point *points, size_t n, double seconds, lever_error *err)
