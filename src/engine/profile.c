@@ -205,7 +205,7 @@ static int choose_types(lv_profile *p, lever_error *err)
 /* More than the caches hold, so that weights come from memory; no more than a quarter of what is free. */
 static size_t weights_bytes(void)
 {
-    const uint64_t free = lv_memory_available(), wanted = 2 * lv_system_cache();
+    const uint64_t free = lv_memory_available(), wanted = 4 * lv_system_cache();
     uint64_t n = wanted < WEIGHTS_LEAST ? WEIGHTS_LEAST : wanted > WEIGHTS_MOST ? WEIGHTS_MOST : wanted;
     if (free && n > free / 4) n = free / 4;
     return n < LV_PROFILE_WEIGHTS_LEAST ? LV_PROFILE_WEIGHTS_LEAST : (size_t)(n & ~(uint64_t)0xfffff);

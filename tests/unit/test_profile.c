@@ -139,10 +139,10 @@ static void the_oldest_entries_go(void)
     CHECK(n.n_models == LEVER_MACHINE_MODELS);
 }
 
-static void quarters_and_names(void)
+static void eighths_and_names(void)
 {
     double s[] = { 5, 1, 4, 2, 3, 9, 8, 7 }, one[] = { 3 };
-    CHECK(lv_lower_quartile(s, 8) == 3 && lv_lower_quartile(one, 1) == 3);
+    CHECK(lv_lower_eighth(s, 8) == 2 && lv_lower_eighth(one, 1) == 3);
     char buf[64], tiny[8];
     lv_system_cpu_name_of("processor\t: 0\nmodel name\t: Some CPU 3000\nflags: a b\n", buf, sizeof buf);
     CHECK_STR(buf, "Some CPU 3000");
@@ -163,6 +163,6 @@ int main(void)
     RUN(it_can_be_stopped_anywhere);
     RUN(devices_are_measured);
     RUN(the_oldest_entries_go);
-    RUN(quarters_and_names);
+    RUN(eighths_and_names);
     return check_done();
 }

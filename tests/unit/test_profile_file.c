@@ -140,7 +140,8 @@ static void hostile_files_are_refused(void)
                                            "{\"points\": [{\"backend\": \"pool\", \"bytes_per_s\": -5}]}" };
     for (size_t i = 0; i < sizeof flashes / sizeof *flashes; i++) {
         char text[256];
-        snprintf(text, sizeof text, "{\"version\": 2, \"flash\": {\"1:1\": %s}, \"machines\": [1, {}, \"a\"]}", flashes[i]);
+        snprintf(text, sizeof text, "{\"version\": 2, \"flash\": {\"1:1\": %s}, \"machines\": [1, {}, \"a\"]}",
+                 flashes[i]);
         write_file(text);
         CHECK_EQ(profile_load(&n, &m.id, why, sizeof why), PROFILE_NONE);
         CHECK(n.n_flashes == 0 || n.flashes[0].reads.n_points == 0);
