@@ -33,6 +33,20 @@ static void the_least_memory_among_the_fastest_is_chosen(void)
     CHECK_EQ(lv_probe_choose(points, 1), 0);
 }
 
+/* What lasts while the processor is busy is preferred, as long as it is not much slower. */
+static void enough_is_kept_in_flight(void)
+{
+    lv_probe_point points[] = {
+        { "uring", 4 << 20, 1, true, 4.00e9, 0 },  /* 1 ms */
+        { "uring", 4 << 20, 8, true, 3.80e9, 0 },  /* 9 ms */
+        { "uring", 2 << 20, 16, true, 3.75e9, 0 }, /* the same */
+        { "uring", 4 << 20, 16, true, 3.85e9, 0 }, /* 17 ms */
+    };
+    CHECK_EQ(lv_probe_choose(points, 4), 1);
+    points[0].bytes_per_s = 5e9;
+    CHECK_EQ(lv_probe_choose(points, 4), 0);
+}
+
 static void every_way_is_measured(void)
 {
     make_file(64 << 20);
@@ -104,6 +118,7 @@ static void a_failed_read_ends_it_and_leaves_nothing(void)
 int main(void)
 {
     RUN(the_least_memory_among_the_fastest_is_chosen);
+    RUN(enough_is_kept_in_flight);
     RUN(every_way_is_measured);
     RUN(what_can_not_be_measured_is_refused);
     RUN(every_failed_allocation_is_reported);

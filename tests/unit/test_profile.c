@@ -80,8 +80,8 @@ static void settings_are_checked(void)
         CHECK_EQ(lever_profile(&m, &bad[i], &err), LEVER_EINVAL);
         CHECK(strstr(err.msg, texts[i]));
     }
-    CHECK_EQ(lever_profile(&m, &(lever_profile_params){ .types = "Q8_0", .flash_path = "/nowhere/a" }, &err), LEVER_EIO);
-    CHECK_EQ(lever_profile(&m, &(lever_profile_params){ .types = "Q8_0", .model_path = "/nowhere/a" }, &err), LEVER_EIO);
+    CHECK_EQ(lever_profile(&m, &(lever_profile_params){ .flash_path = "/nowhere/a" }, &err), LEVER_EIO);
+    CHECK_EQ(lever_profile(&m, &(lever_profile_params){ .model_path = "/nowhere/a" }, &err), LEVER_EIO);
 }
 
 static void it_can_be_stopped_anywhere(void)
