@@ -8,6 +8,7 @@
 #include "support/check.h"
 
 #include "base/mem.h"
+#include "flash/load.h"
 #include "flash/probe.h"
 
 static char path[128];
@@ -67,6 +68,34 @@ static void every_way_is_measured(void)
     unlink(path);
 }
 
+/* Reads go on as long as somebody pumps, from the start again at the end of the file; closing waits for them. */
+static void a_load_goes_on_while_it_is_pumped(void)
+{
+    make_file(2 << 20);
+    const size_t live = lv_alloc_live();
+    static const char *const backends[] = { "auto", "pool", "sim" };
+    for (int b = 0; b < 3; b++) {
+        lv_flash_load *l;
+        lever_error e = { 0 };
+        CHECK_OK(lv_flash_load_open(&l, path, backends[b], 512 << 10, 3, &e), &e);
+        while (lv_flash_load_bytes(l) < 8 << 20) lv_flash_load_pump(l);
+        CHECK_EQ(lv_flash_load_bytes(l) % (512 << 10), 0);
+        lv_flash_load_close(&l);
+        CHECK(!l);
+    }
+    lv_flash_load *l;
+    lever_error e = { 0 };
+    CHECK_EQ(lv_flash_load_open(&l, path, "auto", 4 << 20, 1, &e), LEVER_EINVAL); /* more than the file has */
+    CHECK_EQ(lv_flash_load_open(&l, path, "auto", 1 << 20, 17, &e), LEVER_EINVAL);
+    CHECK_EQ(lv_flash_load_open(&l, path, "auto", 100, 1, &e), LEVER_EINVAL);
+    CHECK_EQ(lv_flash_load_open(&l, "/nowhere/at/all", "auto", 1 << 20, 1, &e), LEVER_EIO);
+    CHECK(!l);
+    lv_flash_load_close(&l);
+    lv_flash_load_close(NULL);
+    CHECK_EQ(lv_alloc_live(), live);
+    unlink(path);
+}
+
 static void what_can_not_be_measured_is_refused(void)
 {
     lv_probe p;
@@ -120,6 +149,7 @@ int main(void)
     RUN(the_least_memory_among_the_fastest_is_chosen);
     RUN(enough_is_kept_in_flight);
     RUN(every_way_is_measured);
+    RUN(a_load_goes_on_while_it_is_pumped);
     RUN(what_can_not_be_measured_is_refused);
     RUN(every_failed_allocation_is_reported);
     RUN(a_failed_read_ends_it_and_leaves_nothing);
