@@ -62,10 +62,10 @@ int model_args_config(model_args *a, lever_config *c)
     c->io_backend = a->io;
     c->flash_model = a->flash_model;
     c->flash_limit_bytes_per_s = a->flash_limit;
-    profile_apply(a->model, c);
     set_devices(a, c);
     c->isa = a->isa;
     c->cpus = a->cpus;
+    profile_apply(a->model, c);
     c->kv_type = a->kv_type;
     c->pin_first_layers = a->pin_first;
     c->no_pin = a->no_pin;

@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #include "lever/error.h"
+#include "lever/machine.h"
 #include "lever/trace.h"
 
 #ifdef __cplusplus
@@ -55,6 +56,8 @@ typedef struct lever_config {
     uint32_t    n_ctx;         /* positions of context; 0 = the model's own, at most 4096 */
     uint32_t    n_sessions;    /* texts that may be open at once, at most 64; memory is planned for each; 0 = 1 */
     uint32_t    n_threads;     /* 0 = every core this process may use, or those of cpus */
+    const lever_machine *machine; /* what lever_profile measured with the same threads (lever/profile.h), nullable:
+                                   * policies that weigh costs begin with what it predicts. Borrowed for the call */
     const char *cpus;   /* cores to bind the threads to, in turn: "0-3,6", or "fast" for the strong ones of
                          * unequal cores; NULL = as the system likes. The calling thread is the first; it
                          * is released by lever_engine_close */
@@ -496,25 +499,6 @@ LEVER_API int lever_fit(const lever_config *c, const lever_fit_params *params, l
                         lever_error *err);
 
 /* ----------------------------------------------------------------- profile */
-
-/* How fast a file is read, past the page cache, with `depth` reads of block_bytes in flight. */
-typedef struct lever_flash_point {
-    const char *backend;     /* "uring", "pool" */
-    uint32_t block_bytes, depth;
-    bool     huge_pages;     /* of the buffers */
-    double   bytes_per_s;
-    double   cpu_share;      /* processor time per time that passed; 1 = one core */
-} lever_flash_point;
-
-enum { LEVER_FLASH_POINTS = 48 };
-
-typedef struct lever_flash_profile {
-    lever_flash_point points[LEVER_FLASH_POINTS];
-    uint32_t n_points;
-    uint32_t best;           /* within 3 % of the fastest, with the least memory in flight: what to put into
-                              * io_backend, flash_block_bytes and flash_depth */
-    bool     direct;         /* false: the file system knows no direct reads, so memory was measured */
-} lever_flash_profile;
 
 /* Read `path` (at least 64 MiB) in different ways, for `seconds` in all (0: six). progress may be NULL.
  * LEVER_OK, LEVER_EIO, LEVER_EINVAL (file too small), LEVER_ENOMEM. */

@@ -136,6 +136,7 @@ int lv_engine_load(lever_engine **out, lv_engine_setup *o, lever_error *err)
         e->target_file_bytes = o->target_file_bytes;
         e->target_id = o->target_id;
         rc = build_engine(e, o, err);
+        if (rc >= 0) lv_engine_seed(e, o);
     }
     if (rc < 0) {
         lever_engine_close(&e);

@@ -285,6 +285,9 @@ struct lever_session {
     uint64_t      n_cycles;   /* of this session, for traces */
 };
 
+/* engine/seed.c: tell the engine's policies what config.machine predicts of its models. Does nothing without. */
+void lv_engine_seed(lever_engine *e, const lv_engine_setup *o);
+
 /* engine/devices.c: open those that the configuration names, once for a setup; one that can not be had leaves a note.
  * Both models' metadata are there, no threads yet. */
 void lv_devices_open(lv_engine_setup *o);

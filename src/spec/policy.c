@@ -245,6 +245,11 @@ void lv_policy_share(lv_policy *p, const lv_policy *from)
     if (p->type->share && p != from) p->type->share(p, from);
 }
 
+void lv_policy_seed(lv_policy *p, const lv_cost_seed *s)
+{
+    if (p->type->seed) p->type->seed(p, s);
+}
+
 void lv_policy_reset(lv_policy *p)
 {
     if (p->type->reset) p->type->reset(p);
