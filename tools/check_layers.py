@@ -22,7 +22,8 @@ OS_FILES = {
     "src/gguf/gguf.c": "metadata is read before any lv_file exists",
     "src/gguf/gguf_write.c": "the writer syncs and renames",
 }
-PLAIN_PUBLIC = {"lever/error.h", "lever/message.h", "lever/trace.h"}  # types that every layer passes on
+# Types that every layer passes on.
+PLAIN_PUBLIC = {"lever/error.h", "lever/machine.h", "lever/message.h", "lever/trace.h"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Write the man page and the completions of bash, zsh and fish from what the program itself says of its options.
+"""Write the man page and the completions of bash, zsh and fish from what the program says of its options.
 
 usage: make_man.py [--check] PROGRAM [FOLDER]
 
@@ -209,9 +209,7 @@ def roff_environment(document):
 def man_page(title, version, commands, rest):
     document = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
     groups, common = common_groups(commands)
-    out = [
-        '.\\" Written by tools/make_man.py from the help of the program: make man. SPDX-License-Identifier: MIT'
-    ]
+    out = ['.\\" Written by tools/make_man.py (make man) from the help. SPDX-License-Identifier: MIT']
     out += [
         f'.TH LEVER 1 "" "lever {version}" "User Commands"',
         ".ad l",
@@ -321,7 +319,8 @@ _lever()
         fi
     done
     local taken=" $folders $values " # options with a value that is no file
-    if [[ " $files " == *" $prev "* || -z $prev || $plain == files && $cur != -* && $taken != *" $prev "* ]]; then
+    [[ $plain == files && $cur != -* && $taken != *" $prev "* ]] && files="$files $prev"
+    if [[ " $files " == *" $prev "* || -z $prev ]]; then
         compopt -o filenames 2>/dev/null
         IFS=$'\n'
         COMPREPLY=($(compgen -f -- "$cur"))

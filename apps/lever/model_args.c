@@ -46,6 +46,12 @@ int model_args_config(model_args *a, lever_config *c)
     c->model_path = a->model;
     c->draft_path = a->draft_model;
     c->policy = a->policy;
+    static const char *const when[] = { "auto", "on", "off" }; /* enum lever_draft_ahead */
+    while (a->draft_ahead && c->draft_ahead < 3 && strcmp(when[c->draft_ahead], a->draft_ahead)) c->draft_ahead++;
+    if (c->draft_ahead == 3) {
+        fprintf(stderr, "lever: --draft-ahead is auto, on or off, not '%s'\n", a->draft_ahead);
+        return EXIT_USAGE;
+    }
     c->prune = a->prune;
     c->exit_path = a->exit;
     c->verify = a->verify;
@@ -56,10 +62,10 @@ int model_args_config(model_args *a, lever_config *c)
     c->io_backend = a->io;
     c->flash_model = a->flash_model;
     c->flash_limit_bytes_per_s = a->flash_limit;
-    profile_apply(a->model, c);
     set_devices(a, c);
     c->isa = a->isa;
     c->cpus = a->cpus;
+    profile_apply(a->model, c);
     c->kv_type = a->kv_type;
     c->pin_first_layers = a->pin_first;
     c->no_pin = a->no_pin;

@@ -114,6 +114,11 @@ void lv_devices_open(lv_engine_setup *o)
     const char *want = o->config.device, *draft_want = o->draft ? o->config.draft_device : NULL;
     if (d->tried) return;
     d->tried = true;
+    /* A driver that computes with threads of this process (PoCL) leaves the cores to the CPU's side that --cpus names,
+     * where there are others: threads begin on the cores of the one that starts them. */
+    lv_affinity before = { 0 };
+    lv_affinity_save(&before);
+    if (o->cpu.cpus.n) lv_thread_bind_others(&o->cpu.cpus);
     const bool same = wants(want) && wants(draft_want) && !strcmp(want, draft_want);
     const bool draft_too = same && !lv_device_want_may_be_approximate(want);
     lv_device *target = open_one(o, want, draft_too ? "every model" : "the target", false), *draft = NULL;
@@ -125,6 +130,7 @@ void lv_devices_open(lv_engine_setup *o)
     d->draft = draft ? if_useful(o, draft, o->draft, "the draft") : NULL;
     if (draft != target && draft != d->draft) lv_device_close(&draft);
     if (target != d->target && target != d->draft) lv_device_close(&target);
+    lv_affinity_restore(&before);
 }
 
 void lv_devices_close(lv_engine_devices *d)

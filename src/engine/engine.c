@@ -99,6 +99,9 @@ static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
     memcpy(e->exit_note, o->exit_note, sizeof e->exit_note);
     e->max_nodes = o->max_nodes, e->grow_nodes = o->grow_nodes, e->draft_rows = o->draft_rows;
     e->kv_type = o->target_kv_type, e->draft_kv_type = o->draft_kv_type;
+    e->ahead_rows = o->ahead_rows;
+    e->ahead_always = o->config.draft_ahead == LEVER_AHEAD_ON;
+    if (e->ahead_rows) e->ahead_cpu = lv_engine_setup_ahead_cpu(o, o->plan.n_ctx, o->plan.max_rows);
     o->target = o->draft = NULL, o->vocab = NULL, o->policies = NULL, o->n_policies = 0;
     /* Every plan has a line for the program, which is there only once. */
     const size_t own = o->plan.total_bytes - LV_PROGRAM_BYTES, limit = o->config.mem_bytes;
@@ -133,6 +136,7 @@ int lv_engine_load(lever_engine **out, lv_engine_setup *o, lever_error *err)
         e->target_file_bytes = o->target_file_bytes;
         e->target_id = o->target_id;
         rc = build_engine(e, o, err);
+        if (rc >= 0) lv_engine_seed(e, o);
     }
     if (rc < 0) {
         lever_engine_close(&e);

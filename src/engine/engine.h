@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "device/cpu/cpu.h"
+#include "engine/ahead.h"
 #include "flash/io.h"
 #include "lever/lever.h"
 #include "model/exit_predictor.h"
@@ -79,6 +80,9 @@ struct lever_engine {
     uint32_t   n_policies;
     lever_plan plan;
     uint32_t   max_nodes, grow_nodes, draft_rows; /* the most of any policy, as its getters in spec/policy.h */
+    uint32_t   ahead_rows; /* of the draft's cache for drafting beside verification; 0: none */
+    bool       ahead_always;
+    lv_cpu_config ahead_cpu;
     uint32_t   kv_type, draft_kv_type; /* enum lv_type of the KV caches */
     int        rule;    /* enum lv_rule: how trees are verified at temperatures above 0 */
     uint64_t   target_file_bytes;
@@ -120,6 +124,7 @@ typedef struct lv_engine_setup {
     uint32_t       kv_type, target_kv_type, draft_kv_type; /* asked for; chosen. enum lv_type */
     bool           kv_any;      /* nothing was asked for */
     uint32_t       max_nodes, grow_nodes, draft_rows; /* the most of any policy */
+    uint32_t       ahead_rows;  /* LV_AHEAD_ROWS, or 0 */
     int            rule;        /* enum lv_rule */
     uint32_t       logit_rows;  /* of the target: a few, or max_nodes when the head streams; eval: the most */
     bool           eval;        /* for lever_eval: no session, no policy; a draft is taken if there is one */
@@ -146,6 +151,8 @@ lv_cpu_config lv_engine_setup_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint
 /* Rows of logits of the draft. */
 uint32_t lv_engine_setup_draft_rows(const lv_engine_setup *o);
 void lv_engine_setup_fini(lv_engine_setup *o);
+/* The same for drafting beside verification. */
+lv_cpu_config lv_engine_setup_ahead_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint32_t max_rows);
 /* The public form of the plan. */
 void lv_engine_setup_export(const lv_engine_setup *o, lever_plan *out);
 /* engine/engine.c: load what was planned; LEVER_ELIMIT when it did not fit. What the engine needs of o
@@ -169,6 +176,11 @@ typedef struct lv_draft_run {
     lv_draft_request request;
     float   *logits;     /* [request.n][n_vocab] of the nodes evaluated last; in the engine's draft_logits */
     uint32_t row0;       /* first row of the request in its batch */
+    /* [n_known] of nodes of the last expand call that had been evaluated ahead, whose draft_slot is logit_rows + place;
+     * the others, which were not. */
+    const lv_ahead_list *known[LV_DRAFT_LOGIT_ROWS];
+    int32_t  left[LV_DRAFT_LOGIT_ROWS];
+    uint32_t n_known;
     float    sharpness;  /* of candidates, as the policy wants */
     int32_t *path;       /* [grow_nodes] tokens from below the root to a node */
     lv_drawn *drawn;     /* [draft_rows + 1] of the root, then by draft_row + 1; NULL for LV_RULE_MATCH */
@@ -249,6 +261,7 @@ struct lever_session {
     lv_kv         kv, draft_kv;
     lv_tree       tree;
     lv_draft_run  draft;
+    lv_ahead     *ahead;    /* NULL: nothing is drafted beside verification */
     lv_pruner     prune;
     lv_view       view;
     int32_t      *tokens;   /* [n_ctx] the text; the last one is not in kv yet */
@@ -271,6 +284,9 @@ struct lever_session {
     lv_run        run;
     uint64_t      n_cycles;   /* of this session, for traces */
 };
+
+/* engine/seed.c: tell the engine's policies what config.machine predicts of its models. Does nothing without. */
+void lv_engine_seed(lever_engine *e, const lv_engine_setup *o);
 
 /* engine/devices.c: open those that the configuration names, once for a setup; one that can not be had leaves a note.
  * Both models' metadata are there, no threads yet. */

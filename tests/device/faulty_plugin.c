@@ -217,7 +217,9 @@ static int device_wait(lever_plugin_device *d, uint32_t slot, char *why)
     const lever_plugin_job *job = d->jobs[slot];
     if (!job) abort();
     d->jobs[slot] = NULL;
+    static int n;
     if (mode_is("wait fails")) return fail(99, why, "");
+    if (mode_is("fails after 40 jobs") && n++ == 40) return fail(LEVER_PLUGIN_FAILED, why, "too hot");
     for (uint32_t i = 0; i < job->n_products; i++) multiply(&job->products[i], job);
     return LEVER_PLUGIN_OK;
 }

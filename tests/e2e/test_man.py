@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The man page and the completions: they are what the program says, they render, and shells understand them."""
+"""The man page and the completions are what the program says, they render, and shells understand them."""
 
 import os
 import pathlib

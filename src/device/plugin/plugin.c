@@ -132,7 +132,8 @@ static int memory_look(lv_device *base, lv_device_memory *memory, lever_error *e
     char why[LEVER_PLUGIN_WHY_BYTES] = "";
     const void *host = NULL;
     const int result = d->table->memory_look(d->device, ((lv_plugin_memory *)memory)->memory, &host, why);
-    if (result != LEVER_PLUGIN_OK) return lose(d, result, "a look at its memory", why, err);
+    if (result == LEVER_PLUGIN_REFUSED) return lv_plugin_fail(d, result, "a look at its memory", why, err);
+    if (result != LEVER_PLUGIN_OK || !host) return lose(d, result, "a look at its memory", why, err);
     memory->host = (uint8_t *)(uintptr_t)host; /* nobody writes there until it is taken back */
     return LEVER_OK;
 }
