@@ -75,7 +75,8 @@ def main():
                 print(json.dumps(results[n][-1]), file=sys.stderr, flush=True)
     print(f"\n{machine()}; {pathlib.Path(a.target).name}, limit {a.mem}, medians of {a.rounds}\n")
     print(
-        f"{'sessions':>8} {'tokens/s':>9} {'times one':>9} {'tokens/cycle':>12} {'rows':>6} {'cycle s':>8} {'draft s':>8}"
+        f"{'sessions':>8} {'tokens/s':>9} {'times one':>9} {'tokens/cycle':>12} {'rows':>6} {'cycle s':>8}"
+        f" {'draft s':>8}"
     )
     rows, speed = [], {}
     for n in counts:
