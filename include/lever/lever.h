@@ -307,7 +307,8 @@ enum lever_stop {
 
 /* Prefill ends with the cycle that evaluates the last prompt tokens; that cycle proposes and verifies
  * a tree too, so the first tokens come with it. Everything marked [decode] counts only the cycles after it,
- * so that n_decode_tokens / decode_ns is the steady speed. A prompt of one token has no prefill. */
+ * so that n_decode_tokens / decode_ns is the steady speed. A prompt of one token has no prefill.
+ * Rows and tokens are those of the session; what a sweep took counts for every session that shared it. */
 typedef struct lever_stats {
     uint32_t n_prompt_tokens, n_new_tokens;
     uint32_t n_prefill_sweeps;
