@@ -1,5 +1,5 @@
 # The front doors. CMake and its presets do the work; see CONTRIBUTING.md for single steps.
-.PHONY: help setup setup-build setup-test build demo test man fit-demo bench-demo bench-grown bench-kernels bench-quality bench-flash bench-policies bench-exit bench-execution clean
+.PHONY: help setup setup-build setup-test build demo test man fit-demo bench-demo bench-grown bench-kernels bench-quality bench-flash bench-policies bench-exit bench-execution bench-sessions clean
 
 help:
 	@echo 'make build   set up and build: the program is build/release/lever'
@@ -12,6 +12,7 @@ help:
 	@echo 'make bench-flash  streaming beside plain reads, fio and llama.cpp with mmap, where they are (5 GB)'
 	@echo 'make bench-exit  early-exit pruning on held-out prompts'
 	@echo 'make bench-execution  drafting in batches, projection on demand, drafting beside verification (5 GB)'
+	@echo 'make bench-sessions  1, 2 and 4 conversations that share sweeps, on the grown pair (5 GB)'
 	@echo 'make bench-policies  Lever beside the tree policies of the literature, on the grown pair (5 GB, an hour)'
 	@echo 'make man     write the man page and completions anew from what the program says'
 	@echo 'make fit-demo  train the exit predictor of the demo target on text it writes itself (10 minutes)'
@@ -58,6 +59,9 @@ bench-exit: build
 
 bench-execution: build
 	python3 -B bench/bench_execution.py build/release/lever
+
+bench-sessions: build
+	python3 -B bench/bench_sessions.py build/release
 
 bench-policies: build
 	python3 -B bench/bench_policies.py build/release/lever

@@ -221,8 +221,9 @@ LEVER_API const int32_t *lever_session_tokens(const lever_session *session, size
 LEVER_API int lever_session_save(const lever_session *session, const char *path, lever_error *err);
 /* Make the text be that of a file; sampling stays as it is. The file may come from another machine, engine or build of
  * the same version. LEVER_OK; LEVER_EINVAL: made with another target model or another type of KV cache; LEVER_ELIMIT:
- * longer than the context; LEVER_EFORMAT, LEVER_EUNSUP (version): no session file; LEVER_EIO. After these the text is as
- * before. LEVER_EFORMAT or LEVER_EIO in the middle of the file, which is damaged: the text is empty. LEVER_ENOMEM. */
+ * longer than the context; LEVER_EFORMAT, LEVER_EUNSUP (version): no session file; LEVER_EIO. After these the
+ * text is as before. LEVER_EFORMAT or LEVER_EIO in the middle of the file, which is damaged: the text is empty.
+ * LEVER_ENOMEM. */
 LEVER_API int lever_session_load(lever_session *session, const char *path, lever_error *err);
 
 enum lever_token_source { LEVER_FROM_TARGET, LEVER_FROM_DRAFT, LEVER_FROM_LOOKUP };
@@ -309,7 +310,8 @@ enum lever_stop {
 
 /* Prefill ends with the cycle that evaluates the last prompt tokens; that cycle proposes and verifies
  * a tree too, so the first tokens come with it. Everything marked [decode] counts only the cycles after it,
- * so that n_decode_tokens / decode_ns is the steady speed. A prompt of one token has no prefill. */
+ * so that n_decode_tokens / decode_ns is the steady speed. A prompt of one token has no prefill.
+ * Rows and tokens are those of the session; what a sweep took counts for every session that shared it. */
 typedef struct lever_stats {
     uint32_t n_prompt_tokens, n_new_tokens;
     uint32_t n_prefill_sweeps;

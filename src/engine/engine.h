@@ -55,8 +55,8 @@ typedef struct lv_engine_devices {
 
 /* Sessions that share a sweep, and how long its parts took. */
 typedef struct lv_round {
-    lever_session *sessions[LV_SESSIONS_MOST]; /* [n] in the order of their rows; the first n_grow grow trees, the others
-                                                * bring parts of prompts */
+    lever_session *sessions[LV_SESSIONS_MOST]; /* [n] in the order of their rows; the first n_grow grow trees,
+                                                * the others bring parts of prompts */
     uint32_t n, n_grow;
     uint32_t n_rows, n_kept; /* of the sweep; of them, those that went through all layers */
     uint32_t prompt_rows;    /* that are likely to stand beside the trees */

@@ -36,7 +36,7 @@ typedef struct lv_drafter {
     lv_cost  last, total; /* of the last expand call; of all for this tree */
     uint32_t n_pending;  /* rows the sweep has beside the tree's new nodes: the root, text before it, and what others
                           * bring to the sweep. This and the next two may change with every expand call */
-    double   others_tokens;     /* that trees of other texts in the same sweep are expected to bring; 0: there are none */
+    double   others_tokens;     /* that trees of other texts in the same sweep are expected to bring; 0: no others */
     uint32_t others_draft_rows; /* of other trees, that will be evaluated with those of the next call */
     double   target_ratio; /* weights of the target per weight of the draft */
     const int32_t *text; /* [n_text] the text so far; its last token is the root. Borrowed */

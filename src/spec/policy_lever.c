@@ -411,7 +411,8 @@ static void prune(lv_policy *p, const lv_glimpse *g, bool *keep)
     uint32_t n_best = 0;
     for (uint32_t n = 0; n < t->n; n++) {
         if (n) tokens += s->exit_value[s->order[n - 1]];
-        last = (tokens + s->others_tokens) / (spent + upper * verify_cost(s, beside + n) + s->learnt.project_s * tokens);
+        const double seconds = spent + upper * verify_cost(s, beside + n) + s->learnt.project_s * tokens;
+        last = (tokens + s->others_tokens) / seconds;
         if (last > best) best = last, n_best = n;
     }
     if (last >= best * (1 - least_saving / 2)) n_best = t->n - 1; /* all of them are as good */

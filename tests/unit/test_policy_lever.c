@@ -279,7 +279,8 @@ static double shared_speed(bool aware, uint32_t *rows)
     for (int i = 0; i < TEXTS; i++) p[i] = open_policy("lever", &trees[i]);
     for (int cycle = 0; cycle < 12; cycle++)
         for (int i = 0; i < TEXTS; i++) {
-            for (uint32_t n = 1; n <= 256; n += n < 8 ? 1 : n / 8) lv_policy_observe_sweep(p[i], n, shared_cost(n), 0.5);
+            for (uint32_t n = 1; n <= 256; n += n < 8 ? 1 : n / 8)
+                lv_policy_observe_sweep(p[i], n, shared_cost(n), 0.5);
             fake f = draft(0.002, 0.0005);
             f.candidate = random_candidate;
             f.seed = (uint64_t)i + 1;
