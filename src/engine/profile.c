@@ -14,7 +14,7 @@
 #include "plan/machine.h"
 
 enum { WEIGHTS_LEAST = 64 << 20, WEIGHTS_MOST = 256 << 20, PARTS = 1000, MAX_THREADS = 256 };
-static const double usual_s = 45;
+static const double usual_s = 45, few_s = 2;
 
 /* ---- this machine ---- */
 
@@ -203,8 +203,9 @@ static int choose_types(lv_profile *p, lever_error *err)
 /* ---- steps ---- */
 
 /* More than the caches hold, so that weights come from memory; no more than a quarter of what is free. */
-static size_t weights_bytes(void)
+static size_t weights_bytes(const lever_profile_params *q)
 {
+    if (q->seconds > 0 && q->seconds < few_s) return LV_PROFILE_WEIGHTS_LEAST; /* no time to go through more */
     const uint64_t free = lv_memory_available(), wanted = 4 * lv_system_cache();
     uint64_t n = wanted < WEIGHTS_LEAST ? WEIGHTS_LEAST : wanted > WEIGHTS_MOST ? WEIGHTS_MOST : wanted;
     if (free && n > free / 4) n = free / 4;
@@ -218,7 +219,7 @@ static int open_cpu(lv_profile *p, lever_error *err)
     LEVER_TRY(lv_cpu_open(&p->cpu, &c, err));
     const size_t floats = (size_t)LV_PROFILE_ROWS * LV_PROFILE_K;
     p->weights_type = -1;
-    p->weights_bytes = weights_bytes();
+    p->weights_bytes = weights_bytes(p->params);
     p->weights = lv_map(p->weights_bytes);
     p->pattern = lv_alloc(LV_PROFILE_PATTERN, 64);
     p->x = lv_alloc_array(floats, sizeof *p->x, 64);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "engine/profile_impl.h"
+#include "os/clock.h"
 #include "plan/machine.h"
 #include "spec/sampler.h"
 
@@ -12,6 +13,7 @@ enum {
     KV_HEADS = 8,
     HEAD = LV_PROFILE_HEAD, /* attention of an 8B model */
     CTX = LV_PROFILE_CTX,
+    CTX_LEAST = 32,
     SLOTS = CTX + LV_PROFILE_ROWS,
     VOCAB = 1 << 15,
     CANDIDATES = 8,
@@ -28,6 +30,7 @@ typedef struct rest_state {
     lv_cpu_attn_row *rows; /* [LV_PROFILE_ROWS] */
     float *logits, *used;  /* [VOCAB] */
     lv_sampler *sampler;
+    uint32_t n_ctx; /* positions attended to: CTX, fewer where that takes too long */
 } rest_state;
 
 static rest_state *state_of(const lv_profile *p) { return p->step; }
@@ -149,7 +152,7 @@ static void fill_caches(lv_profile *p, uint32_t type)
     p->weights_at = 0;
 }
 
-/* All rows behind CTX positions that they share. */
+/* All rows behind positions that they share. */
 static int prepare_attend(lv_profile *p, lv_point *point, lever_error *err)
 {
     (void)err;
@@ -162,7 +165,7 @@ static int prepare_attend(lv_profile *p, lv_point *point, lever_error *err)
                                                 .row_bytes = head,
                                                 .head_stride = SLOTS * head },
                                         .slot = CTX + i,
-                                        .n_prefix = CTX };
+                                        .n_prefix = s->n_ctx };
     return LEVER_OK;
 }
 
@@ -254,6 +257,20 @@ static size_t add_points(lv_profile *p, lv_point *to, double *chunk_s, double *r
     return sizeof points / sizeof *points;
 }
 
+/* Few positions for slow machines: a call with the most rows is to take `seconds`, as far as that goes. */
+static void choose_positions(lv_profile *p, double seconds)
+{
+    rest_state *s = state_of(p);
+    lv_point point = { .type = 0, .rows = LV_PROFILE_ROWS };
+    s->n_ctx = CTX_LEAST;
+    prepare_attend(p, &point, NULL);
+    const uint64_t t0 = lv_clock_ns();
+    run_attend(p, &point, 1, NULL);
+    const double taken = (double)(lv_clock_ns() - t0) * 1e-9,
+                 n = CTX_LEAST * seconds / (taken > 0 ? taken : 1);
+    s->n_ctx = n > CTX ? CTX : n < CTX_LEAST ? CTX_LEAST : (uint32_t)n;
+}
+
 static size_t add_attention(lv_profile *p, lv_point *to)
 {
     size_t n = 0;
@@ -262,7 +279,8 @@ static size_t add_attention(lv_profile *p, lv_point *to)
             to[n++] = (lv_point){ .run = run_attend,
                                   .prepare = prepare_attend,
                                   .out = &p->m->rest.attend_s[type][i],
-                                  .scale = 1.0 / ((double)lever_machine_rows[i] * HEADS * CTX * HEAD),
+                                  .scale = 1.0 / ((double)lever_machine_rows[i] * HEADS * state_of(p)->n_ctx *
+                                                  HEAD),
                                   .type = type,
                                   .rows = lever_machine_rows[i] };
     return n;
@@ -275,6 +293,7 @@ int lv_profile_rest(lv_profile *p, double seconds, lever_error *err)
     p->step = &s;
     int rc = open_state(&s, p, err);
     if (rc >= 0) {
+        choose_positions(p, seconds / 100);
         size_t n = add_points(p, p->points, &chunk_s, &read_s);
         n += add_attention(p, p->points + n);
         rc = lv_points_measure(p, p->points, n, seconds, err);
