@@ -153,6 +153,15 @@ int64_t lever_tokenize(const lever_engine *e, const char *text, size_t len, unsi
 
 int32_t lever_n_vocab(const lever_engine *e) { return lv_vocab_n_tokens(e->vocab); }
 
+size_t lever_token_text(const lever_engine *e, int32_t token, char *buf, size_t cap)
+{
+    const lv_str piece = lv_vocab_piece(e->vocab, token, true);
+    const size_t n = piece.len < cap ? piece.len : cap ? cap - 1 : 0;
+    if (n) memcpy(buf, piece.s, n);
+    if (cap) buf[n] = '\0';
+    return piece.len;
+}
+
 const char *lever_policy_known(size_t i) { return lv_policy_known(i); }
 
 int lever_policy_rows(const char *spec, lever_error *err)
