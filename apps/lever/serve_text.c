@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,6 +74,7 @@ void text_number(serve_text *t, double v)
 
 void text_drop(serve_text *t, size_t n)
 {
+    if (n == 0) return;
     memmove(t->p, t->p + n, t->n - n);
     t->n -= n;
 }
