@@ -242,7 +242,7 @@ typedef struct lever_cycle_view {
     uint64_t draft_ns, verify_ns, project_ns;
     uint64_t prune_ns, flash_wait_ns, flash_ns; /* parts of verify_ns: scores and decisions; compute waited for
                                                  * flash; reads were under way */
-    uint32_t n_rows_all; /* of the sweep: all nodes, and text that was pending */
+    uint32_t n_rows_all; /* of the sweep: all nodes, text that was pending, and what other sessions brought */
     uint32_t n_nodes;
     const lever_node_view *nodes;   /* [n_nodes] */
     uint32_t n_shadows;
