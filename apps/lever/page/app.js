@@ -3,7 +3,7 @@
 import { Trouble, answer, status } from './stream.js';
 import { AnswerMessage, userMessage } from './message.js';
 import { TreeView } from './tree.js';
-import { counts, drawSpark, drawStrip, showStatus, showTimes, stripIndex } from './panel.js';
+import { counts, drawSpark, drawStrip, showStatus, showTimes, stripIndex, stripWidth } from './panel.js';
 import { download, initSettings, keep, load, local, openSettings, requestFor, session, settings, talkAsJson,
   talkAsMarkdown } from './settings.js';
 import { example } from './example.js';
@@ -111,6 +111,7 @@ function showCycle(grow) {
   scrub.disabled = n < 2;
   scrub.max = Math.max(n - 1, 0);
   scrub.value = Math.max(i, 0);
+  scrub.style.width = `${stripWidth(n)}px`;
   scrub.setAttribute('aria-valuetext', n ? `${i + 1} of ${n}: ${facts}` : 'none yet');
   drawStrip(view.cycles, i);
   if (n) {
@@ -155,7 +156,7 @@ function notice(text, retry) {
 const say = text => { $('said').textContent = text; };
 
 function busy(on) {
-  $('send').classList.toggle('busy', on);
+  document.body.classList.toggle('busy', on);
   $('send-label').textContent = on ? 'Stop' : 'Send';
   $('send').title = on ? 'Stop (Esc)' : 'Send';
 }
@@ -295,6 +296,7 @@ function show(name) {
 }
 
 function redraw() {
+  if (view.stick) $('log').scrollTop = $('log').scrollHeight;
   drawSpark();
   if (view.at) showCycle(false);
 }

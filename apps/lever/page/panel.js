@@ -109,9 +109,12 @@ export function drawStrip(cycles, selected) {
 /** Index of the cycle drawn at offset x of the strip. */
 export const stripIndex = x => first_bar + Math.floor(x / bar_step());
 
+/** So wide is the strip of n cycles, at most all of its room: the slider below has the same width. */
+export const stripWidth = n => Math.max(60, Math.min($('strip').clientWidth, n * bar_step()));
+
 const lanes = [
   ['Draft model', c => [['t-draft', 0, c.draft_ms]], c => c.draft_ms],
-  ['Flash', c => [['t-flash', 0, c.flash_ms]], c => c.flash_ms],
+  ['Flash', c => [['t-flash', c.draft_ms, c.flash_ms]], c => c.flash_ms],
   ['Layers', c => [['t-layers', c.draft_ms, c.verify_ms - c.flash_wait_ms - c.prune_ms],
     ['t-prune', c.draft_ms + c.verify_ms - c.flash_wait_ms - c.prune_ms, c.prune_ms]],
     c => Math.max(0, c.verify_ms - c.flash_wait_ms)],
@@ -133,13 +136,13 @@ function buildLanes() {
   }
 }
 
-/** Times of one cycle; null: none yet. Reading goes on beside the other parts, so only its length is known. */
+/** Times of one cycle; null: none yet. Reads go on beside the layers; how long, but not when, is known. */
 export function showTimes(cycle) {
   if (!lane_rows.length) buildLanes();
   if (!cycle) return;
   const c = {};
   for (const key of ['draft_ms', 'verify_ms', 'project_ms', 'prune_ms', 'flash_wait_ms', 'flash_ms']) c[key] = Number(cycle[key]) || 0;
-  const total = Math.max(c.draft_ms + c.verify_ms + c.project_ms, c.flash_ms, 1e-6);
+  const total = Math.max(c.draft_ms + c.verify_ms + c.project_ms, 1e-6);
   lanes.forEach(([, parts, value], i) => {
     lane_rows[i].track.replaceChildren(...parts(c).filter(([, , length]) => length > 0).map(([name, at, length]) => {
       const bar = document.createElement('i');

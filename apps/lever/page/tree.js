@@ -3,7 +3,7 @@
 // move within. Nodes tell their probabilities when they are pointed at or focused.
 
 const space = 'http://www.w3.org/2000/svg';
-const row_height = 27, pill_height = 21, dot_row = 14, gap = 26, pad = 10, most_dots = 12, most_chars = 14;
+const row_height = 27, pill_height = 21, dot_row = 14, gap = 22, pad = 8, most_dots = 12, most_chars = 14, most_nodes = 1024;
 const states = { root: 'text so far', accepted: 'accepted', rejected: 'rejected', pruned: 'pruned half-way',
   shadow: 'looked at, not proposed', next: 'chosen by the target itself' };
 const sources = { draft: 'drafted', lookup: 'a free candidate: it followed the same words before' };
@@ -17,7 +17,7 @@ export function shown(text) {
 }
 
 export function percent(p) {
-  return p == null ? '' : p >= 0.995 && p < 1 ? '99+ %' : p < 0.01 ? `${(100 * p).toPrecision(1)} %` : `${Math.round(100 * p)} %`;
+  return p >= 0.995 && p < 1 ? '99+ %' : p < 0.01 ? `${(100 * p).toPrecision(1)} %` : `${Math.round(100 * p)} %`;
 }
 
 function make(name, attributes, ...children) {
@@ -31,7 +31,7 @@ function make(name, attributes, ...children) {
  * elsewhere: parents that point nowhere, or forward, are dropped. */
 export function plant(cycle) {
   const all = [];
-  for (const [i, n] of cycle.nodes.entries()) {
+  for (const [i, n] of cycle.nodes.slice(0, most_nodes).entries()) {
     const parent = i > 0 ? all[n.parent] : null;
     all.push(i === 0 || parent ? { ...n, parent, children: [], dots: [] } : undefined);
     if (parent) parent.children.push(all[i]);
@@ -47,52 +47,66 @@ export function plant(cycle) {
   if (cycle.next) {
     last.children.push({ text: cycle.next.text ?? '', p: null, source: 'target', state: 'next', parent: last, children: [], dots: [] });
   }
-  const rank = n => (n.state === 'accepted' || n.state === 'next' ? 2 : n.p ?? n.draft_p ?? 0);
+  const rank = n => (n.state === 'accepted' || n.state === 'next' ? 2 : n.p || n.draft_p || 0);
   for (const n of all) n?.children.sort((a, b) => rank(b) - rank(a));
   return root;
 }
 
-/** Give every node .depth, .x, .y, .width; the first child stays in its parent's row. Returns {nodes, width, height}. */
-function place(root, measure) {
-  const nodes = [], widths = [];
-  let y = pad;
-  const walk = [{ n: root, depth: 0, first: true }];
-  while (walk.length) { // own stack: a chain may be long
-    const { n, depth, first, dots } = walk.pop();
-    if (dots) {
-      y += dot_row;
-      n.dots.slice(0, most_dots).forEach((d, i) => { Object.assign(d, { depth: depth + 1, y: y + 11, index: i }); nodes.push(d); });
-      if (n.dots.length > most_dots) n.more = y + 11;
-      continue;
+/** Place n's part of the tree with n at height 0: fills top[depth] and bottom[depth], the heights it takes in every
+ * column. A branch goes as far up as those before it leave room, so wide trees stay low. */
+function pack(n, depth) {
+  n.depth = depth;
+  n.label = shown(n.text);
+  const top = { [depth]: 0 }, bottom = { [depth]: row_height };
+  let first = true;
+  const put = (part, children, height) => {
+    let at = first ? 0 : row_height;
+    for (const d in part.top) if (d in bottom) at = Math.max(at, bottom[d] - part.top[d]);
+    for (const d in part.top) {
+      top[d] = Math.min(top[d] ?? Infinity, at + part.top[d]);
+      bottom[d] = at + part.bottom[d];
     }
-    if (!first) y += row_height;
-    n.depth = depth;
-    n.y = y;
-    n.label = shown(n.text);
-    n.width = measure(n.label, n.state === 'accepted' || n.state === 'next') + (n.state === 'next' ? 26 : 18);
-    widths[depth] = Math.max(widths[depth] ?? 0, n.width);
-    nodes.push(n);
-    if (n.dots.length) walk.push({ n, depth, dots: true });
-    for (let i = n.children.length - 1; i >= 0; i--) walk.push({ n: n.children[i], depth: depth + 1, first: i === 0 });
+    for (const child of children) child.rise = at + height;
+    first = false;
+  };
+  for (const child of n.children) put(pack(child, depth + 1), [child], 0);
+  if (n.dots.length) {
+    for (const d of n.dots) d.depth = depth + 1;
+    const alone = first ? row_height : dot_row, middle = (first ? pill_height : dot_row) / 2 - 4;
+    put({ top: { [depth + 1]: 0 }, bottom: { [depth + 1]: alone } }, n.dots, middle);
   }
+  return { top, bottom };
+}
+
+/** Give every node .x, .y, .width; the first child stays in its parent's row. Returns {nodes, width, height}. */
+function place(root, measure) {
+  const { bottom } = pack(root, 0), nodes = [], widths = [];
+  const walk = n => {
+    n.y = n.parent ? n.parent.y + n.rise : pad;
+    n.width = measure(n.label, n.state === 'accepted' || n.state === 'next') + (n.state === 'next' ? 24 : 15);
+    widths[n.depth] = Math.max(widths[n.depth] ?? 0, n.width);
+    nodes.push(n);
+    n.children.forEach(walk);
+    n.dots.slice(0, most_dots).forEach((d, i) => nodes.push(Object.assign(d, { index: i, y: n.y + d.rise, width: 8 })));
+  };
+  walk(root);
   const lefts = [pad];
   for (const w of widths) lefts.push(lefts.at(-1) + w + gap);
   let width = 0;
   for (const n of nodes) {
-    n.x = lefts[n.depth];
-    if (n.state === 'shadow') { n.x += 6 + n.index * 12; n.width = 8; }
-    width = Math.max(width, n.x + n.width);
+    n.x = lefts[n.depth] + (n.state === 'shadow' ? 4 + n.index * 12 : 0);
+    n.more = n.dots.length > most_dots ? `+${n.dots.length - most_dots}` : '';
+    width = Math.max(width, n.x + n.width, n.more ? lefts[n.depth + 1] + most_dots * 12 + 40 : 0);
   }
-  for (const n of nodes) if (n.more) n.more_x = lefts[n.depth + 1] + 6 + most_dots * 12;
-  return { nodes, width: width + pad + (nodes.some(n => n.more) ? 40 : 0), height: y + pill_height + pad };
+  return { nodes, width: width + pad, height: Math.max(...Object.values(bottom)) + 2 * pad };
 }
 
 function describe(n) {
   const quoted = JSON.stringify(n.text).slice(0, 120);
   const lines = [`${quoted}: ${states[n.state] ?? n.state}`];
   if (sources[n.source] && n.state !== 'root') lines.push(sources[n.source]);
-  if (n.p != null) lines.push(`expected to be right: ${percent(n.p)}`);
-  if (n.draft_p != null) lines.push(`draft model gave it: ${percent(n.draft_p)}`);
+  if (n.p) lines.push(`expected to be right: ${percent(n.p)}`);
+  if (n.draft_p) lines.push(`draft model gave it: ${percent(n.draft_p)}`);
   return lines.join('\n');
 }
 
@@ -102,7 +116,7 @@ function link(n) {
   const kind = n.state === 'accepted' ? (n.source === 'lookup' ? 'l-lookup' : 'l-accepted') : `l-${n.state}`;
   const path = y1 === y2 ? `M${x1} ${y1}H${x2}`
     : `M${x1} ${y1}c${bend} 0 ${bend * 0.6} ${y2 - y1} ${bend * 2} ${y2 - y1}H${x2}`;
-  const wide = n.state === 'accepted' || n.state === 'next' ? 2.5 : 0.8 + 2 * (n.p ?? n.draft_p ?? 0);
+  const wide = n.state === 'accepted' || n.state === 'next' ? 2.5 : 0.8 + 2 * (n.p || n.draft_p || 0);
   const line = make('path', { class: `link-line ${kind}`, d: path, 'stroke-width': wide.toFixed(2) });
   line.style.setProperty('--depth', n.depth);
   return line;
@@ -174,12 +188,12 @@ export class TreeView {
       this.byElement.set(n.element, n);
       pills.append(n.element);
       if (n.more) {
-        const more = make('text', { class: 'more', x: n.more_x, y: n.more + 4 });
-        more.textContent = `+${n.dots.length - most_dots}`;
+        const dot = n.dots[most_dots - 1], more = make('text', { class: 'more', x: dot.x + 14, y: dot.y + 4 });
+        more.textContent = n.more;
         pills.append(more);
       }
     }
-    const fit = Math.max(0.72, Math.min(1, (this.stage.clientWidth || width) / width));
+    const fit = Math.max(0.78, Math.min(1, (this.stage.clientWidth || width) / width));
     const svg = make('svg', { width: Math.round(width * fit), height: Math.round(height * fit), viewBox: `0 0 ${width} ${height}`,
       role: 'tree', 'aria-label': `Token tree of cycle ${cycle.cycle}. Arrow keys move from token to token.` }, lines, pills);
     if (grow) svg.classList.add('grow');
@@ -202,14 +216,19 @@ export class TreeView {
     const n = this.nodeOf(e.target);
     if (!n || e.ctrlKey || e.metaKey || e.altKey) return;
     const trunk = () => { let t = this.nodes[0]; while (t.children[0] && /accepted|next/.test(t.children[0].state)) t = t.children[0]; return t; };
-    const i = this.nodes.indexOf(n);
     const to = { ArrowRight: n.children[0] ?? n.dots[0] ?? (n.state === 'shadow' ? n.parent.dots[n.index + 1] : null),
       ArrowLeft: n.state === 'shadow' && n.index > 0 ? n.parent.dots[n.index - 1] : n.parent,
-      ArrowDown: this.nodes.slice(i + 1).find(o => o.y > n.y), ArrowUp: this.nodes.slice(0, i).reverse().find(o => o.y < n.y),
+      ArrowDown: this.beside(n, 1), ArrowUp: this.beside(n, -1),
       Home: this.nodes[0], End: trunk() };
     if (!(e.key in to)) return;
     e.preventDefault();
     if (to[e.key]?.element) this.choose(to[e.key], true);
+  }
+
+  /** The nearest node below (way 1) or above (-1): in the same column if there is one. */
+  beside(n, way) {
+    const far = o => Math.abs(o.y - n.y) + 1000 * Math.abs(o.depth - n.depth);
+    return this.nodes.filter(o => (o.y - n.y) * way > 4).sort((a, b) => far(a) - far(b))[0];
   }
 
   point(n) {
