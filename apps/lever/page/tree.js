@@ -183,7 +183,7 @@ export class TreeView {
     this.byElement.clear();
     this.nodes = nodes;
     for (const n of nodes) {
-      if (n.parent) lines.append(link(n));
+      if (n.parent && !n.index) lines.append(link(n)); // one line for a row of shadows
       n.element = draw(n, n.depth + 1);
       this.byElement.set(n.element, n);
       pills.append(n.element);
