@@ -14,7 +14,8 @@
  *   lever_engine_close(&engine);
  *
  * Threading: an engine and its sessions belong to one thread at a time; lever_session_cancel may be
- * called from any thread and from a signal handler. Different engines are independent.
+ * called from any thread and from a signal handler, lever_tokenize, lever_tokenize_bytes, lever_chat_tokenize,
+ * lever_token_text and lever_n_vocab from any thread while the engine is open. Different engines are independent.
  * Errors: functions return LEVER_OK or a count (>= 0), or LEVER_E* (< 0) with *err (nullable) filled.
  * The library never prints, exits, or installs signal handlers. SPDX-License-Identifier: MIT */
 #ifndef LEVER_LEVER_H
@@ -109,7 +110,12 @@ enum lever_encode_flags {
 };
 LEVER_API int64_t lever_tokenize(const lever_engine *engine, const char *text, size_t len, unsigned flags,
                                  int32_t *tokens, size_t cap, lever_error *err);
+/* Memory that lever_tokenize takes while it works on a text of len bytes, at most; 0: next to nothing. */
+LEVER_API size_t lever_tokenize_bytes(const lever_engine *engine, size_t len);
 LEVER_API int32_t lever_n_vocab(const lever_engine *engine);
+/* Text of one token for display, control tokens by their names; may be a part of a UTF-8 character, and hold any
+ * byte. Returns its bytes, of which at most cap - 1 are stored with a NUL behind them; 0: no such token. */
+LEVER_API size_t lever_token_text(const lever_engine *engine, int32_t token, char *buf, size_t cap);
 
 /* Tree policies. The name of the i-th one known, "chain" of "chain:8"; NULL: there are no more. Static. */
 LEVER_API const char *lever_policy_known(size_t i);
@@ -186,6 +192,11 @@ LEVER_API const int32_t *lever_session_tokens(const lever_session *session, size
 
 enum lever_token_source { LEVER_FROM_TARGET, LEVER_FROM_DRAFT, LEVER_FROM_LOOKUP };
 
+typedef struct lever_logprob {
+    int32_t token;
+    float   logprob; /* natural logarithm, -200 to 0 */
+} lever_logprob;
+
 typedef struct lever_token_event {
     int32_t     token;
     uint32_t    position;   /* in the text */
@@ -193,6 +204,10 @@ typedef struct lever_token_event {
     size_t      text_bytes;
     int         source;     /* LEVER_FROM_DRAFT: the draft had proposed it and the target agreed;
                              * LEVER_FROM_LOOKUP: the text itself had, by what followed the same words before */
+    float       logprob;    /* where lever_generate_params.n_logprobs is set, else 0: of the token, as the model
+                             * alone gives it: softmax at temperature 1, without filters and penalties */
+    uint32_t    n_top;      /* the likeliest tokens by the same measure: n_logprobs of them */
+    const lever_logprob *top; /* [n_top] best first; borrowed during the call */
 } lever_token_event;
 
 /* A proposed token whose parent the target agreed with: did it agree with this one too? For judging how well
@@ -204,12 +219,49 @@ typedef struct lever_guess {
 } lever_guess;
 typedef void (*lever_on_guess)(void *user, const lever_guess *guess);
 
+/* What one cycle did, for programs that show it. Borrowed during the call. Times in ns; begin_ns by the clock of
+ * lever_trace_event. */
+enum lever_node_state {
+    LEVER_NODE_ROOT,     /* the last token of the text before the cycle */
+    LEVER_NODE_ACCEPTED, /* became text */
+    LEVER_NODE_REJECTED, /* verified, but the target chose otherwise */
+    LEVER_NODE_PRUNED,   /* dropped after a part of the layers */
+    LEVER_NODE_SHADOW    /* a candidate of the draft that was not verified */
+};
+typedef struct lever_node_view {
+    int32_t parent;      /* index in nodes; -1: the root, which is the first */
+    int32_t token;
+    float   prob;        /* that it follows its parent, as the policy believes; 0: it does not say */
+    float   draft_prob;  /* the draft's; 0: the draft did not propose it */
+    int     source;      /* enum lever_token_source; of the root LEVER_FROM_TARGET */
+    int     state;       /* enum lever_node_state */
+} lever_node_view;
+typedef struct lever_cycle_view {
+    uint64_t index;      /* of the session's cycles, from 0 */
+    uint64_t begin_ns;
+    uint64_t draft_ns, verify_ns, project_ns;
+    uint64_t prune_ns, flash_wait_ns, flash_ns; /* parts of verify_ns: scores and decisions; compute waited for
+                                                 * flash; reads were under way */
+    uint32_t n_rows_all; /* of the sweep: all nodes, and text that was pending */
+    uint32_t n_nodes;
+    const lever_node_view *nodes;   /* [n_nodes] */
+    uint32_t n_shadows;
+    const lever_node_view *shadows; /* [n_shadows] their parents are among nodes; the likeliest, 256 at most */
+    int32_t  next_token; /* the token after the accepted path, which is the target's own; -1: the text ended before */
+    uint32_t n_new;      /* tokens of text: the accepted path and the next */
+} lever_cycle_view;
+typedef void (*lever_on_cycle)(void *user, const lever_cycle_view *view);
+
 typedef struct lever_generate_params {
     lever_on_guess on_guess; /* nullable; called by policies that state probabilities ("lever") */
     void       *guess_user;
     uint32_t    max_tokens;  /* new tokens; 0 = until the end token or the context is full */
     bool        ignore_end;  /* go on after end tokens */
     const char *policy;      /* NULL = the engine's; must not need more memory than those it was opened for */
+    uint32_t    n_logprobs;  /* tokens with log-probabilities in lever_token_event.top, at most 20; 0: none, and
+                              * none of the token itself. LEVER_EINVAL where another rule than "match" decides */
+    lever_on_cycle on_cycle; /* nullable; called after the tokens of each cycle were handed out */
+    void       *cycle_user;
 } lever_generate_params;
 
 enum lever_stop {

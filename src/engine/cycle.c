@@ -140,8 +140,11 @@ static bool emit(lever_session *s, const lv_cycle *c, int32_t token, int source)
 {
     if (!c->on_token) return true;
     const size_t n = lv_detok_push(&s->detok, s->engine->vocab, token, false, s->text, s->text_cap);
+    lever_logprob top[LV_TOP_MOST];
+    for (uint32_t i = 0; i < c->n_top; i++) top[i] = (lever_logprob){ c->top[i].token, c->top[i].logprob };
     const lever_token_event e = { .token = token, .position = s->n_tokens - 1, .text = s->text,
-                                  .text_bytes = n, .source = source };
+                                  .text_bytes = n, .source = source, .logprob = c->picked.logprob,
+                                  .n_top = c->n_top, .top = c->n_top ? top : NULL };
     return c->on_token(c->user, &e);
 }
 
@@ -175,6 +178,13 @@ static void take_token(lever_session *s, lv_cycle *c, int32_t node, int32_t toke
     c->stop = stop_reason(s, c, token, go_on);
 }
 
+static int32_t pick(lever_session *s, lv_cycle *c, float *logits, const lv_history *h)
+{
+    if (!c->n_logprobs) return lv_sampler_pick(s->sampler, logits, h);
+    c->n_top = c->n_logprobs;
+    return lv_sampler_pick_scored(s->sampler, logits, h, &c->picked, c->top, &c->n_top);
+}
+
 /* Walk down from the root: the target's own choice at each node is text; go on while it is a child. */
 static int accept_matches(lever_session *s, lv_cycle *c, uint32_t n_pending, lever_error *err)
 {
@@ -183,7 +193,7 @@ static int accept_matches(lever_session *s, lv_cycle *c, uint32_t n_pending, lev
         const uint64_t t0 = lv_clock_ns();
         LEVER_TRY(lv_session_node_logits(s, n_pending - 1, node, &logits, err));
         const lv_history h = { .tokens = s->tokens, .n_tokens = s->n_tokens };
-        const int32_t token = lv_sampler_pick(s->sampler, logits, &h);
+        const int32_t token = pick(s, c, logits, &h);
         c->project_ns += lv_clock_ns() - t0;
         node = lv_tree_find_child(&s->tree, node, token);
         if (node >= 0 && s->prune.decided && !s->prune.keep[node]) c->n_accepted_dropped++;
@@ -266,7 +276,7 @@ int lv_session_cycle(lever_session *s, lv_cycle *c, lever_error *err)
     c->draft_ns = c->verify_ns = c->project_ns = c->flash_wait_ns = 0;
     c->stop = -1;
 
-    const uint64_t t0 = lv_clock_ns();
+    const uint64_t t0 = c->begin_ns = lv_clock_ns();
     LEVER_TRY(grow_tree(s, c, n_pending, err));
     const uint64_t t1 = lv_clock_ns();
     lv_model_stats before, after;
@@ -283,6 +293,7 @@ int lv_session_cycle(lever_session *s, lv_cycle *c, lever_error *err)
     const int rc = accept_path(s, c, n_pending, err);
     const uint64_t t3 = lv_clock_ns();
     if (rc >= 0) observe(s, c, n_pending);
+    if (rc >= 0 && c->on_cycle) lv_view_show(s, c, n_pending + s->tree.n - 1);
     if (s->engine->max_nodes > 1) trace(s, "draft", t0, t1, s->tree.n - 1);
     trace(s, "verify", t1, t2, n_pending + s->tree.n - 1);
     trace(s, "accept", t2, t3, c->n_new);

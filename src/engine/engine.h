@@ -29,6 +29,7 @@ enum {
      * tiny model, less its planned lines, is 2.5 MiB with stacks (glibc 2.36, x86-64); the rest is margin. */
     LV_PROGRAM_BYTES = 3 << 20,
     LV_SESSIONS_MOST = 64,
+    LV_VIEW_SHADOWS = 256,
     LV_EVAL_WINDOW = 512,      /* the same for the windows of an evaluation: llama.cpp's default */
     LV_EVAL_LOGIT_ROWS = 32    /* its rows of logits where the head is in memory: enough for fast products */
 };
@@ -153,7 +154,7 @@ typedef struct lv_cycle {
     uint32_t   n_kept, n_accepted_dropped;        /* out: nodes that were to finish; the target's choices that were
                                                    * not among them */
     uint64_t   draft_ns, verify_ns, project_ns;   /* out */
-    uint64_t   prune_ns;     /* out: part of verify_ns */
+    uint64_t   begin_ns, prune_ns; /* out: when; part of verify_ns */
     uint64_t   draft_model_ns; /* out: part of draft_ns */
     uint64_t   flash_wait_ns; /* out: part of verify_ns */
     uint64_t   flash_ns;     /* out: part of verify_ns in which reads were under way */
@@ -161,7 +162,18 @@ typedef struct lv_cycle {
     lv_expectation expected; /* out: zero where the policy does not say */
     lever_on_guess on_guess; /* nullable */
     void      *guess_user;
+    lever_on_cycle on_cycle; /* nullable */
+    void      *cycle_user;
+    uint32_t   n_logprobs;   /* 0: none */
+    lv_logprob picked, top[LV_TOP_MOST]; /* of the last token: [n_top]; where n_logprobs is set */
+    uint32_t   n_top;
 } lv_cycle;
+
+/* engine/view.c: what lever_cycle_view points to. */
+typedef struct lv_view {
+    lever_node_view *nodes;   /* [max_nodes]; NULL: nobody has asked yet */
+    lever_node_view *shadows; /* [LV_VIEW_SHADOWS] */
+} lv_view;
 
 /* Tokens of a session being made. */
 typedef struct lv_run {
@@ -183,6 +195,7 @@ struct lever_session {
     lv_tree       tree;
     lv_draft_run  draft;
     lv_pruner     prune;
+    lv_view       view;
     int32_t      *tokens;   /* [n_ctx] the text; the last one is not in kv yet */
     int32_t      *talk;     /* [n_ctx] tokens of a talk while it is compared with the text */
     uint32_t      n_tokens, n_ctx;
@@ -211,14 +224,24 @@ int  lv_prune_setup(lv_engine_setup *o, lever_error *err);
 int  lv_exit_path(const char *model, char *buf, size_t cap);
 uint64_t lv_pruner_bytes(uint32_t max_nodes, uint32_t draft_rows);
 int  lv_pruner_open(lv_pruner *p, const lever_engine *e, lever_error *err); /* LEVER_ENOMEM */
+/* Note candidates also without a predictor, for whoever looks at them. LEVER_ENOMEM. */
+int  lv_pruner_watch(lv_pruner *p, const lever_engine *e, lever_error *err);
 void lv_pruner_close(lv_pruner *p); /* accepts a zeroed one */
 /* A new tree: no candidates are known. */
 void lv_pruner_forget(lv_pruner *p);
 /* The draft's candidates at a node that it has evaluated, best first, with their sharpened probabilities. */
 void lv_pruner_note(lv_pruner *p, const lv_tree_node *node, const int32_t *tokens, const float *probs, uint32_t n,
                     float sharpness);
+/* What was noted at a node: tokens and ln of probabilities without sharpness, borrowed. Returns how many. */
+uint32_t lv_pruner_noted(const lv_pruner *p, const lv_tree_node *node, const int32_t **tokens, const float **log_probs);
 /* Before the tree of the session is verified by b, whose last tree.n rows are its nodes. */
 void lv_pruner_begin(lever_session *s, lv_policy *policy, lv_batch *b);
+/* engine/view.c: memory of a view; it is taken when one is asked for first. */
+uint64_t lv_view_bytes(uint32_t max_nodes);
+int  lv_view_open(lever_session *s, lever_error *err); /* LEVER_ENOMEM */
+void lv_view_close(lv_view *v); /* accepts a zeroed one */
+/* Show the cycle that just ended, in a sweep of n_rows_all rows. */
+void lv_view_show(lever_session *s, const lv_cycle *c, uint32_t n_rows_all);
 /* engine/learnt.c: a number that stands for both models. */
 uint64_t lv_learnt_pair(const lever_engine *e);
 /* engine/setup.c: close policies [n] and the list itself. */

@@ -36,6 +36,16 @@ static int start_run(lever_session *s, const lever_generate_params *p, lever_err
     /* The prompt is the start of the text, so its continuation keeps a leading space. */
     for (uint32_t i = 0; i < s->n_tokens && !s->detok.started; i++)
         s->detok.started = !lv_vocab_is_special(s->engine->vocab, s->tokens[i]);
+    if (p && p->n_logprobs > LV_TOP_MOST)
+        return lv_fail(err, LEVER_EINVAL, 0, "%u log-probabilities of each token asked for; at most %d are given",
+                       p->n_logprobs, LV_TOP_MOST);
+    if (p && p->n_logprobs && lv_session_draws(s))
+        return lv_fail(err, LEVER_EINVAL, 0, "log-probabilities of tokens need --verify match, not %s",
+                       lv_rule_name(s->engine->rule));
+    if (p && p->on_cycle) LEVER_TRY(lv_view_open(s, err));
+    r->cycle.on_cycle = p ? p->on_cycle : NULL;
+    r->cycle.cycle_user = p ? p->cycle_user : NULL;
+    r->cycle.n_logprobs = p ? p->n_logprobs : 0;
     r->left = p && p->max_tokens ? p->max_tokens : UINT32_MAX;
     r->cycle.ignore_end = p && p->ignore_end;
     r->cycle.on_guess = p ? p->on_guess : NULL;

@@ -49,17 +49,25 @@ uint64_t lv_pruner_bytes(uint32_t max_nodes, uint32_t draft_rows)
 
 int lv_pruner_open(lv_pruner *p, const lever_engine *e, lever_error *err)
 {
-    const size_t sets = (size_t)e->draft_rows + 1;
     p->index = lv_alloc_array(e->max_nodes, sizeof *p->index, 64);
     if (p->index && !e->exit) return LEVER_OK;
     p->share = lv_alloc_array(e->max_nodes, sizeof *p->share, 64);
     p->keep = lv_alloc_array(e->max_nodes, sizeof *p->keep, 64);
-    p->candidates = lv_alloc_array(sets * LV_EXIT_CANDIDATES, sizeof *p->candidates, 64);
-    p->log_probs = lv_alloc_array(sets * LV_EXIT_CANDIDATES, sizeof *p->log_probs, 64);
-    p->n_candidates = lv_alloc_array(sets, sizeof *p->n_candidates, 64);
-    p->n_sets = (uint32_t)sets;
-    if (p->index && p->share && p->keep && p->candidates && p->log_probs && p->n_candidates) return LEVER_OK;
+    if (p->index && p->share && p->keep) return lv_pruner_watch(p, e, err);
     return lv_fail(err, LEVER_ENOMEM, 0, "pruning buffers of the session");
+}
+
+int lv_pruner_watch(lv_pruner *p, const lever_engine *e, lever_error *err)
+{
+    const size_t sets = (size_t)e->draft_rows + 1;
+    if (p->n_sets) return LEVER_OK;
+    if (!p->candidates) p->candidates = lv_alloc_array(sets * LV_EXIT_CANDIDATES, sizeof *p->candidates, 64);
+    if (!p->log_probs) p->log_probs = lv_alloc_array(sets * LV_EXIT_CANDIDATES, sizeof *p->log_probs, 64);
+    if (!p->n_candidates) p->n_candidates = lv_alloc_array(sets, sizeof *p->n_candidates, 64);
+    if (!p->candidates || !p->log_probs || !p->n_candidates)
+        return lv_fail(err, LEVER_ENOMEM, 0, "candidates of the session");
+    p->n_sets = (uint32_t)sets;
+    return LEVER_OK;
 }
 
 void lv_pruner_close(lv_pruner *p)
@@ -77,20 +85,29 @@ void lv_pruner_close(lv_pruner *p)
 
 void lv_pruner_forget(lv_pruner *p)
 {
-    if (p->n_candidates) memset(p->n_candidates, 0, p->n_sets);
+    if (p->n_sets) memset(p->n_candidates, 0, p->n_sets);
 }
 
 void lv_pruner_note(lv_pruner *p, const lv_tree_node *node, const int32_t *tokens, const float *probs, uint32_t n,
                     float sharpness)
 {
     const uint32_t set = (uint32_t)(node->draft_row + 1);
-    if (!p->n_candidates || set >= p->n_sets) return;
+    if (set >= p->n_sets) return;
     if (n > LV_EXIT_CANDIDATES) n = LV_EXIT_CANDIDATES;
     const size_t at = (size_t)set * LV_EXIT_CANDIDATES;
     memcpy(p->candidates + at, tokens, n * sizeof *tokens);
     for (uint32_t i = 0; i < n; i++)
         p->log_probs[at + i] = lv_logf(probs[i] > 1e-30f ? probs[i] : 1e-30f) / sharpness;
     p->n_candidates[set] = (uint8_t)n;
+}
+
+uint32_t lv_pruner_noted(const lv_pruner *p, const lv_tree_node *node, const int32_t **tokens, const float **log_probs)
+{
+    const uint32_t set = (uint32_t)(node->draft_row + 1);
+    if (set >= p->n_sets) return 0;
+    *tokens = p->candidates + (size_t)set * LV_EXIT_CANDIDATES;
+    *log_probs = p->log_probs + (size_t)set * LV_EXIT_CANDIDATES;
+    return p->n_candidates[set];
 }
 
 enum { MOST_CANDIDATES = 256 + LV_EXIT_CANDIDATES }; /* no policy gives a node more children */
@@ -108,9 +125,9 @@ static void gather(const lever_session *s, int32_t node, candidate_set *c)
 {
     const lv_pruner *p = &s->prune;
     const lv_tree_node *u = &s->tree.nodes[node];
-    const uint32_t set = (uint32_t)(u->draft_row + 1), known = set < p->n_sets ? p->n_candidates[set] : 0;
-    const int32_t *tokens = p->candidates + (size_t)set * LV_EXIT_CANDIDATES;
-    const float *log_probs = p->log_probs + (size_t)set * LV_EXIT_CANDIDATES;
+    const int32_t *tokens = NULL;
+    const float *log_probs = NULL;
+    const uint32_t known = lv_pruner_noted(p, u, &tokens, &log_probs);
     c->n = 0;
     c->drafted = known > 0;
     for (int32_t k = u->first_child; k >= 0 && c->n < MOST_CANDIDATES; k = s->tree.nodes[k].next_sibling) {

@@ -133,6 +133,7 @@ void lever_session_close(lever_session **session)
     lv_free(s->logits);
     lv_free(s->text);
     lv_pruner_close(&s->prune);
+    lv_view_close(&s->view);
     lv_free(s->draft.path);
     lv_free(s->draft.rows);
     lv_free(s->draft.logits);
