@@ -71,13 +71,14 @@ class Talker:
         return {"parent": parent, "text": text, "p": round(p, 3), "draft_p": round(draft_p, 3), "source": source,
                 "state": state}
 
-    def branches(self, nodes, shadows, parent, depth):
-        """What the target refuses below a node."""
+    def branches(self, nodes, shadows, parent, depth, room):
+        """What the target refuses below a node; room: the probability that is left for it."""
         for _ in range(self.random.choice([0, 1, 1, 2])):
-            p = self.random.uniform(0.02, 0.3)
+            p = self.random.uniform(0.1, 0.6) * room
+            room -= p
             nodes.append(self.node(parent, self.other(), "pruned" if p < 0.06 else "rejected", p))
             if depth < 3:
-                self.branches(nodes, shadows, len(nodes) - 1, depth + 1)
+                self.branches(nodes, shadows, len(nodes) - 1, depth + 1, 0.8)
         for _ in range(self.random.choice([0, 0, 1, 3])):
             shadows.append({"parent": parent, "text": self.other(), "draft_p": round(self.random.uniform(0.001, 0.05), 4)})
 
@@ -90,17 +91,18 @@ class Talker:
         nodes = [{"parent": -1, "text": root, "p": None, "draft_p": None, "source": "text", "state": "root"}]
         shadows, parent = [], 0
         for text in new[:-1]:
-            nodes.append(self.node(parent, text, "accepted", self.random.uniform(0.4, 0.99)))
+            p = self.random.uniform(0.4, 0.99)
+            nodes.append(self.node(parent, text, "accepted", p))
             child = len(nodes) - 1
-            self.branches(nodes, shadows, parent, 1)
+            self.branches(nodes, shadows, parent, 1, 1 - p)
             parent = child
-        self.branches(nodes, shadows, parent, 0)
+        self.branches(nodes, shadows, parent, 0, 0.7)
         self.at += accepted + 1
         self.index += 1
         verify = 28 + 0.2 * len(nodes)
         return {"cycle": self.index, "t_ms": round((time.monotonic() - self.begin) * 1e3, 2), "draft_ms": 0.4 * len(nodes),
                 "verify_ms": verify, "project_ms": 0.8 * (accepted + 1), "prune_ms": 0.9, "flash_wait_ms": 0.3 * verify,
-                "flash_ms": 0.9 * verify, "rows": len(nodes), "rows_all": len(nodes), "new": len(new), "nodes": nodes,
+                "flash_ms": round(0.9 * verify, 2), "rows": len(nodes), "rows_all": len(nodes), "new": len(new), "nodes": nodes,
                 "shadows": shadows, "next": {"text": new[-1]}}, "".join(new)
 
 
@@ -124,6 +126,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def allowed(self):
         key = self.server.options.key
         return not key or self.headers.get("Authorization") == f"Bearer {key}"
+
+    def parse_request(self):
+        self.close_connection = self.server.gone
+        return not self.server.gone and super().parse_request()
 
     def do_GET(self):
         path = self.path.split("?")[0]
@@ -215,7 +221,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self, options):
         self.options = options
-        self.requests, self.tokens, self.active, self.aborted = [], 0, 0, 0
+        self.requests, self.tokens, self.active, self.aborted, self.gone = [], 0, 0, 0, False
         self.seen = (time.monotonic(), 0, 0.0)
         super().__init__(("127.0.0.1", options.port), Handler)
 
