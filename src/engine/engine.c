@@ -125,6 +125,7 @@ int lv_engine_load(lever_engine **out, lv_engine_setup *o, lever_error *err)
         lv_memory_trim(); /* the metadata of two files, which no line of the plan stands for */
         lv_engine_setup_export(o, &e->plan);
         e->target_file_bytes = o->target_file_bytes;
+        e->target_id = o->target_id;
         rc = build_engine(e, o, err);
     }
     if (rc < 0) {

@@ -73,6 +73,7 @@ struct lever_engine {
     uint32_t   kv_type, draft_kv_type; /* enum lv_type of the KV caches */
     int        rule;    /* enum lv_rule: how trees are verified at temperatures above 0 */
     uint64_t   target_file_bytes;
+    lv_model_id target_id;
     lv_flash_model flash; /* zeroed: reads are not held back */
     double     target_ratio; /* weights of the target per weight of the draft */
     lever_session *sessions[LV_SESSIONS_MOST]; /* those that are open, in any places; else NULL */
@@ -115,6 +116,7 @@ typedef struct lv_engine_setup {
     uint64_t       fit_row_bytes;
     uint64_t       text_bytes;  /* eval: the text and its tokens */
     uint64_t       target_file_bytes;
+    lv_model_id    target_id;   /* not for eval */
     uint64_t       others_bytes; /* what the other engines of this process have planned */
     uint32_t       n_ctx_wanted; /* positions, if there is room */
     lv_plan        plan;
@@ -287,6 +289,8 @@ void lv_view_close(lv_view *v); /* accepts a zeroed one */
 void lv_view_show(lever_session *s);
 /* engine/learnt.c: a number that stands for both models. */
 uint64_t lv_learnt_pair(const lever_engine *e);
+/* The same for the draft alone; 0: there is none. */
+uint64_t lv_learnt_draft(const lever_engine *e);
 /* engine/setup.c: close policies [n] and the list itself. */
 void lv_policies_close(lv_policy **policies, uint32_t n);
 
@@ -300,6 +304,12 @@ static inline uint32_t lv_draft_scratch(uint32_t max_rows, uint32_t draft_rows)
 {
     return max_rows > draft_rows ? max_rows : draft_rows;
 }
+
+/* engine/session.c */
+/* A new text begins, for the session's policies. */
+void lv_session_new_text(const lever_session *s);
+/* LEVER_OK; LEVER_EINVAL: a token that the vocabulary lacks. */
+int  lv_session_check_tokens(const lever_session *s, const int32_t *tokens, size_t n, lever_error *err);
 
 /* engine/drawn.c: verification by one of the rules of spec/rules.h, for trees of true draws. */
 /* LEVER_OK; LEVER_EINVAL: the policy chooses after it has seen candidates. */

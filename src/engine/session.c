@@ -66,7 +66,7 @@ static int open_policies(lever_session *s, lever_error *err)
     return LEVER_OK;
 }
 
-static void new_text(const lever_session *s)
+void lv_session_new_text(const lever_session *s)
 {
     const lever_engine *e = s->engine;
     for (uint32_t i = 0; i < e->n_policies; i++) lv_policy_reset(s->policies ? s->policies[i] : e->policies[i]);
@@ -114,7 +114,7 @@ int lever_session_open(lever_session **out, lever_engine *engine, const lever_sa
         lever_session_close(&s);
         return rc;
     }
-    new_text(s);
+    lv_session_new_text(s);
     *out = s;
     return LEVER_OK;
 }
@@ -153,11 +153,11 @@ int lever_session_reset(lever_session *s, const lever_sampling *sampling, lever_
     s->detok = (lv_detok){ 0 };
     lv_kv_truncate(&s->kv, 0);
     if (s->engine->draft) lv_kv_truncate(&s->draft_kv, 0);
-    new_text(s);
+    lv_session_new_text(s);
     return LEVER_OK;
 }
 
-static int check_tokens(const lever_session *s, const int32_t *tokens, size_t n, lever_error *err)
+int lv_session_check_tokens(const lever_session *s, const int32_t *tokens, size_t n, lever_error *err)
 {
     const int32_t n_used = lv_vocab_n_used(s->engine->vocab);
     for (size_t i = 0; i < n; i++)
@@ -173,7 +173,7 @@ int lever_session_append(lever_session *s, const int32_t *tokens, size_t n, leve
         return lv_fail(err, LEVER_ELIMIT, 0,
                        "the text has %u tokens and %zu more do not fit the context of %u; use a longer -c",
                        s->n_tokens, n, s->n_ctx);
-    LEVER_TRY(check_tokens(s, tokens, n, err));
+    LEVER_TRY(lv_session_check_tokens(s, tokens, n, err));
     if (n) memcpy(s->tokens + s->n_tokens, tokens, n * sizeof *tokens);
     s->n_tokens += (uint32_t)n;
     return LEVER_OK;
@@ -190,13 +190,13 @@ int64_t lever_session_set_tokens(lever_session *s, const int32_t *tokens, size_t
         return lv_fail(err, LEVER_ELIMIT, 0,
                        "the text is %zu tokens long and does not fit the context of %u; use a longer -c", n,
                        s->n_ctx);
-    LEVER_TRY(check_tokens(s, tokens, n, err));
+    LEVER_TRY(lv_session_check_tokens(s, tokens, n, err));
     uint32_t same = 0;
     while (same < n && same < s->n_tokens && tokens[same] == s->tokens[same]) same++;
     const uint32_t keep = same == n && n ? same - 1 : same; /* the last token always waits for evaluation */
     keep_evaluated(&s->kv, keep);
     if (s->engine->draft) keep_evaluated(&s->draft_kv, keep);
-    if (same == 0) new_text(s);
+    if (same == 0) lv_session_new_text(s);
     if (n) memmove(s->tokens + same, tokens + same, (n - same) * sizeof *tokens);
     s->n_tokens = (uint32_t)n;
     s->detok = (lv_detok){ 0 };

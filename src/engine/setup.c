@@ -115,6 +115,7 @@ static int open_target(lv_engine_setup *o, lever_error *err)
     LEVER_TRY(lv_vocab_open(&o->vocab, lv_model_gguf(o->target), err));
     LEVER_TRY(read_chat_template(o, err));
     LEVER_TRY(lv_prune_setup(o, err));
+    if (!o->eval) LEVER_TRY(lv_model_identify(o->target, &o->target_id, err));
     lv_model_drop_metadata(o->target);
     const lv_hparams *h = lv_model_hparams(o->target);
     if ((int64_t)lv_vocab_n_tokens(o->vocab) != (int64_t)h->n_vocab)
