@@ -16,8 +16,17 @@ import urllib.error
 import urllib.request
 
 KEYS = dict(
-    ENTER="\ue007", SHIFT="\ue008", TAB="\ue004", ESC="\ue00c", LEFT="\ue012", UP="\ue013", RIGHT="\ue014", DOWN="\ue015",
-    HOME="\ue011", END="\ue010", CONTROL="\ue009",
+    ENTER="\ue007",
+    SHIFT="\ue008",
+    TAB="\ue004",
+    ESC="\ue00c",
+    LEFT="\ue012",
+    UP="\ue013",
+    RIGHT="\ue014",
+    DOWN="\ue015",
+    HOME="\ue011",
+    END="\ue010",
+    CONTROL="\ue009",
 )
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 
@@ -67,16 +76,31 @@ class Browser:
         raise BrowserError("chromedriver does not answer")
 
     def open_session(self, width, height):
-        arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-                     f"--window-size={width},{height}", f"--user-data-dir={self.folder.name}/profile", "--no-first-run",
-                     "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-        always = {"browserName": "chrome", "goog:chromeOptions": {"args": arguments, "binary": shutil.which("chromium")},
-                  "goog:loggingPrefs": {"browser": "ALL"}}
+        arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--hide-scrollbars",
+            f"--window-size={width},{height}",
+            f"--user-data-dir={self.folder.name}/profile",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ]
+        always = {
+            "browserName": "chrome",
+            "goog:chromeOptions": {"args": arguments, "binary": shutil.which("chromium")},
+            "goog:loggingPrefs": {"browser": "ALL"},
+        }
         return self.call("POST", "/session", {"capabilities": {"alwaysMatch": always}})["sessionId"]
 
     def call(self, method, path, body=None):
         data = None if method == "GET" else json.dumps(body or {}).encode()
-        request = urllib.request.Request(self.base + path, data, {"Content-Type": "application/json"}, method=method)
+        request = urllib.request.Request(
+            self.base + path, data, {"Content-Type": "application/json"}, method=method
+        )
         try:
             with urllib.request.urlopen(request, timeout=120) as answer:
                 return json.load(answer)["value"]
@@ -133,7 +157,12 @@ class Browser:
 
     def hover(self, css):
         move = {"type": "pointerMove", "duration": 0, "x": 0, "y": 0, "origin": self.element(css)}
-        pointer = {"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"}, "actions": [move]}
+        pointer = {
+            "type": "pointer",
+            "id": "mouse",
+            "parameters": {"pointerType": "mouse"},
+            "actions": [move],
+        }
         self.do("POST", "/actions", {"actions": [pointer]})
 
     def keys(self, *names, hold=None):
@@ -150,8 +179,13 @@ class Browser:
         return self.do("POST", "/goog/cdp/execute", {"cmd": command, "params": params})
 
     def size(self, width, height, mobile=False, scale=1):
-        self.devtools("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale,
-                      mobile=mobile)
+        self.devtools(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=scale,
+            mobile=mobile,
+        )
 
     def media(self, **features):
         """media(prefers_color_scheme="dark"); without any: as the system likes."""

@@ -8,9 +8,11 @@ import json
 import os
 import pathlib
 import re
+import subprocess
 import sys
 import time
 import unittest
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/support"))
@@ -22,7 +24,10 @@ PICTURES = WORK.parents[1] / "artefacts"
 SANITIZED = bool(os.environ.get("LEVER_SANITIZED"))
 DONE = "!document.querySelector('[aria-busy]') && document.querySelector('.answer .foot button')"
 ANSWER = "[...document.querySelectorAll('.answer .text')].at(-1).innerText"
-VISIBLE_NOTICE = "!document.querySelector('#notice').hidden && document.querySelector('#notice-text').textContent"
+TITLE = "document.querySelector('#tree-title').textContent"
+VISIBLE_NOTICE = (
+    "!document.querySelector('#notice').hidden && document.querySelector('#notice-text').textContent"
+)
 
 
 def box(css):
@@ -83,14 +88,18 @@ class FakeServer(PageTest):
         self.ask("Tell me a story.", wait=False)
         first = self.b.wait(f"document.querySelector('.answer .text')?.innerText.length > 20 && {ANSWER}")
         self.assertTrue(fake_lever_serve.STORY.startswith(first[:10]), first)
-        self.b.wait("document.querySelectorAll('#stage .n-accepted').length > 1")
+        self.b.wait(
+            f"{TITLE}.includes('cycle') && document.querySelectorAll('#stage .n-accepted').length > 1"
+        )
         self.assertTrue(self.b.js("document.querySelector('.answer').getAttribute('aria-busy') === 'true'"))
         self.b.picture(PICTURES / "page-streaming.png")
         self.b.wait(DONE)
         self.assertGreater(len(fake_lever_serve.STORY), len(first) + 50)  # it did stream
         # innerText shows a paragraph's end as one line feed or two; words are what counts
         self.assertEqual(self.b.js(ANSWER).split(), fake_lever_serve.STORY.split())
-        self.assertRegex(self.b.js("document.querySelector('.answer .foot').innerText"), r"\d+ tokens .*tokens per pass")
+        self.assertRegex(
+            self.b.js("document.querySelector('.answer .foot').innerText"), r"\d+ tokens .*tokens per pass"
+        )
         self.assertRegex(self.b.js("document.querySelector('#said').textContent"), "Answer complete")
         self.quiet()
 
@@ -127,7 +136,10 @@ class FakeServer(PageTest):
         self.begin(self.server.url)
         self.b.hover("#stage .n-rejected")
         tip = "!document.querySelector('#tip').hidden && document.querySelector('#tip').textContent"
-        self.assertRegex(self.b.wait(tip), r'" \w+": rejected\ndrafted\nexpected to be right: \d+ %\ndraft model gave it: \d+ %')
+        self.assertRegex(
+            self.b.wait(tip),
+            r'" \w+": rejected\ndrafted\nexpected to be right: \d+ %\ndraft model gave it: \d+ %',
+        )
         self.b.picture(PICTURES / "page-hover.png")
         self.b.hover("h1")
         self.b.wait("document.querySelector('#tip').hidden")
@@ -150,7 +162,10 @@ class FakeServer(PageTest):
         for _ in range(20):
             self.b.keys("TAB")
             seen.append(self.b.js("document.activeElement.id || document.activeElement.getAttribute('role')"))
-        order = [seen.index(x) for x in ("new", "open-settings", "theme", "log", "prompt", "send", "origins", "live", "treeitem")]
+        order = [
+            seen.index(x)
+            for x in ("new", "open-settings", "theme", "log", "prompt", "send", "origins", "live", "treeitem")
+        ]
         self.assertEqual(order, sorted(order), seen)
         self.assertTrue(self.b.js("document.querySelector('#send').matches(':enabled')"))
         self.b.js("document.querySelector('#prompt').focus()")
@@ -191,38 +206,36 @@ class FakeServer(PageTest):
         self.begin(self.server.url)
         self.server.options.rate = 400
         self.ask("Tell me a story.")
-        title = "document.querySelector('#tree-title').textContent"
-        last = int(re.search(r"\d+", self.b.js(title))[0])
+        last = int(re.search(r"\d+", self.b.js(TITLE))[0])
         self.assertEqual(int(self.b.js("document.querySelector('#scrub').max")), last - 1)
         self.b.click("#prev")
-        self.assertIn(f"cycle {last - 1}", self.b.js(title))
+        self.assertIn(f"cycle {last - 1}", self.b.js(TITLE))
         self.assertEqual(self.b.js("document.querySelector('#live-label').textContent"), "Paused")
         self.b.js("document.querySelector('#scrub').focus()")
         self.b.keys("HOME")
-        self.assertRegex(self.b.js(title), "cycle 1$")
+        self.assertRegex(self.b.js(TITLE), "cycle 1$")
         self.b.keys("RIGHT", "RIGHT")
-        self.assertRegex(self.b.js(title), "cycle 3$")
+        self.assertRegex(self.b.js(TITLE), "cycle 3$")
         self.b.click("#next")
-        self.assertRegex(self.b.js(title), "cycle 4$")
+        self.assertRegex(self.b.js(TITLE), "cycle 4$")
         self.b.click("#live")
-        self.assertIn(f"cycle {last}", self.b.js(title))
+        self.assertIn(f"cycle {last}", self.b.js(TITLE))
         self.b.click("#prev")
         self.b.click("#prev")
         self.b.click("#replay")
-        self.b.wait(f"{title}.endsWith('cycle {last}')")
+        self.b.wait(f"{TITLE}.endsWith('cycle {last}')")
         self.quiet()
 
     def test_pause_holds_the_tree_while_the_text_goes_on(self):
         self.begin(self.server.url)
         self.ask("Tell me a story.", wait=False)
-        self.b.wait("document.querySelector('#tree-title').textContent.includes('cycle')")
+        self.b.wait(f"{TITLE}.includes('cycle')")
         self.b.click("#live")
-        title = "document.querySelector('#tree-title').textContent"
-        held, length = self.b.js(title), self.b.js(f"{ANSWER}.length")
+        held, length = self.b.js(TITLE), self.b.js(f"{ANSWER}.length")
         self.b.wait(f"{ANSWER}.length > {length + 60}")
-        self.assertEqual(self.b.js(title), held)
+        self.assertEqual(self.b.js(TITLE), held)
         self.b.click("#live")
-        self.b.wait(f"{title} !== '{held}'")
+        self.b.wait(f"{TITLE} !== '{held}'")
         self.quiet()
 
     def test_nothing_jumps(self):
@@ -231,7 +244,7 @@ class FakeServer(PageTest):
         now = lambda: [[round(v) for v in self.b.js(p)][:2] for p in places]  # noqa: E731
         before = now()
         self.ask("Tell me a story.", wait=False)
-        self.b.wait("document.querySelector('#tree-title').textContent.includes('cycle')")
+        self.b.wait(f"{TITLE}.includes('cycle')")
         self.assertEqual(now(), before)
         self.b.wait(DONE)
         self.assertEqual(now(), before)
@@ -304,10 +317,24 @@ class FakeServer(PageTest):
     def test_hostile_text_stays_text(self):
         self.begin(self.server.url)
         self.ask("<b>me</b> [hostile] <img src=x onerror=alert(1)>")
-        self.assertEqual(self.b.js("document.querySelectorAll('.message img, .message script, .message b, .message a').length"), 0)
+        self.assertEqual(
+            self.b.js(
+                "document.querySelectorAll('.message img, .message script, .message b, .message a').length"
+            ),
+            0,
+        )
         self.assertEqual(self.b.js("document.title"), "Lever")
         text = self.b.js("document.querySelector('.answer .text').textContent")
-        for piece in ("<img src=x onerror=", "<script>document", "&lt;b&gt;", "W" * 400, "مرحبا", "👩‍👩‍👧", "javascript:alert(1)", "a<b>"):
+        for piece in (
+            "<img src=x onerror=",
+            "<script>document",
+            "&lt;b&gt;",
+            "W" * 400,
+            "مرحبا",
+            "👩‍👩‍👧",
+            "javascript:alert(1)",
+            "a<b>",
+        ):
             self.assertIn(piece, text)
         self.assertIn("<b>me</b>", self.b.js("document.querySelector('.user .text').textContent"))
         self.no_sideways()
@@ -335,11 +362,15 @@ class FakeServer(PageTest):
             "[...document.querySelectorAll('.answer [class^=o-]')].reduce((n, e) => n + e.textContent.length, 0)"
         )
         self.assertGreater(marked, 0.95 * len(fake_lever_serve.STORY))
-        kinds = self.b.js("['draft', 'lookup', 'target'].map(k => document.querySelectorAll(`.answer .o-${k}`).length)")
+        kinds = self.b.js(
+            "['draft', 'lookup', 'target'].map(k => document.querySelectorAll(`.answer .o-${k}`).length)"
+        )
         self.assertTrue(all(kinds), kinds)
         talker = fake_lever_serve.Talker(fake_lever_serve.STORY, 1)
         own = talker.cycle()[0]["next"]["text"]
-        self.assertTrue(self.b.js("document.querySelector('.answer .o-target').textContent.startsWith(arguments[0])", own))
+        self.assertTrue(
+            self.b.js("document.querySelector('.answer .o-target').textContent.startsWith(arguments[0])", own)
+        )
 
     def test_copy_and_export(self):
         self.begin(self.server.url)
@@ -382,8 +413,11 @@ class Trouble(PageTest):
 
     def test_refusals_in_plain_words(self):
         self.begin(self.server.url)
-        cases = [("[busy]", "busy.*Try again in 7 s"), ("[down]", "can not answer now.*shutting down"),
-                 ("[bad]", "refused.*longer than the context")]
+        cases = [
+            ("[busy]", "busy.*Try again in 7 s"),
+            ("[down]", "can not answer now.*shutting down"),
+            ("[bad]", "refused.*longer than the context"),
+        ]
         for said, told in cases:
             self.ask(said, wait=False)
             self.assertRegex(self.b.wait(VISIBLE_NOTICE), told)
@@ -434,6 +468,101 @@ class Trouble(PageTest):
         self.quiet()
 
 
+class RealServer(PageTest):
+    """lever serve with the demo pair: real cycles, and the text that the same request gives without the page."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.log = open(WORK / "serve.log", "w+", encoding="utf-8")
+        cls.addClassCleanup(cls.log.close)
+        cls.server = subprocess.Popen(
+            [
+                LEVER,
+                "serve",
+                "--port",
+                "0",
+                "--policy",
+                "eagle2:4,5,24",
+                "--flash-model",
+                "ufs3.1",
+                "--mem",
+                "48MiB",
+            ],
+            stderr=cls.log,
+            cwd=ROOT,
+            env={**os.environ, "XDG_CACHE_HOME": str(WORK / "cache")},
+        )
+        cls.addClassCleanup(cls.end)
+        for _ in range(600):
+            address = re.search(r"http://[\d.]+:\d+", (WORK / "serve.log").read_text(encoding="utf-8"))
+            if address or cls.server.poll() is not None:
+                break
+            time.sleep(0.1)
+        cls.url = address[0]
+
+    @classmethod
+    def end(cls):
+        cls.server.terminate()
+        cls.server.wait(60)
+
+    def fetch(self, path, body=None):
+        data = json.dumps(body).encode() if body else None
+        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return json.load(answer)
+
+    def test_real_answer(self):
+        self.begin(self.url)
+        self.b.js(
+            "(localStorage.setItem('lever.settings', JSON.stringify({temperature: 0.7, seed: 5, max_tokens: 200})), 1)"
+        )
+        self.b.open(self.url)
+        self.ask("Tell me a story about a fox.")
+        body = {"messages": [{"role": "user", "content": "Tell me a story about a fox."}]}
+        want = self.fetch("/v1/chat/completions", {**body, "temperature": 0.7, "seed": 5, "max_tokens": 200})
+        want = want["choices"][0]["message"]["content"]
+        shown = "document.querySelector('.answer .text').textContent"
+        self.assertEqual("".join(self.b.js(shown).split()), "".join(want.split()))
+        self.assertRegex(
+            self.b.js("document.querySelector('.answer .foot').innerText"), r"\d+ tokens .* tokens per pass"
+        )
+        marked = "[...document.querySelectorAll('.answer [class^=o-]')].reduce((n, e) => n + e.textContent.length, 0)"
+        self.assertGreater(self.b.js(marked), 0.9 * len("".join(want.split("\n"))))
+        cycles = int(self.b.js("document.querySelector('#scrub').max")) + 1
+        self.assertGreater(cycles, 5)
+        accepted = own = 0
+        for i in range(cycles):
+            self.b.js(
+                "(s => { s.value = arguments[0]; s.dispatchEvent(new Event('input')); return 1; })"
+                "(document.querySelector('#scrub'))",
+                i,
+            )
+            accepted += self.b.js("document.querySelectorAll('#stage .n-accepted').length")
+            own += self.b.js("document.querySelectorAll('#stage .n-next').length")
+        tokens = int(self.b.js("document.querySelector('.answer .foot').innerText.match(/(\\d+) tokens/)[1]"))
+        self.assertGreater(accepted, tokens / 4)
+        self.assertLessEqual(abs(accepted + own - tokens), 1)  # the trees tell where every token came from
+        self.assertIn("MiB", self.b.js("document.querySelector('#mem').textContent"))
+        self.b.click("#live")
+        self.b.js("(document.querySelector('#about').open = false, 1)")
+        self.b.picture(PICTURES / "page-real.png")
+        self.quiet()
+
+    def test_stop_frees_the_place(self):
+        self.begin(self.url)
+        self.ask("Tell me a long story about the sea.", wait=False)
+        self.b.wait(f"{TITLE}.includes('cycle')")
+        self.b.keys("ESC")
+        self.b.wait(DONE)
+        for _ in range(200):
+            if self.fetch("/lever/status")["active"] == 0:
+                break
+            time.sleep(0.1)
+        self.assertEqual(self.fetch("/lever/status")["active"], 0)
+        self.quiet()
+
+
 def luminance(colour):
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     r, g, b = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
@@ -449,8 +578,18 @@ class Files(unittest.TestCase):
         dark = {**light, **dict(re.findall(r"--([\w-]+): (#\w{6})", css.split("}")[1]))}
         text = [(f, b) for f in ("ink", "soft") for b in ("bg", "card", "sunk")]
         text += [(f, b) for f in ("draft", "lookup", "target") for b in ("card", "sunk")]
-        text += [("on-draft", "draft"), ("on-lookup", "lookup"), ("on-target", "target-mark"), ("on-main", "main"), ("bad", "bad-tint")]
-        marks = [("edge", b) for b in ("card", "bg", "sunk")] + [("focus", b) for b in ("card", "bg")] + [("draft", "bg"), ("lookup", "bg")]
+        text += [
+            ("on-draft", "draft"),
+            ("on-lookup", "lookup"),
+            ("on-target", "target-mark"),
+            ("on-main", "main"),
+            ("bad", "bad-tint"),
+        ]
+        marks = (
+            [("edge", b) for b in ("card", "bg", "sunk")]
+            + [("focus", b) for b in ("card", "bg")]
+            + [("draft", "bg"), ("lookup", "bg")]
+        )
         for name, colours in (("light", light), ("dark", dark)):
             for pairs, least in ((text, 4.5), (marks, 3.0)):
                 for front, back in pairs:
@@ -461,7 +600,11 @@ class Files(unittest.TestCase):
     def test_nothing_from_elsewhere(self):
         for path in (ROOT / "apps/lever/page").iterdir():
             text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
-            self.assertNotRegex(text, r"(?i)https?://|@import|innerHTML|insertAdjacentHTML|\beval\(|document\.write", path.name)
+            self.assertNotRegex(
+                text,
+                r"(?i)https?://|@import|innerHTML|insertAdjacentHTML|\beval\(|document\.write",
+                path.name,
+            )
             if path.suffix == ".html":
                 self.assertNotRegex(text, r"(?i)\sstyle=|\son\w+=|<style|<script>", path.name)
 

@@ -7,6 +7,7 @@ usage: fake_lever_serve.py [--port N] [--rate TOKENS_PER_S] [--key KEY] [--page 
 The last message decides what happens: [busy] 429, [down] 503, [bad] 400, [cut] the connection is lost in the middle,
 [hostile], [code], [think], [words N] N words; anything else a short story. Cycles come as the real server sends them.
 """
+
 import argparse
 import http.server
 import json
@@ -18,8 +19,12 @@ import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8",
-         ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 STORY = (
     "Once upon a time there was a little boat that lived in a quiet harbour. Every morning it watched the big ships "
     "leave for the open sea, and every evening it watched them come back.\n\n"
@@ -32,7 +37,8 @@ STORY = (
 )
 HOSTILE = (
     "<img src=x onerror=\"document.title='broken'\"> <script>document.title='broken'</script> &lt;b&gt; "
-    + "W" * 400 + " \u0645\u0631\u062d\u0628\u0627 \u0628\u0627\u0644\u0639\u0627\u0644\u0645 \u202eevil "
+    + "W" * 400
+    + " \u0645\u0631\u062d\u0628\u0627 \u0628\u0627\u0644\u0639\u0627\u0644\u0645 \u202eevil "
     "\U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f680 javascript:alert(1) [x](javascript:alert(2)) `a<b>` \u0000 end."
 )
 CODE = (
@@ -45,7 +51,7 @@ OTHERS = " the a was it and to of in said not up down boat sea wind harbour one 
 def page_policy():
     """The Content-Security-Policy that the real server is to send: PAGE_CSP of page_files.h."""
     text = (ROOT / "apps/lever/page_files.h").read_text(encoding="utf-8")
-    return "".join(re.findall(r'"(.*?)"', text[text.index("#define PAGE_CSP"):].split("#endif")[0]))
+    return "".join(re.findall(r'"(.*?)"', text[text.index("#define PAGE_CSP") :].split("#endif")[0]))
 
 
 def tokens_of(text):
@@ -68,8 +74,14 @@ class Talker:
     def node(self, parent, text, state, p):
         source = "lookup" if self.random.random() < 0.15 else "draft"
         draft_p = min(0.99, max(0.01, p + self.random.uniform(-0.1, 0.1)))
-        return {"parent": parent, "text": text, "p": round(p, 3), "draft_p": round(draft_p, 3), "source": source,
-                "state": state}
+        return {
+            "parent": parent,
+            "text": text,
+            "p": round(p, 3),
+            "draft_p": round(draft_p, 3),
+            "source": source,
+            "state": state,
+        }
 
     def branches(self, nodes, shadows, parent, depth, room):
         """What the target refuses below a node; room: the probability that is left for it."""
@@ -80,13 +92,19 @@ class Talker:
             if depth < 3:
                 self.branches(nodes, shadows, len(nodes) - 1, depth + 1, 0.8)
         for _ in range(self.random.choice([0, 0, 1, 3])):
-            shadows.append({"parent": parent, "text": self.other(), "draft_p": round(self.random.uniform(0.001, 0.05), 4)})
+            shadows.append(
+                {
+                    "parent": parent,
+                    "text": self.other(),
+                    "draft_p": round(self.random.uniform(0.001, 0.05), 4),
+                }
+            )
 
     def cycle(self):
         """The next one, and the text it adds."""
         left = len(self.tokens) - self.at
         accepted = min(self.random.choice([0, 1, 2, 3, 3, 4, 5, 7]), left - 1)
-        new = self.tokens[self.at:self.at + accepted + 1]
+        new = self.tokens[self.at : self.at + accepted + 1]
         root = self.tokens[self.at - 1] if self.at else ":"
         nodes = [{"parent": -1, "text": root, "p": None, "draft_p": None, "source": "text", "state": "root"}]
         shadows, parent = [], 0
@@ -100,10 +118,22 @@ class Talker:
         self.at += accepted + 1
         self.index += 1
         verify = 28 + 0.2 * len(nodes)
-        return {"cycle": self.index, "t_ms": round((time.monotonic() - self.begin) * 1e3, 2), "draft_ms": 0.4 * len(nodes),
-                "verify_ms": verify, "project_ms": 0.8 * (accepted + 1), "prune_ms": 0.9, "flash_wait_ms": 0.3 * verify,
-                "flash_ms": round(0.9 * verify, 2), "rows": len(nodes), "rows_all": len(nodes), "new": len(new), "nodes": nodes,
-                "shadows": shadows, "next": {"text": new[-1]}}, "".join(new)
+        return {
+            "cycle": self.index - 1,
+            "t_ms": round((time.monotonic() - self.begin) * 1e3, 2),
+            "draft_ms": 0.4 * len(nodes),
+            "verify_ms": verify,
+            "project_ms": 0.8 * (accepted + 1),
+            "prune_ms": 0.9,
+            "flash_wait_ms": 0.3 * verify,
+            "flash_ms": round(0.9 * verify, 2),
+            "rows": len(nodes),
+            "rows_all": len(nodes),
+            "new": len(new),
+            "nodes": nodes,
+            "shadows": shadows,
+            "next": {"text": new[-1]},
+        }, "".join(new)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -160,15 +190,25 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.stream(body, said)
 
     def event(self, data, name=None):
-        text = (f"event: {name}\n" if name else "") + f"data: {json.dumps(data) if data != '[DONE]' else data}\n\n"
+        text = (
+            f"event: {name}\n" if name else ""
+        ) + f"data: {json.dumps(data) if data != '[DONE]' else data}\n\n"
         raw = text.encode()
         self.wfile.write(f"{len(raw):x}\r\n".encode() + raw + b"\r\n")
         self.wfile.flush()
 
     def chunk(self, delta, finish=None, **more):
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
-        self.event({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "fake",
-                    "choices": [choice], **more})
+        self.event(
+            {
+                "id": "chatcmpl-1",
+                "object": "chat.completion.chunk",
+                "created": 1,
+                "model": "fake",
+                "choices": [choice],
+                **more,
+            }
+        )
 
     def answer(self, said):
         words = re.search(r"\[words (\d+)\]", said)
@@ -186,12 +226,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
         try:
             self.chunk({"role": "assistant", "content": ""})
             if "[think]" in said:
-                self.talk(body, "The user wants to see me think.\nSo I do, for a while.", said, "reasoning_content")
+                self.talk(
+                    body, "The user wants to see me think.\nSo I do, for a while.", said, "reasoning_content"
+                )
             n = self.talk(body, self.answer(said), said, "content")
             self.chunk({}, "stop")
             usage = {"prompt_tokens": 20, "completion_tokens": n, "total_tokens": 20 + n}
-            self.event({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "fake", "choices": [],
-                        "usage": usage, "lever": {"decode_tokens_per_s": 41.5}})
+            self.event(
+                {
+                    "id": "chatcmpl-1",
+                    "object": "chat.completion.chunk",
+                    "created": 1,
+                    "model": "fake",
+                    "choices": [],
+                    "usage": usage,
+                    "lever": {"decode_tokens_per_s": 41.5},
+                }
+            )
             self.event("[DONE]")
             self.wfile.write(b"0\r\n\r\n")
         except (BrokenPipeError, ConnectionResetError):
@@ -234,10 +285,20 @@ class Server(http.server.ThreadingHTTPServer):
             rate = (self.tokens - tokens) / (now - then)
             self.seen = (now, self.tokens, rate)
         mib = 1 << 20
-        return {"model": "demo-target-q8_0.gguf", "mem_limit": 18 * mib, "mem_used": int(15.2 * mib), "mem_planned":
-                int(16.9 * mib), "flash_bytes_per_s": 1.31e9 if self.active else 0, "flash_best_bytes_per_s": 1.6e9,
-                "tokens_per_s": round(rate, 1), "parallel": 2, "active": self.active, "queued": 0, "ctx": 4096,
-                "policy": "lever"}
+        return {
+            "model": "demo-target-q8_0.gguf",
+            "mem_limit": 18 * mib,
+            "mem_used": int(15.2 * mib),
+            "mem_planned": int(16.9 * mib),
+            "flash_bytes_per_s": 1.31e9 if self.active else 0,
+            "flash_best_bytes_per_s": 1.6e9,
+            "tokens_per_s": round(rate, 1),
+            "parallel": 2,
+            "active": self.active,
+            "queued": 0,
+            "ctx": 4096,
+            "policy": "lever",
+        }
 
 
 def parse(arguments):
