@@ -201,6 +201,40 @@ class Answers(CliTest):
         self.assertGreater(cached, 40)
         self.assertLess(second["usage"]["prompt_tokens"] - cached, 20)
 
+    def test_talks_without_a_place_are_kept_on_disk(self):
+        def folders():
+            return sorted(p.name for p in (WORK / "cache/lever").glob("serve-*"))
+
+        talks = [[{"role": "user", "content": f"Tell me a long story about {w}, please."}] for w in ("cats", "the sea", "a boy")]
+        mine = dict(temperature=0, max_tokens=60)
+        want, got = [], []
+        with Server("--parallel", 1, "--keep-disk", 0) as s:
+            first = [s.say(t, **mine) for t in talks]
+            for t, a in zip(talks, first):
+                t += [{"role": "assistant", "content": a}, {"role": "user", "content": "And then?"}]
+            want = [s.say(t, **mine) for t in talks]
+            self.assertEqual(s.metrics()["lever_conversations_saved_total"], 0)
+        dead = WORK / "cache/lever/serve-99999999"  # of a server that was killed
+        dead.mkdir(parents=True, exist_ok=True)
+        (dead / "1").write_text("x")
+        with Server("--parallel", 1) as s:
+            self.assertFalse(dead.exists())
+            for t in talks:
+                s.say(t[:1], **mine)
+            for t in talks:
+                r = s.chat(t, **mine).json
+                got.append(r["choices"][0]["message"]["content"])
+                self.assertGreater(r["usage"]["prompt_tokens_details"]["cached_tokens"], 60)
+            m = s.metrics()
+            self.assertEqual((m["lever_conversations_saved_total"], m["lever_conversations_loaded_total"]), (5, 3))
+            mine_now = f"serve-{s.process.pid}"
+            self.assertIn(mine_now, folders())
+        self.assertEqual(got, want)
+        self.assertNotIn(mine_now, folders())
+        with Server("--parallel", 1, "--keep-disk", "1KiB") as s:  # no file fits
+            self.assertEqual([s.say(t, **mine) for t in talks], want)
+            self.assertEqual(s.metrics()["lever_conversations_saved_total"], 0)
+
     def test_models_are_listed(self):
         models = self.s.call("/v1/models").json
         self.assertEqual((models["object"], len(models["data"])), ("list", 1))
