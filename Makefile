@@ -23,6 +23,7 @@ setup-build:
 
 setup-test:
 	@tools/setup.sh test
+	@tools/setup.sh clients
 
 build: setup-build
 	cmake --preset release
