@@ -83,7 +83,9 @@ class Client(CliTest):
         self.assertEqual("".join(t.token for t in r.logprobs.content), r.message.content)
 
     def test_a_completion(self):
-        r = self.client.completions.create(model=self.model, prompt="Once upon a", max_tokens=4, temperature=0, echo=True)
+        r = self.client.completions.create(
+            model=self.model, prompt="Once upon a", max_tokens=4, temperature=0, echo=True
+        )
         self.assertTrue(r.choices[0].text.startswith("Once upon a time"), r)
 
     def test_errors_are_the_ones_it_knows(self):
