@@ -194,8 +194,8 @@ def bench(a):
     ]
     append_csv(
         a.csv,
-        "date commit machine target mem parallel prompts tokens one_tokens_per_s many_tokens_per_s first_token_sweeps "
-        "overhead_per_token same_texts",
+        "date commit machine target mem parallel prompts tokens one_tokens_per_s many_tokens_per_s "
+        "first_token_sweeps overhead_per_token same_texts",
         [row],
     )
     bar("serve_same_texts", same, a.prompts, same == a.prompts, "d")
@@ -269,9 +269,8 @@ def soak(a):
     total = late[-1][1] - late[0][1]
     left = float(re.search(r'answers_total\{end="client_left"\} (\d+)', metrics)[1])
     running = float(re.search(r"lever_answers_running (\d+)", metrics)[1])
-    print(
-        f"{len(done)} requests in {spent:.0f} s, {left:.0f} left by their clients; resident {late[-1][1] / 1024:.1f} MiB"
-    )
+    print(f"{len(done)} requests in {spent:.0f} s, {left:.0f} left by their clients")
+    print(f"resident {late[-1][1] / 1024:.1f} MiB")
     print(f"grown by {total} KiB over the last two thirds ({n} samples)")
     bar("serve_soak_kib_per_1000_requests", grown, 20.0, grown <= 20, ".2f")
     bar("serve_soak_answers_left_running", int(running), 0, running == 0, "d")

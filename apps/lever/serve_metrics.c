@@ -1,5 +1,5 @@
-/* Numbers about the server: /metrics for Prometheus, /lever/status for the page. SPDX-License-Identifier:
- * MIT */
+/* Numbers about the server: /metrics for Prometheus, /lever/status for the page.
+ * SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <string.h>

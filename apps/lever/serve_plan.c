@@ -1,5 +1,5 @@
-/* What serving takes of --mem, and how many conversations that leaves room for. SPDX-License-Identifier:
- * MIT */
+/* What serving takes of --mem, and how many conversations that leaves room for.
+ * SPDX-License-Identifier: MIT */
 #include "serve.h"
 
 enum {

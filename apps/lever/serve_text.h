@@ -1,6 +1,6 @@
 /* Text that grows within a budget: bodies of requests, answers on their way out.
- * Threading: a text belongs to one thread at a time; the budget may be shared. SPDX-License-Identifier:
- * MIT */
+ * Threading: a text belongs to one thread at a time; the budget may be shared.
+ * SPDX-License-Identifier: MIT */
 #ifndef LEVER_APPS_SERVE_TEXT_H
 #define LEVER_APPS_SERVE_TEXT_H
 
