@@ -76,6 +76,15 @@ static const char *held_back(const lever_engine_info *info, char *buf, size_t ca
     return buf;
 }
 
+static void print_devices(const lever_engine_info *info)
+{
+    const bool draft = info->draft_device && strcmp(info->draft_device, "cpu");
+    if (!info->device_jobs) return; /* a note was shown at the start */
+    fprintf(stderr, "  device       %s%s%s; %llu jobs\n", info->device, draft ? ", draft on " : "",
+            draft ? info->draft_device : "", (unsigned long long)info->device_jobs);
+    if (info->device_note) fprintf(stderr, "               %s\n", info->device_note);
+}
+
 void run_report_text(const run_report *r)
 {
     const lever_stats *s = &r->stats;
@@ -112,10 +121,14 @@ void run_report_text(const run_report *r)
             "  time         draft %.0f%%, verify %.0f%% (of that waiting for flash %.0f%%), project %.0f%%\n",
             percent(s->draft_ns, s->decode_ns), percent(s->verify_ns, s->decode_ns),
             percent(s->flash_wait_ns, s->verify_ns), percent(s->project_ns, s->decode_ns));
+    if (s->n_ahead)
+        fprintf(stderr, "  ahead        %.2f s of drafting beside sweeps: %u rows, %u of use; waited %.3f s for its end\n",
+                seconds(s->ahead_ns), s->n_ahead, s->n_ahead_used, seconds(s->ahead_wait_ns));
     fprintf(stderr, "  memory       peak %s", format_bytes(a, sizeof a, (double)s->peak_rss_bytes));
     fprintf(stderr, " of the limit of %s; the model has %s\n",
             format_bytes(a, sizeof a, (double)s->mem_limit_bytes),
             format_bytes(b, sizeof b, (double)r->info.target_file_bytes));
+    print_devices(&r->info);
     print_check(r);
 }
 
@@ -123,7 +136,7 @@ static json_t *stats_json(const lever_stats *s)
 {
     return json_pack(
         "{s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, "
-        "s:I, s:I, s:i, s:f, s:f, s:s}",
+        "s:I, s:I, s:i, s:f, s:f, s:i, s:i, s:f, s:f, s:s}",
         "tokens_per_second", tokens_per_second(s), "tokens_per_sweep", ratio(s->n_decode_tokens, s->n_cycles),
         "prompt_tokens", (int)s->n_prompt_tokens, "new_tokens", (int)s->n_new_tokens, "prefill_sweeps",
         (int)s->n_prefill_sweeps, "decode_tokens", (int)s->n_decode_tokens, "cycles", (int)s->n_cycles,
@@ -134,7 +147,8 @@ static json_t *stats_json(const lever_stats *s)
         (json_int_t)s->bytes_read, "peak_rss_bytes", (json_int_t)s->peak_rss_bytes, "mem_limit_bytes",
         (json_int_t)s->mem_limit_bytes, "kept_rows", (json_int_t)s->n_kept_rows, "accepted_dropped",
         (int)s->n_accepted_dropped, "prune_s", seconds(s->prune_ns), "draft_model_s",
-        seconds(s->draft_model_ns), "stop", s->stop >= 0 ? stop_names[s->stop] : "error");
+        seconds(s->draft_model_ns), "ahead_rows", (int)s->n_ahead, "ahead_used", (int)s->n_ahead_used, "ahead_s",
+        seconds(s->ahead_ns), "ahead_wait_s", seconds(s->ahead_wait_ns), "stop", s->stop >= 0 ? stop_names[s->stop] : "error");
 }
 
 static void add_error(json_t *root, const lever_error *err)
@@ -168,7 +182,8 @@ bool run_report_json(const run_report *r, const lever_error *err)
     json_object_set_new(root, "tokens", tokens);
     json_object_set_new(root, "stats", stats_json(&r->stats));
     json_object_set_new(root, "engine",
-                        json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:s?, s:I, s:i}", "isa",
+                        json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:s?, s:I, s:i, s:s, s:s?, "
+                                  "s:s?, s:I}", "isa",
                                   r->info.isa, "io", r->info.io_backend, "policy", r->info.policy, "verify",
                                   r->info.verify, "arch", r->info.arch,
                                   "threads", (int)r->info.n_threads, "n_ctx", (int)r->info.n_ctx,
@@ -177,7 +192,9 @@ bool run_report_json(const run_report *r, const lever_error *err)
                                   (json_int_t)r->info.target_streamed_bytes, "planned_bytes",
                                   (json_int_t)r->info.planned_bytes, "flash_model", r->info.flash_model,
                                   "flash_limit_bytes_per_s", (json_int_t)r->info.flash_limit_bytes_per_s,
-                                  "exit_layer", (int)r->info.exit_layer));
+                                  "exit_layer", (int)r->info.exit_layer, "device", r->info.device, "draft_device",
+                                  r->info.draft_device, "device_note", r->info.device_note, "device_jobs",
+                                  (json_int_t)r->info.device_jobs));
     if (r->check.n_compared)
         json_object_set_new(root, "check",
                             json_pack("{s:i, s:i, s:o}", "compared", (int)r->check.n_compared, "equal",

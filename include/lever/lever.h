@@ -26,6 +26,7 @@
 #include <stdint.h>
 
 #include "lever/error.h"
+#include "lever/machine.h"
 #include "lever/trace.h"
 
 #ifdef __cplusplus
@@ -36,6 +37,14 @@ extern "C" {
 LEVER_API const char *lever_version(void);
 
 /* ------------------------------------------------------------------ engine */
+
+/* Drafting the next tree while a sweep of the target runs; never with several sessions, with another rule than
+ * "match", or where both models share a device. It can not change the text. */
+enum lever_draft_ahead {
+    LEVER_AHEAD_AUTO, /* where measurements say that cores wait, for flash or a device */
+    LEVER_AHEAD_ON,
+    LEVER_AHEAD_OFF
+};
 
 /* All strings are borrowed during the call only. */
 typedef struct lever_config {
@@ -48,6 +57,8 @@ typedef struct lever_config {
     uint32_t    n_ctx;         /* positions of context; 0 = the model's own, at most 4096 */
     uint32_t    n_sessions;    /* texts that may be open at once, at most 64; memory is planned for each; 0 = 1 */
     uint32_t    n_threads;     /* 0 = every core this process may use, or those of cpus */
+    const lever_machine *machine; /* what lever_profile measured with the same threads (lever/profile.h), nullable:
+                                   * policies that weigh costs begin with what it predicts. Borrowed for the call */
     const char *cpus;   /* cores to bind the threads to, in turn: "0-3,6", or "fast" for the strong ones of
                          * unequal cores; NULL = as the system likes. The calling thread is the first; it
                          * is released by lever_engine_close */
@@ -60,6 +71,7 @@ typedef struct lever_config {
     const char *prune;  /* which rows of a tree skip the layers above the predictor's (docs/pruning.md): "auto" = NULL =
                          * as policy lever finds worth it, "off", or every one whose share of its parent's candidates
                          * is below a threshold: "0.05"; ",no-shadows" ",no-safeguards" ",dry" for experiments */
+    int         draft_ahead; /* enum lever_draft_ahead: does the draft go on beside verification? */
     const char *const *more_policies; /* [n_more_policies] those that lever_generate_params will name: memory is
                                        * planned for each of them, and the draft loaded if one needs it */
     uint32_t    n_more_policies;
@@ -77,6 +89,19 @@ typedef struct lever_config {
     const char *kv_type; /* of the KV caches: "f16", "q8_0" (half the memory); "auto" = NULL = q8_0 where a head
                           * has a multiple of 32 elements, else f16. Each gives a text of its own */
     const char *isa; /* NULL = best; "ref", "avx2", "avx512vnni", "neon", ... forces at most this one */
+    const char *device;  /* where matrix products of the target run: "cpu" = NULL; "opencl": a GPU or accelerator;
+                          * "opencl:NAME": one with NAME in its name or platform; a path with a '/': a plug-in, loaded
+                          * into this process (lever/device_plugin.h, docs/devices.md). The text is the same. One
+                          * that can not be used is no error: the CPU does its work, and the engine's info says
+                          * why. Drivers are tried in a child process first where this process has a single
+                          * thread, so open engines with a device before starting threads */
+    const char *draft_device;  /* the same for the draft */
+    const char *device_cache_dir; /* existing folder for compiled kernels; NULL = none */
+    uint32_t    device_min_rows; /* sweeps of fewer rows run on the CPU; 0 = none do */
+    const char *project; /* which rows of a tree are multiplied with the output head: "demand" = NULL: along the
+                          * path that the target takes; "eager": all at once. For comparison: it costs time and
+                          * memory, and changes no text */
+    bool        project_device; /* the target's output head is multiplied on its device too */
     bool        pin_first_layers; /* resident weights: whole first layers instead of spread evenly */
     bool        no_pin;        /* keep no layer resident: everything streams (baselines, tests) */
     uint32_t    max_rows;      /* rows of one sweep (prefill chunk); 0 = chosen by the memory plan */
@@ -133,6 +158,9 @@ typedef struct lever_engine_info {
     uint64_t    pair_key;      /* stands for both models: by their sizes and tensors, not by every weight */
     uint32_t    exit_layer;    /* layers before rows may be dropped; 0: there is no exit predictor */
     const char *exit_note;     /* why the predictor that lies beside the model is not used; NULL: nothing to say */
+    const char *device, *draft_device; /* names of devices that are in use; "cpu": none; NULL: there is no draft */
+    const char *device_note;   /* why a device that was asked for is not, or no longer, in use; NULL: nothing to say */
+    uint64_t    device_jobs;   /* started on devices since the engine was opened */
     const char *flash_model;   /* as configured, or NULL */
     uint64_t    flash_limit_bytes_per_s; /* of the model and the limit, the lower one; 0 = neither is set */
 } lever_engine_info;
@@ -304,6 +332,8 @@ typedef struct lever_stats {
     uint64_t bytes_read;            /* [decode] read from flash for the target */
     double   expected_tokens, expected_s; /* [decode] what the policy expected of its trees, summed: tokens, and
                                            * seconds of their cycles; 0: it does not say */
+    uint32_t n_ahead, n_ahead_used; /* draft rows evaluated beside sweeps, and those that the next trees began with */
+    uint64_t ahead_ns, ahead_wait_ns; /* beside sweeps the draft ran; after them the engine waited for it to stop */
     uint64_t peak_rss_bytes, mem_limit_bytes;
     int      stop;                          /* enum lever_stop */
 } lever_stats;
@@ -360,6 +390,7 @@ typedef struct lever_eval_result {
     uint64_t eval_ns, flash_wait_ns; /* without loading; part of it: compute waited for flash */
     uint64_t bytes_read;             /* from flash for the target, without loading */
     uint64_t peak_rss_bytes, mem_limit_bytes;
+    char     device_note[200];       /* why a device that was asked for is not in use; "": nothing to say */
 } lever_eval_result;
 
 /* Called often, several times per pass over the model, from the calling thread; return false to stop. */
@@ -471,25 +502,6 @@ LEVER_API int lever_fit(const lever_config *c, const lever_fit_params *params, l
                         lever_error *err);
 
 /* ----------------------------------------------------------------- profile */
-
-/* How fast a file is read, past the page cache, with `depth` reads of block_bytes in flight. */
-typedef struct lever_flash_point {
-    const char *backend;     /* "uring", "pool" */
-    uint32_t block_bytes, depth;
-    bool     huge_pages;     /* of the buffers */
-    double   bytes_per_s;
-    double   cpu_share;      /* processor time per time that passed; 1 = one core */
-} lever_flash_point;
-
-enum { LEVER_FLASH_POINTS = 48 };
-
-typedef struct lever_flash_profile {
-    lever_flash_point points[LEVER_FLASH_POINTS];
-    uint32_t n_points;
-    uint32_t best;           /* within 3 % of the fastest, with the least memory in flight: what to put into
-                              * io_backend, flash_block_bytes and flash_depth */
-    bool     direct;         /* false: the file system knows no direct reads, so memory was measured */
-} lever_flash_profile;
 
 /* Read `path` (at least 64 MiB) in different ways, for `seconds` in all (0: six). progress may be NULL.
  * LEVER_OK, LEVER_EIO, LEVER_EINVAL (file too small), LEVER_ENOMEM. */

@@ -190,7 +190,7 @@ void lv_round_accept(lever_engine *e)
     lever_error err = { 0 };
     int rc = LEVER_OK;
     for (uint32_t i = 0; i < r->n_grow; i++) begin_accept(r->sessions[i]);
-    if (r->n_grow && lv_model_head_streamed(e->target)) {
+    if (r->n_grow && lv_engine_projects_all(e)) {
         const uint64_t t0 = lv_clock_ns();
         rc = lv_project_all(e, &err);
         e->round.project_ns += lv_clock_ns() - t0;

@@ -39,7 +39,9 @@ static int load_models(lever_engine *e, const lv_engine_setup *o, lever_error *e
     lv_model_load_config load = { .cpu = e->cpu, .io = e->io, .max_rows = o->plan.max_rows,
                                   .extent_bytes = o->plan.extent_bytes, .ring_bytes = o->plan.ring_bytes,
                                   .progress = on_load, .user = &p,
-                                  .trace = { o->config.on_trace, o->config.trace_user }, .track = "target" };
+                                  .trace = { o->config.on_trace, o->config.trace_user }, .track = "target",
+                                  .device = e->devices.target, .device_min_rows = o->config.device_min_rows,
+                                  .device_head = o->config.project_device };
     e->trace = load.trace;
     LEVER_TRY(lv_model_load(e->target, &load, err));
     if (!e->draft) return LEVER_OK;
@@ -47,6 +49,8 @@ static int load_models(lever_engine *e, const lv_engine_setup *o, lever_error *e
     load.ring_bytes = 0;
     load.track = "draft";
     load.io = NULL;
+    load.device = e->devices.draft;
+    load.device_head = false;
     return lv_model_load(e->draft, &load, err);
 }
 
@@ -82,6 +86,8 @@ static int open_buffers(lever_engine *e, const lv_engine_setup *o, lever_error *
 static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
 {
     /* From here on the engine owns what prepare opened. */
+    e->devices = o->devices, o->devices = (lv_engine_devices){ 0 };
+    e->eager = o->eager;
     e->target = o->target, e->draft = o->draft, e->vocab = o->vocab;
     e->policies = o->policies, e->n_policies = o->n_policies;
     e->chat = o->chat;
@@ -93,6 +99,9 @@ static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
     memcpy(e->exit_note, o->exit_note, sizeof e->exit_note);
     e->max_nodes = o->max_nodes, e->grow_nodes = o->grow_nodes, e->draft_rows = o->draft_rows;
     e->kv_type = o->target_kv_type, e->draft_kv_type = o->draft_kv_type;
+    e->ahead_rows = o->ahead_rows;
+    e->ahead_always = o->config.draft_ahead == LEVER_AHEAD_ON;
+    if (e->ahead_rows) e->ahead_cpu = lv_engine_setup_ahead_cpu(o, o->plan.n_ctx, o->plan.max_rows);
     o->target = o->draft = NULL, o->vocab = NULL, o->policies = NULL, o->n_policies = 0;
     /* Every plan has a line for the program, which is there only once. */
     const size_t own = o->plan.total_bytes - LV_PROGRAM_BYTES, limit = o->config.mem_bytes;
@@ -127,6 +136,7 @@ int lv_engine_load(lever_engine **out, lv_engine_setup *o, lever_error *err)
         e->target_file_bytes = o->target_file_bytes;
         e->target_id = o->target_id;
         rc = build_engine(e, o, err);
+        if (rc >= 0) lv_engine_seed(e, o);
     }
     if (rc < 0) {
         lever_engine_close(&e);
@@ -153,6 +163,7 @@ void lever_engine_close(lever_engine **engine)
     *engine = NULL;
     lv_model_close(&e->target);
     lv_model_close(&e->draft);
+    lv_devices_close(&e->devices);
     lv_io_close(&e->io);
     lv_cpu_close(&e->cpu);
     lv_vocab_close(&e->vocab);
@@ -200,6 +211,19 @@ int lever_policy_rows(const char *spec, lever_error *err)
     return (int)rows;
 }
 
+static void device_info(const lever_engine *e, lever_engine_info *info)
+{
+    const lv_engine_devices *d = &e->devices;
+    lv_model_stats t, dr = { 0 };
+    const char *lost = lv_model_device_note(e->target), *draft_lost = NULL;
+    lv_model_get_stats(e->target, &t);
+    if (e->draft) lv_model_get_stats(e->draft, &dr), draft_lost = lv_model_device_note(e->draft);
+    info->device = d->target && !lost ? d->target->traits.name : "cpu";
+    if (e->draft) info->draft_device = d->draft && !draft_lost ? d->draft->traits.name : "cpu";
+    info->device_note = lost ? lost : draft_lost ? draft_lost : d->note;
+    info->device_jobs = t.device_jobs + dr.device_jobs;
+}
+
 void lever_engine_get_info(const lever_engine *e, lever_engine_info *info)
 {
     *info = (lever_engine_info){ .isa = lv_cpu_kernels(e->cpu)->isa,
@@ -220,6 +244,7 @@ void lever_engine_get_info(const lever_engine *e, lever_engine_info *info)
                                  .exit_note = e->exit_note[0] ? e->exit_note : NULL,
                                  .flash_model = e->flash.name,
                                  .flash_limit_bytes_per_s = e->flash.bytes_per_s };
+    device_info(e, info);
     memcpy(info->arch, lv_model_hparams(e->target)->arch, sizeof info->arch);
 }
 

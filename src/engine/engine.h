@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "device/cpu/cpu.h"
+#include "engine/ahead.h"
 #include "flash/io.h"
 #include "lever/lever.h"
 #include "model/exit_predictor.h"
@@ -45,6 +46,13 @@ typedef struct lv_chat_choice {
     char           why[512]; /* why there is no own one */
 } lv_chat_choice;
 
+/* Where products run beside the CPU. */
+typedef struct lv_engine_devices {
+    lv_device *target, *draft; /* NULL: the CPU; both may be the same one */
+    char      *note;           /* why one that was asked for is not there; NULL: nothing to say */
+    bool       tried;
+} lv_engine_devices;
+
 /* Sessions that share a sweep, and how long its parts took. */
 typedef struct lv_round {
     lever_session *sessions[LV_SESSIONS_MOST]; /* [n] in the order of their rows; the first n_grow grow trees, the others
@@ -58,6 +66,8 @@ typedef struct lv_round {
 
 struct lever_engine {
     size_t     charged_bytes; /* to the budget of the process */
+    lv_engine_devices devices;
+    bool       eager;   /* a cycle projects all rows at once */
     lv_cpu    *cpu;
     lv_io     *io;      /* of the target's stream */
     lv_model  *target, *draft; /* draft NULL: no speculation */
@@ -70,6 +80,9 @@ struct lever_engine {
     uint32_t   n_policies;
     lever_plan plan;
     uint32_t   max_nodes, grow_nodes, draft_rows; /* the most of any policy, as its getters in spec/policy.h */
+    uint32_t   ahead_rows; /* of the draft's cache for drafting beside verification; 0: none */
+    bool       ahead_always;
+    lv_cpu_config ahead_cpu;
     uint32_t   kv_type, draft_kv_type; /* enum lv_type of the KV caches */
     int        rule;    /* enum lv_rule: how trees are verified at temperatures above 0 */
     uint64_t   target_file_bytes;
@@ -100,6 +113,8 @@ typedef struct lv_engine_setup {
     lv_exit       *exit;    /* NULL: no pruning */
     lv_prune_rule  prune_rule;
     char           exit_note[256];
+    lv_engine_devices devices;
+    bool           eager;
     lv_policy    **policies; /* [n_policies] config.policy, then config.more_policies */
     uint32_t       n_policies;
     uint64_t       policy_bytes; /* of all policies */
@@ -109,6 +124,7 @@ typedef struct lv_engine_setup {
     uint32_t       kv_type, target_kv_type, draft_kv_type; /* asked for; chosen. enum lv_type */
     bool           kv_any;      /* nothing was asked for */
     uint32_t       max_nodes, grow_nodes, draft_rows; /* the most of any policy */
+    uint32_t       ahead_rows;  /* LV_AHEAD_ROWS, or 0 */
     int            rule;        /* enum lv_rule */
     uint32_t       logit_rows;  /* of the target: a few, or max_nodes when the head streams; eval: the most */
     bool           eval;        /* for lever_eval: no session, no policy; a draft is taken if there is one */
@@ -135,6 +151,8 @@ lv_cpu_config lv_engine_setup_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint
 /* Rows of logits of the draft. */
 uint32_t lv_engine_setup_draft_rows(const lv_engine_setup *o);
 void lv_engine_setup_fini(lv_engine_setup *o);
+/* The same for drafting beside verification. */
+lv_cpu_config lv_engine_setup_ahead_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint32_t max_rows);
 /* The public form of the plan. */
 void lv_engine_setup_export(const lv_engine_setup *o, lever_plan *out);
 /* engine/engine.c: load what was planned; LEVER_ELIMIT when it did not fit. What the engine needs of o
@@ -158,6 +176,11 @@ typedef struct lv_draft_run {
     lv_draft_request request;
     float   *logits;     /* [request.n][n_vocab] of the nodes evaluated last; in the engine's draft_logits */
     uint32_t row0;       /* first row of the request in its batch */
+    /* [n_known] of nodes of the last expand call that had been evaluated ahead, whose draft_slot is logit_rows + place;
+     * the others, which were not. */
+    const lv_ahead_list *known[LV_DRAFT_LOGIT_ROWS];
+    int32_t  left[LV_DRAFT_LOGIT_ROWS];
+    uint32_t n_known;
     float    sharpness;  /* of candidates, as the policy wants */
     int32_t *path;       /* [grow_nodes] tokens from below the root to a node */
     lv_drawn *drawn;     /* [draft_rows + 1] of the root, then by draft_row + 1; NULL for LV_RULE_MATCH */
@@ -238,6 +261,7 @@ struct lever_session {
     lv_kv         kv, draft_kv;
     lv_tree       tree;
     lv_draft_run  draft;
+    lv_ahead     *ahead;    /* NULL: nothing is drafted beside verification */
     lv_pruner     prune;
     lv_view       view;
     int32_t      *tokens;   /* [n_ctx] the text; the last one is not in kv yet */
@@ -260,6 +284,22 @@ struct lever_session {
     lv_run        run;
     uint64_t      n_cycles;   /* of this session, for traces */
 };
+
+/* engine/seed.c: tell the engine's policies what config.machine predicts of its models. Does nothing without. */
+void lv_engine_seed(lever_engine *e, const lv_engine_setup *o);
+
+/* engine/devices.c: open those that the configuration names, once for a setup; one that can not be had leaves a note.
+ * Both models' metadata are there, no threads yet. */
+void lv_devices_open(lv_engine_setup *o);
+void lv_devices_close(lv_engine_devices *d); /* after the models */
+/* For the plan: what drivers take for themselves, measured; buffers for rows, and for slots if the target streams. */
+uint64_t lv_devices_driver_bytes(const lv_engine_devices *d);
+uint64_t lv_devices_buffer_bytes(const lv_engine_devices *d, bool streams);
+/* Are all rows of a cycle projected at once? Then there are logits for each. */
+static inline bool lv_engine_projects_all(const lever_engine *e)
+{
+    return e->eager || lv_model_head_streamed(e->target);
+}
 
 /* engine/prune.c */
 /* Read the rule, and the predictor if there is one. As lv_exit_open; a predictor that was not asked for and does

@@ -87,6 +87,7 @@ int lever_session_start(lever_session *s, const lever_generate_params *params, l
         lv_policy_close(&r->own_policy);
         return rc;
     }
+    lv_ahead_count(s->ahead, NULL);
     r->stats.n_prompt_tokens = s->n_tokens - s->kv.n_committed;
     if (s->n_tokens >= s->n_ctx) r->stats.stop = LEVER_STOP_CONTEXT;
     r->started = true;
@@ -120,6 +121,7 @@ int lever_session_finish(lever_session *s, lever_stats *stats, lever_error *err)
     atomic_store(&s->cancel, false);
     lv_policy_close(&r->own_policy);
     r->stats.peak_rss_bytes = lv_memory_peak_rss();
+    lv_ahead_count(s->ahead, &r->stats);
     if (stats) *stats = r->stats;
     return r->rc;
 }

@@ -63,7 +63,7 @@ int lv_project_all(lever_engine *e, lever_error *err)
 
 float *lv_session_logits_at_hand(const lever_session *s, int32_t node)
 {
-    if (lv_model_head_streamed(s->engine->target))
+    if (lv_engine_projects_all(s->engine))
         return s->logits + (size_t)s->prune.index[node] * n_vocab(s->engine);
     for (uint32_t i = 0; i < s->n_projected; i++)
         if (s->projected[i] == node) return s->logits + i * n_vocab(s->engine);

@@ -42,8 +42,8 @@ static void choose_growing(lever_engine *e, lever_session *const *sessions, uint
     for (uint32_t i = 0; i < r->n_grow; i++) {
         lv_cycle *c = &r->sessions[i]->run.cycle;
         c->most_nodes = at_most(share - c->n_pending + 1, e->max_nodes);
-        /* A streamed head is read once, for every node, and there is no more room for logits. */
-        if (lv_model_head_streamed(e->target)) c->most_nodes = at_most(c->most_nodes, e->logit_rows / r->n_grow);
+        /* Where all nodes are projected at once, as with a streamed head, there is no more room for logits. */
+        if (lv_engine_projects_all(e)) c->most_nodes = at_most(c->most_nodes, e->logit_rows / r->n_grow);
     }
 }
 
@@ -95,7 +95,11 @@ static int sweep(lever_engine *e, lever_error *err)
         b.n_rows += lv_cycle_put_rows(s, e->rows + b.n_rows, (int32_t)i);
     }
     for (uint32_t i = 0; i < r->n_grow; i++) lv_pruner_begin(r->sessions[i], &b);
-    LEVER_TRY(lv_model_forward(e->target, &b, err));
+    lv_ahead *ahead = r->n_grow ? r->sessions[0]->ahead : NULL; /* of the only session */
+    lv_ahead_begin(ahead);
+    const int rc = lv_model_forward(e->target, &b, err);
+    lv_ahead_end(ahead);
+    LEVER_TRY(rc);
     r->n_rows = r->n_kept = b.n_rows;
     for (uint32_t i = 0; i < r->n_grow && !e->prune_rule.dry; i++)
         r->n_kept -= r->sessions[i]->tree.n - r->sessions[i]->prune.n_kept;
@@ -192,6 +196,9 @@ static void end_cycles(lever_engine *e)
     bool first = true;
     for (uint32_t i = 0; i < r->n_grow; i++) {
         lever_session *s = r->sessions[i];
+        lv_ahead_observe(s->ahead, r->verified_ns - r->drafted_ns,
+                         r->verified.wait_ns - r->drafted.wait_ns + r->verified.device_wait_ns -
+                             r->drafted.device_wait_ns);
         if (s->run.rc >= 0) {
             lv_cycle_observe(s, first);
             first = false;

@@ -40,7 +40,7 @@ static int open_draft_run(lever_session *s, lever_error *err)
     lever_engine *e = s->engine;
     lv_draft_run *d = &s->draft;
     LEVER_TRY(lv_kv_init(&s->draft_kv, lv_model_hparams(e->draft), e->draft_kv_type, s->n_ctx,
-                         lv_draft_scratch(e->plan.max_rows, e->draft_rows), err));
+                         lv_draft_scratch(e->plan.max_rows, e->draft_rows + e->ahead_rows), err));
     d->session = s;
     d->logit_rows = e->max_nodes < LV_DRAFT_LOGIT_ROWS ? e->max_nodes : LV_DRAFT_LOGIT_ROWS;
     if (e->n_sessions > 1) LEVER_TRY(lv_turns_open(&s->turns, LV_TURNS_STACK_BYTES, err));
@@ -51,7 +51,8 @@ static int open_draft_run(lever_session *s, lever_error *err)
         s->levels = lv_alloc_array(lv_rule_levels(e->max_nodes), sizeof *s->levels, 64);
         if (!d->drawn || !s->levels) return lv_fail(err, LEVER_ENOMEM, 0, "draws of the session");
     }
-    return d->path ? LEVER_OK : lv_fail(err, LEVER_ENOMEM, 0, "draft buffers of the session");
+    if (!d->path) return lv_fail(err, LEVER_ENOMEM, 0, "draft buffers of the session");
+    return e->ahead_rows ? lv_ahead_open(&s->ahead, s, &e->ahead_cpu, e->ahead_always, err) : LEVER_OK;
 }
 
 /* Trees of several sessions grow at a time, each by a policy of its own; what these learn goes to the engine's. */
@@ -127,6 +128,7 @@ void lever_session_close(lever_session **session)
     for (uint32_t i = 0; i < LV_SESSIONS_MOST; i++)
         if (s->engine->sessions[i] == s) s->engine->sessions[i] = NULL;
     lv_turns_close(&s->turns);
+    lv_ahead_close(&s->ahead);
     lv_policy_close(&s->run.own_policy);
     if (s->policies) lv_policies_close(s->policies, s->engine->n_policies);
     lv_sampler_close(&s->sampler);

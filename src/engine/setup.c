@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "device/select.h"
 #include "os/cpu.h"
 #include "os/file.h"
 #include "os/memory.h"
@@ -14,6 +15,7 @@ enum {
     STACK_BYTES = 64 << 10,  /* touched part of a worker's stack with its thread descriptor */
     IO_BYTES = 256 << 10,    /* request tables of the I/O backend */
     EXTENT_COST_BYTES = 192, /* of one streamed extent, in model and stream together */
+    AHEAD_SHARE = 50,        /* drafting beside verification takes at most 1/50 of the memory, unless asked for */
     CONTEXT_LEAST = 512,     /* a context nobody asked for may shrink to this */
     MAX_THREADS = 256
 };
@@ -74,8 +76,15 @@ static int resolve_config(lv_engine_setup *o, const lever_config *c, lever_error
         return lv_fail(err, LEVER_EINVAL, 0,
                        "%u streamed reads of %u bytes: at most 256 of 64 KiB to 64 MiB are supported",
                        c->flash_depth, c->flash_block_bytes);
+    if (c->draft_ahead < LEVER_AHEAD_AUTO || c->draft_ahead > LEVER_AHEAD_OFF)
+        return lv_fail(err, LEVER_EINVAL, 0, "draft_ahead is %d; see enum lever_draft_ahead", c->draft_ahead);
     LEVER_TRY(lv_flash_model_get(&o->flash, c->flash_model, c->flash_limit_bytes_per_s, err));
     if (c->io_faults) LEVER_TRY(lv_read_fault_parse(&o->io_fault, c->io_faults, err));
+    LEVER_TRY(lv_device_want_check(c->device, err));
+    LEVER_TRY(lv_device_want_check(c->draft_device, err));
+    if (c->project && strcmp(c->project, "demand") && strcmp(c->project, "eager"))
+        return lv_fail(err, LEVER_EINVAL, 0, "rows are projected on 'demand' or 'eager', not '%s'", c->project);
+    o->eager = c->project && !strcmp(c->project, "eager") && !o->eval;
     if (c->cpus) LEVER_TRY(lv_cpu_list_parse(&o->cpu.cpus, c->cpus, err));
     o->cpu.n_threads = c->n_threads ? c->n_threads : c->cpus ? o->cpu.cpus.n : lv_cpu_count();
     o->cpu.cpu_flags = lv_cpu_detect();
@@ -176,7 +185,18 @@ lv_cpu_config lv_engine_setup_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint
     lv_cpu_config cpu = o->cpu;
     cpu.max_rows = max_rows;
     /* The draft's cache may have more scratch slots than a batch has rows. */
-    cpu.max_ctx = n_ctx + lv_draft_scratch(max_rows, o->draft_rows) - max_rows;
+    cpu.max_ctx = n_ctx + lv_draft_scratch(max_rows, o->draft_rows + o->ahead_rows) - max_rows;
+    return cpu;
+}
+
+lv_cpu_config lv_engine_setup_ahead_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint32_t max_rows)
+{
+    lv_cpu_config cpu = o->cpu;
+    cpu.max_rows = LV_AHEAD_BATCH;
+    cpu.max_ctx = n_ctx + lv_draft_scratch(max_rows, o->draft_rows + o->ahead_rows);
+    cpu.max_k = lv_model_max_k(o->draft);
+    cpu.max_head_dim = lv_model_hparams(o->draft)->head_dim;
+    cpu.act_kinds = lv_model_act_kinds(o->draft);
     return cpu;
 }
 
@@ -209,9 +229,12 @@ static void plan_sizes(void *user, uint32_t n_ctx, uint32_t max_rows, lv_plan_si
     };
     if (!o->draft) return;
     out->draft_kv_bytes = n * lv_kv_memory_bytes(lv_model_hparams(o->draft), o->draft_kv_type, n_ctx,
-                                             lv_draft_scratch(max_rows, o->draft_rows));
+                                             lv_draft_scratch(max_rows, o->draft_rows + o->ahead_rows));
     out->activation_bytes += lv_model_activation_bytes(o->draft, max_rows) +
                              draft_rows * (uint64_t)lv_model_hparams(o->draft)->n_vocab * sizeof(float);
+    if (!o->ahead_rows) return;
+    const lv_cpu_config ahead = lv_engine_setup_ahead_cpu(o, n_ctx, max_rows);
+    out->scratch_bytes += lv_ahead_bytes(&ahead, o->draft_rows);
 }
 
 static void add_line(lv_plan_line *lines, size_t *n, const char *label, uint64_t bytes)
@@ -226,18 +249,22 @@ static size_t fixed_lines(const lv_engine_setup *o, lv_plan_line *lines)
     add_line(lines, &n, "program and libraries", LV_PROGRAM_BYTES + o->config.caller_bytes);
     const uint32_t turns = o->draft && o->config.n_sessions > 1 && !o->eval ? o->config.n_sessions : 0;
     add_line(lines, &n, "thread stacks and I/O requests",
-             (uint64_t)(o->cpu.n_threads + turns) * STACK_BYTES + IO_BYTES);
+             (uint64_t)(o->cpu.n_threads * (o->ahead_rows ? 2 : 1) + turns) * STACK_BYTES + IO_BYTES);
     add_line(lines, &n, "vocabulary", lv_vocab_memory_bytes(o->vocab));
     add_line(lines, &n, "target norms and biases", lv_model_fixed_bytes(o->target));
     if (lv_model_sums_bytes(o->target))
         add_line(lines, &n, "checksums of the target", lv_model_sums_bytes(o->target));
     if (o->exit) add_line(lines, &n, "exit predictor", lv_exit_memory_bytes(o->exit));
     if (o->text_bytes) add_line(lines, &n, "the text and its tokens", o->text_bytes);
+    if (o->devices.target || o->devices.draft) {
+        add_line(lines, &n, "driver of the device", lv_devices_driver_bytes(&o->devices));
+        add_line(lines, &n, "buffers of the device", lv_devices_buffer_bytes(&o->devices, true));
+    }
     if (!o->draft) return n;
     size_t n_weights;
     const lv_model_weight *w = lv_model_weights(o->draft, &n_weights);
     uint64_t bytes = lv_model_fixed_bytes(o->draft);
-    for (size_t i = 0; i < n_weights; i++) bytes += lv_model_resident_bytes(w[i].bytes);
+    for (size_t i = 0; i < n_weights; i++) bytes += lv_model_place_bytes(&w[i], o->devices.draft, false);
     add_line(lines, &n, "draft weights", bytes);
     return n;
 }
@@ -277,6 +304,55 @@ static int run_plan(lv_engine_setup *o, lv_residency_item *items, size_t n_items
     return rc == LEVER_ELIMIT ? LEVER_OK : rc;
 }
 
+/* Plan with o->ahead_rows. A few rows of logits are enough while the head is resident; a streamed head is read once per
+ * cycle and multiplied with every row of the tree, or once per chunk of a window with all that are scored. */
+static int plan_with_logits(lv_engine_setup *o, lv_residency_item *items, size_t n_items, lv_plan_input *in,
+                            lever_error *err)
+{
+    const uint32_t together = at_most(o->config.n_sessions, LV_PROJECT_SESSIONS);
+    o->logit_rows = o->eval    ? LV_EVAL_LOGIT_ROWS
+                    : o->eager ? at_least(o->max_nodes, o->config.n_sessions)
+                               : at_most(o->max_nodes, LV_PROJECT_ROWS) * together;
+    LEVER_TRY(run_plan(o, items, n_items, in, err));
+    if (o->fits && o->plan.head_resident) return LEVER_OK;
+    o->logit_rows = o->eval ? lv_eval_scored(o->config.n_ctx) : at_least(o->max_nodes, o->config.n_sessions);
+    return run_plan(o, items, n_items, in, err);
+}
+
+/* Can the draft go on beside verification? */
+static bool may_draft_ahead(const lv_engine_setup *o)
+{
+    const lv_engine_devices *d = &o->devices;
+    const bool shares = o->config.n_sessions > 1 || (d->draft && d->draft == d->target); /* a device has one owner */
+    return o->draft && !shares && !o->eval && o->rule == LV_RULE_MATCH && o->config.draft_ahead != LEVER_AHEAD_OFF;
+}
+
+/* Bytes of everything but weights and ring. */
+static uint64_t base_bytes(lv_engine_setup *o)
+{
+    lv_plan_sizes s;
+    plan_sizes(o, o->plan.n_ctx, o->plan.max_rows, &s);
+    return s.kv_bytes + s.draft_kv_bytes + s.activation_bytes + s.scratch_bytes;
+}
+
+/* Drafting beside verification that was not asked for has room where cores are likely to wait, for flash or a device,
+ * and where it takes nothing but a little of the weights' memory. */
+static int plan_ahead(lv_engine_setup *o, lv_residency_item *items, size_t n_items, lv_plan_input *in,
+                      lever_error *err)
+{
+    const lv_plan without = o->plan;
+    const uint64_t base = base_bytes(o);
+    if (!o->fits || !(without.streamed_bytes || o->devices.target)) return LEVER_OK;
+    o->ahead_rows = LV_AHEAD_ROWS;
+    LEVER_TRY(plan_with_logits(o, items, n_items, in, err));
+    o->plan.needed_bytes = without.needed_bytes; /* it can do without */
+    const bool same = o->fits && o->plan.n_ctx == without.n_ctx && o->plan.max_rows == without.max_rows &&
+                      o->plan.head_resident == without.head_resident;
+    if (same && base_bytes(o) - base <= o->config.mem_bytes / AHEAD_SHARE) return LEVER_OK;
+    o->ahead_rows = 0;
+    return plan_with_logits(o, items, n_items, in, err);
+}
+
 int lv_engine_setup_plan(lv_engine_setup *o, lever_error *err)
 {
     size_t n;
@@ -285,22 +361,16 @@ int lv_engine_setup_plan(lv_engine_setup *o, lever_error *err)
     if (!items) return lv_fail(err, LEVER_ENOMEM, 0, "memory plan");
     lv_plan_input in = { 0 };
     size_t n_items = 0;
+    lv_devices_open(o);
+    o->ahead_rows = may_draft_ahead(o) && o->config.draft_ahead == LEVER_AHEAD_ON ? LV_AHEAD_ROWS : 0;
     for (size_t i = 0; i < n; i++) {
         if (w[i].bytes / w[i].rows > in.max_row_bytes) in.max_row_bytes = w[i].bytes / w[i].rows;
-        if (w[i].layer < 0) in.head_bytes = lv_model_resident_bytes(w[i].bytes);
-        else
-            items[n_items++] =
-                (lv_residency_item){ .bytes = lv_model_resident_bytes(w[i].bytes), .layer = w[i].layer };
+        const uint64_t bytes = lv_model_place_bytes(&w[i], o->devices.target, o->config.project_device);
+        if (w[i].layer < 0) in.head_bytes = bytes;
+        else items[n_items++] = (lv_residency_item){ .bytes = bytes, .layer = w[i].layer };
     }
-    /* A few rows of logits are enough while the head is resident; a streamed head is read once per cycle and
-     * multiplied with every row of the tree, or once per chunk of a window with all that are scored. */
-    const uint32_t together = at_most(o->config.n_sessions, LV_PROJECT_SESSIONS);
-    o->logit_rows = o->eval ? LV_EVAL_LOGIT_ROWS : at_most(o->max_nodes, LV_PROJECT_ROWS) * together;
-    int rc = run_plan(o, items, n_items, &in, err);
-    if (rc >= 0 && !(o->fits && o->plan.head_resident)) {
-        o->logit_rows = o->eval ? lv_eval_scored(o->config.n_ctx) : at_least(o->max_nodes, o->config.n_sessions);
-        rc = run_plan(o, items, n_items, &in, err);
-    }
+    int rc = plan_with_logits(o, items, n_items, &in, err);
+    if (rc >= 0 && may_draft_ahead(o) && !o->ahead_rows) rc = plan_ahead(o, items, n_items, &in, err);
     for (size_t i = 0, k = 0; i < n; i++)
         w[i].resident = w[i].layer < 0 ? o->plan.head_resident : items[k++].pinned;
     if (o->draft) {
@@ -347,9 +417,10 @@ static int open_policies(lv_engine_setup *o, lever_error *err)
     return LEVER_OK;
 }
 
-int lv_engine_setup_open(lv_engine_setup *o, const lever_config *c, bool eval, lever_error *err)
+static int setup_open(lv_engine_setup *o, const lever_config *c, bool eval, const lv_engine_devices *devices,
+                      lever_error *err)
 {
-    *o = (lv_engine_setup){ .max_nodes = 1, .grow_nodes = 1, .eval = eval };
+    *o = (lv_engine_setup){ .max_nodes = 1, .grow_nodes = 1, .eval = eval, .devices = *devices };
     int rc = resolve_config(o, c, err);
     if (rc >= 0) rc = open_policies(o, err);
     if (rc >= 0) rc = open_target(o, err);
@@ -362,9 +433,15 @@ int lv_engine_setup_open(lv_engine_setup *o, const lever_config *c, bool eval, l
     return LEVER_OK;
 }
 
-static int open_and_plan(lv_engine_setup *o, const lever_config *c, lever_error *err)
+int lv_engine_setup_open(lv_engine_setup *o, const lever_config *c, bool eval, lever_error *err)
 {
-    LEVER_TRY(lv_engine_setup_open(o, c, false, err));
+    return setup_open(o, c, eval, &(lv_engine_devices){ 0 }, err);
+}
+
+static int open_and_plan(lv_engine_setup *o, const lever_config *c, const lv_engine_devices *devices,
+                         lever_error *err)
+{
+    LEVER_TRY(setup_open(o, c, false, devices, err));
     const int rc = lv_engine_setup_plan(o, err);
     if (rc < 0) lv_engine_setup_fini(o);
     return rc;
@@ -375,12 +452,15 @@ int lv_engine_setup_init(lv_engine_setup *o, const lever_config *c, lever_error 
 {
     static const char *const defaults[] = { "lever", "lever:24", "chain:8" };
     const bool draws = c->verify && strcmp(c->verify, "match"); /* which only the last of them does */
-    if (c->policy || !c->draft_path) return open_and_plan(o, c, err);
+    lv_engine_devices devices = { 0 }; /* which are opened only once */
+    if (c->policy || !c->draft_path) return open_and_plan(o, c, &devices, err);
     for (int i = draws ? 2 : 0;; i++) {
         lever_config with = *c;
         with.policy = defaults[i];
-        LEVER_TRY(open_and_plan(o, &with, err));
+        LEVER_TRY(open_and_plan(o, &with, &devices, err));
         if (i == 2 || (o->fits && o->plan.n_ctx >= o->n_ctx_wanted)) return LEVER_OK;
+        devices = o->devices;
+        o->devices = (lv_engine_devices){ 0 };
         lv_engine_setup_fini(o);
     }
 }
@@ -392,6 +472,7 @@ void lv_engine_setup_fini(lv_engine_setup *o)
     lv_vocab_close(&o->vocab);
     lv_model_close(&o->target);
     lv_model_close(&o->draft);
+    lv_devices_close(&o->devices);
 }
 
 void lv_engine_setup_export(const lv_engine_setup *o, lever_plan *out)

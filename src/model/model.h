@@ -5,7 +5,7 @@
  * Life:  open (metadata only) -> weights are listed -> the plan pins some -> load -> forward, project.
  * Owns:  the file, the weight map, resident weights, the stream and its ring, activation buffers.
  * Does not own: the lv_cpu (shared with other models), KV caches, the budget.
- * Threading: one owner thread. SPDX-License-Identifier: MIT */
+ * Threading: one owner thread at a time; different models are independent. SPDX-License-Identifier: MIT */
 #ifndef LEVER_MODEL_MODEL_H
 #define LEVER_MODEL_MODEL_H
 
@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "device/cpu/cpu.h"
+#include "device/device.h"
 #include "flash/io.h"
 #include "flash/residency.h"
 #include "flash/stream.h"
@@ -105,9 +106,22 @@ typedef struct lv_model_load_config {
     size_t     ring_bytes;   /* 0 when nothing streams */
     void     (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes); /* nullable */
     void      *user;
-    lv_trace   trace;        /* layers and projections go to this track, reads to "flash" */
+    lv_trace   trace;        /* layers and projections go to this track, reads to "flash", jobs to "device" */
     const char *track;
+    lv_device *device;       /* borrowed, may be shared; NULL: the CPU computes everything. Opened for at least
+                              * lv_model_device_sizes; layer matrices it can multiply lie in its memory */
+    uint32_t   device_min_rows; /* sweeps of fewer rows are the CPU's, where it can read the weights */
+    bool       device_head;  /* the output head too */
 } lv_model_load_config;
+
+/* Raise k and out to what this model's products want of a device. */
+void lv_model_device_sizes(const lv_model *m, lv_device_config *sizes);
+/* Has a device the products of this matrix? d NULL: no. */
+bool lv_model_can_offload(const lv_model_weight *w, const lv_device *d);
+/* Memory that a resident matrix takes when this device, NULL for none, has those it can multiply. */
+uint64_t lv_model_place_bytes(const lv_model_weight *w, const lv_device *d, bool head_too);
+/* The same for what a stream needs beside its ring. */
+uint64_t lv_model_slots_bytes(const lv_device *d);
 
 /* Read resident weights past the page cache, allocate buffers, open the stream.
  * LEVER_OK, LEVER_EIO, LEVER_ENOMEM, LEVER_EINVAL (ring too small). Half-loaded models are closable. */
@@ -137,6 +151,10 @@ const float *lv_model_output_norm(const lv_model *m);
  * LEVER_EINVAL: no such token. Allocates and reads nothing. */
 int  lv_model_head_row(const lv_model *m, int32_t token, float *out);
 
+/* Run what follows on another lv_cpu, which covers the model's sizes, and give its trace to another hook; both are
+ * borrowed. For a thread that takes the model over while its owner does without. */
+void lv_model_run_on(lv_model *m, lv_cpu *cpu, lv_trace trace);
+
 /* Collect what was read ahead and start reads into free room, without waiting: for whoever is busy with
  * something else between two sweeps. A no-op where nothing is streamed. */
 void lv_model_pump(lv_model *m);
@@ -146,7 +164,10 @@ typedef struct lv_model_stats {
     uint64_t bytes_read;    /* from flash during sweeps and projections, embedding rows included */
     uint64_t wait_ns, sweep_ns, project_ns;
     uint64_t idle_ns;       /* nothing was being read, because the ring was full */
+    uint64_t device_jobs, device_wait_ns; /* started on the device; the CPU waited for them */
 } lv_model_stats;
 void lv_model_get_stats(const lv_model *m, lv_model_stats *out);
+/* Why the device was left; NULL: it was not, or there never was one. Lives as long as the model. */
+const char *lv_model_device_note(const lv_model *m);
 
 #endif

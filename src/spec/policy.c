@@ -182,6 +182,7 @@ int lv_drafter_expand(lv_drafter *d, lv_tree *t, const int32_t *ids, uint32_t n,
     d->rows_left -= rows;
     d->total.calls += d->last.calls;
     d->total.rows += d->last.rows;
+    d->total.ready += d->last.ready;
     d->total.seconds += d->last.seconds;
     return LEVER_OK;
 }
@@ -242,6 +243,11 @@ void lv_policy_share(lv_policy *p, const lv_policy *from)
 {
     assert(p->type == from->type);
     if (p->type->share && p != from) p->type->share(p, from);
+}
+
+void lv_policy_seed(lv_policy *p, const lv_cost_seed *s)
+{
+    if (p->type->seed) p->type->seed(p, s);
 }
 
 void lv_policy_reset(lv_policy *p)

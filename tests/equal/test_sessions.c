@@ -112,14 +112,23 @@ static void learn(void)
     CHECK(strcmp(want[0].text, want[3].text));
 }
 
-/* Is it the wanted text, or the beginning of it? */
-static bool begins_right(int i)
+static bool tokens_begin_right(int i)
 {
-    return got[i].n <= want[i].n && !memcmp(got[i].tokens, want[i].tokens, got[i].n * sizeof(int32_t)) &&
-           got[i].text_bytes <= want[i].text_bytes && !memcmp(got[i].text, want[i].text, got[i].text_bytes);
+    return got[i].n <= want[i].n && !memcmp(got[i].tokens, want[i].tokens, got[i].n * sizeof(int32_t));
 }
 
-static bool is_right(int i) { return begins_right(i) && got[i].n == want[i].n && got[i].text_bytes == want[i].text_bytes; }
+/* Is it the wanted text, or the beginning of it? One that ends within a character ends with U+FFFD. */
+static bool begins_right(int i)
+{
+    size_t n = got[i].text_bytes;
+    if (got[i].n < want[i].n && n >= 3 && !memcmp(got[i].text + n - 3, "\xef\xbf\xbd", 3)) n -= 3;
+    return tokens_begin_right(i) && n <= want[i].text_bytes && !memcmp(got[i].text, want[i].text, n);
+}
+
+static bool is_right(int i)
+{
+    return begins_right(i) && got[i].n == want[i].n && got[i].text_bytes == want[i].text_bytes;
+}
 
 /* Steps until everything that was started has ended. policies: of each job, or NULL. Returns the number of steps. */
 static int run_all(lever_engine *engine, const char *const *policies)
@@ -429,7 +438,7 @@ static void failing_reads_never_give_a_wrong_token(void)
                 if (got[i].n == want[i].n) continue;
                 end(&got[i]);
                 CHECK(got[i].rc == LEVER_OK || (got[i].rc == LEVER_EIO && strstr(got[i].err.msg, target)));
-                CHECK(begins_right(i));
+                CHECK(tokens_begin_right(i));
                 if (got[i].n == want[i].n) continue;
                 n_left++;
                 const lever_generate_params p = { .max_tokens = (uint32_t)(want[i].n - got[i].n), .ignore_end = true };
@@ -439,7 +448,7 @@ static void failing_reads_never_give_a_wrong_token(void)
         }
         for (int i = 0; i < N; i++) {
             CHECK_EQ(got[i].n, want[i].n);
-            CHECK(begins_right(i));
+            CHECK(tokens_begin_right(i));
             lever_session_close(&got[i].session);
         }
         lever_engine_close(&engine);

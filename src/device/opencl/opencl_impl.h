@@ -34,7 +34,8 @@ typedef struct lv_cl_device {
 typedef struct lv_cl_memory {
     lv_device_memory base;
     cl_mem mem;
-    uint8_t *map;   /* where the driver put it; base.host is in it */
+    uint8_t *map;   /* where the driver put it; base.host is in it; NULL: it is not mapped */
+    size_t   pad;   /* bytes before base.host */
     cl_event ready; /* the device has it; NULL before the first time */
 } lv_cl_memory;
 
@@ -47,9 +48,5 @@ void   lv_cl_slot_close(lv_cl_device *d, lv_cl_slot *s);
 /* Index of a type's kernel, -1 for none; bits of all types. */
 int      lv_cl_kernel_of(uint32_t type);
 uint64_t lv_cl_types(void);
-
-/* device/opencl/opencl_check.c: some products of every type against kernel/ref. LEVER_OK; LEVER_EUNSUP: other
- * bits; or what failed. */
-int lv_cl_check(lv_device *d, lever_error *err);
 
 #endif
