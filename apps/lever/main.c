@@ -8,6 +8,7 @@
 static const struct { const char *name; int (*run)(int argc, char **argv); const char *help; } commands[] = {
     { "run", cmd_run, "continue a text, streaming the model from flash" },
     { "chat", cmd_chat, "talk with a model" },
+    { "serve", cmd_serve, "answer over HTTP, as OpenAI's API does" },
     { "inspect", cmd_inspect, "show a model's settings, tensors and memory plan" },
     { "eval", cmd_eval, "perplexity of a text, and how often draft and target agree" },
     { "fit", cmd_fit, "train the predictor that prunes trees at a middle layer" },

@@ -14,7 +14,8 @@
  *   lever_engine_close(&engine);
  *
  * Threading: an engine and its sessions belong to one thread at a time; lever_session_cancel may be
- * called from any thread and from a signal handler. Different engines are independent.
+ * called from any thread and from a signal handler, lever_tokenize, lever_tokenize_bytes, lever_chat_tokenize,
+ * lever_token_text and lever_n_vocab from any thread while the engine is open. Different engines are independent.
  * Errors: functions return LEVER_OK or a count (>= 0), or LEVER_E* (< 0) with *err (nullable) filled.
  * The library never prints, exits, or installs signal handlers. SPDX-License-Identifier: MIT */
 #ifndef LEVER_LEVER_H
@@ -134,6 +135,8 @@ enum lever_encode_flags {
 };
 LEVER_API int64_t lever_tokenize(const lever_engine *engine, const char *text, size_t len, unsigned flags,
                                  int32_t *tokens, size_t cap, lever_error *err);
+/* Memory that lever_tokenize takes while it works on a text of len bytes, at most; 0: next to nothing. */
+LEVER_API size_t lever_tokenize_bytes(const lever_engine *engine, size_t len);
 LEVER_API int32_t lever_n_vocab(const lever_engine *engine);
 /* Text of one token for display, control tokens by their names; may be a part of a UTF-8 character, and hold any
  * byte. Returns its bytes, of which at most cap - 1 are stored with a NUL behind them; 0: no such token. */

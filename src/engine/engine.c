@@ -187,6 +187,8 @@ int64_t lever_tokenize(const lever_engine *e, const char *text, size_t len, unsi
     return lv_vocab_encode(e->vocab, text, len == SIZE_MAX ? strlen(text) : len, f, tokens, cap, err);
 }
 
+size_t lever_tokenize_bytes(const lever_engine *e, size_t len) { return lv_vocab_encode_bytes(e->vocab, len); }
+
 int32_t lever_n_vocab(const lever_engine *e) { return lv_vocab_n_tokens(e->vocab); }
 
 size_t lever_token_text(const lever_engine *e, int32_t token, char *buf, size_t cap)

@@ -28,11 +28,9 @@ static int open_sampler(lever_session *s, const lever_sampling *in, lever_error 
                                   .repeat_last_n = in->repeat_last_n, .seed = in->seed };
     LEVER_TRY(lv_sampler_params_check(&p, err));
     LEVER_TRY(lv_rule_check_sampling(s->engine->rule, &p, err));
-    lv_sampler *sampler;
-    LEVER_TRY(lv_sampler_open(&sampler, &p, lv_cpu_kernels(s->engine->cpu), lv_vocab_n_used(s->engine->vocab),
-                              err));
-    lv_sampler_close(&s->sampler);
-    s->sampler = sampler;
+    if (s->sampler) LEVER_TRY(lv_sampler_set(s->sampler, &p, err));
+    else LEVER_TRY(lv_sampler_open(&s->sampler, &p, lv_cpu_kernels(s->engine->cpu),
+                                   lv_vocab_n_used(s->engine->vocab), err));
     s->params = p;
     return LEVER_OK;
 }
