@@ -165,6 +165,7 @@ static void shut_down(server *s, const sigset_t *set)
     if (atomic_load(&s->phase) == SERVE_LOADING) _exit(EXIT_CANCEL); /* nothing is owed to anybody yet */
     http_quiesce(s);
     stop_engine(s);
+    serve_log(s, "ending; running answers have %u s", s->args.grace_s);
     while (!engine_over(s) || (http_n_busy(s) && now_ns() - begin < grace + 2 * second)) {
         if (next_signal(set)) _exit(EXIT_CANCEL);
         if (!cut && now_ns() - begin >= grace) {

@@ -149,6 +149,8 @@ void serve_request_wake(server *s, serve_request *r);
 /* An answer ends as this without having begun: status and an error as its body, or as the last event of a stream
  * that has begun. With the lock. */
 void serve_request_fail(server *s, serve_request *r, int end, const api_error *e);
+/* It has ended, and nothing will be added to out. With the lock. */
+void serve_request_done(server *s, serve_request *r, int end);
 /* The client has left: its place is free at once, or with the end of the cycle. With the lock. */
 void serve_request_gone(server *s, serve_request *r);
 /* Seconds after which a refused client may find a place. With the lock. */

@@ -283,7 +283,7 @@ void answer_on_cycle(void *user, const lever_cycle_view *view)
     cycle_event(&a->chunk, a->s->engine, a->r->begin_ns, view);
 }
 
-bool answer_flush(serve_answer *a)
+bool answer_flush(serve_answer *a, int end)
 {
     serve_request *r = a->r;
     const bool stream = r->ask.stream;
@@ -294,6 +294,7 @@ bool answer_flush(serve_answer *a)
     const bool good = !slow && !a->chunk.failed && !r->out.failed;
     if (!good && stream) a->ended = SERVE_END_SLOW;
     if (good) r->status = 200;
+    if (good && end >= 0) serve_request_done(a->s, r, end); /* at once: the client may leave when it has the rest */
     serve_request_wake(a->s, r);
     pthread_mutex_unlock(&a->s->lock);
     a->chunk.n = 0;

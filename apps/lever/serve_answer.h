@@ -16,9 +16,10 @@ void answer_on_cycle(void *user, const lever_cycle_view *view);
 
 /* The first event of a stream, when the answer begins. */
 void answer_begin(serve_answer *a);
-/* What came up since the last call goes to the request. Without the lock. false: there is no memory for it, or the
+/* What came up since the last call goes to the request; end (enum serve_end): and that was all; -1: more will come.
+ * Without the lock. false: there is no memory for it, or the
  * client has not read for too long; an answer that is a stream then ends as SERVE_END_SLOW. */
-bool answer_flush(serve_answer *a);
+bool answer_flush(serve_answer *a, int end);
 /* The end; enum serve_end other than GONE, SHUTDOWN and ERROR, which have no answer. What is written then waits for
  * answer_flush. */
 void answer_finish(serve_answer *a, const lever_stats *stats);

@@ -40,9 +40,11 @@ void api_error_json(serve_text *out, const api_error *e)
 /* Jansson's own needs are many times the text: 1 byte of "[[],[],..." takes some 40. What one parse may ask for in
  * all is bounded, so it may also be less than it could have had. */
 static _Thread_local size_t json_room = SIZE_MAX;
+static _Thread_local bool json_refused;
 
 static void *json_malloc(size_t n)
 {
+    if (n > json_room) json_refused = true;
     if (n > json_room) return NULL;
     if (json_room != SIZE_MAX) json_room -= n;
     return malloc(n);
@@ -86,13 +88,14 @@ json_t *ask_json(server *s, const char *body, size_t len, api_error *e)
     }
     json_set_alloc_funcs(json_malloc, free);
     json_room = json_most(len);
+    json_refused = false;
     json_t *root = json_loadb(body, len, JSON_REJECT_DUPLICATES, &why);
     json_room = SIZE_MAX;
     if (root && json_is_object(root)) return root;
     ask_json_done(s, len);
     const enum json_error_code code = json_error_code(&why);
     if (root) api_fail(e, 400, "invalid_json", NULL, "the body is JSON, but not an object");
-    else if (code == json_error_out_of_memory)
+    else if (json_refused || code == json_error_out_of_memory)
         api_fail(e, 413, "json_too_large", NULL, "the body has too many small parts to be held in memory");
     else if (code == json_error_invalid_utf8)
         api_fail(e, 400, "invalid_utf8", NULL, "the body is not valid UTF-8 (at byte %d)", why.position);

@@ -115,7 +115,7 @@ static void begin(server *s, serve_request *r)
     if (r->gone || s->cut) lever_session_cancel(slot->session);
     pthread_mutex_unlock(&s->lock);
     answer_begin(r->answer);
-    if (r->ask.stream) answer_flush(r->answer);
+    if (r->ask.stream) answer_flush(r->answer, -1);
 }
 
 /* ---- ending one ---- */
@@ -160,22 +160,22 @@ static void note_detail(serve_request *r, int end, const lever_stats *st)
 /* The last words to the client. */
 static void deliver(server *s, serve_request *r, int how, int rc, const lever_stats *st, const lever_error *err)
 {
+    pthread_mutex_lock(&s->lock);
+    note_detail(r, how, st);
+    pthread_mutex_unlock(&s->lock);
     if (how == SERVE_END_STOP || how == SERVE_END_LENGTH) {
         answer_finish(r->answer, st);
-        if (!answer_flush(r->answer)) how = r->ask.stream ? SERVE_END_SLOW : SERVE_END_ERROR;
+        if (answer_flush(r->answer, how)) return;
+        how = r->ask.stream ? SERVE_END_SLOW : SERVE_END_ERROR;
         rc = LEVER_ENOMEM;
     }
     if (how == SERVE_END_SHUTDOWN) fail(s, r, how, 0, "the server is shutting down; the answer is not complete");
     if (how == SERVE_END_ERROR) fail(s, r, how, rc, err->msg[0] ? err->msg : lever_status_text(rc));
+    if (how == SERVE_END_SHUTDOWN || how == SERVE_END_ERROR) return;
     pthread_mutex_lock(&s->lock);
-    note_detail(r, how, st);
-    if (how == SERVE_END_SLOW) r->gone = true; /* the connection is cut, not left waiting */
-    if (r->state != SERVE_DONE) {
-        s->counts.answers[how]++;
-        r->state = SERVE_DONE;
-        r->done_ns = now_ns();
-        serve_request_wake(s, r);
-    }
+    r->gone = true; /* the connection of a client that reads too slowly is cut, not left waiting */
+    serve_request_done(s, r, how);
+    serve_request_wake(s, r);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -256,7 +256,7 @@ static int step(server *s, lever_error *err)
     for (uint32_t i = 0; i < s->n_slots; i++) {
         serve_slot *slot = &s->slots[i];
         if (!slot->request) continue;
-        if (slot->request->ask.stream) answer_flush(slot->request->answer);
+        if (slot->request->ask.stream) answer_flush(slot->request->answer, -1);
         const bool slow = answer_ended(slot->request->answer) == SERVE_END_SLOW;
         if (rc < 0 || slow || !lever_session_is_running(slot->session)) end(s, slot, rc < 0 ? err : NULL);
     }

@@ -263,7 +263,7 @@ static int bind_to(server *s, lever_error *err)
         if (fd < 0) continue;
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
         s->loopback = is_loopback(a->ai_addr);
-        if (bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, 128) == 0) break;
+        if (bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, 256) == 0) break;
         const int why = errno;
         close(fd);
         fd = -1;

@@ -2,9 +2,9 @@
 #include "serve.h"
 
 enum {
-    /* libmicrohttpd and what it loads, its thread and ours, and the allocator's slack of three threads: peak resident
-     * set of a server that has answered, less what its plan and the lines below say, was 5.6 MiB (glibc 2.36, x86-64). */
-    OWN_BYTES = 8 << 20,
+    /* libmicrohttpd and what it loads, and the stacks of two threads: the peak resident set of a server that has
+     * answered, less that of lever run with the same model, is 3.2 MiB (glibc 2.36, x86-64); the rest is slack. */
+    OWN_BYTES = 5 << 20,
     SLOT_BYTES = 512 << 10,       /* answers on their way out, log-probabilities */
     CONNECTION_BYTES = SERVE_HEADER_BYTES + 4096,
     PARALLEL_DEFAULT = 4,

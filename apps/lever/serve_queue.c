@@ -122,10 +122,15 @@ void serve_request_fail(server *s, serve_request *r, int end, const api_error *e
     api_error_json(&r->out, e);
     text_puts(&r->out, begun ? "\n\n" : "\n");
     if (!begun) r->status = e->status;
+    serve_request_done(s, r, end);
+    serve_request_wake(s, r);
+}
+
+void serve_request_done(server *s, serve_request *r, int end)
+{
     r->state = SERVE_DONE;
     r->done_ns = now_ns();
     s->counts.answers[end]++;
-    serve_request_wake(s, r);
 }
 
 void serve_request_gone(server *s, serve_request *r)
@@ -134,9 +139,8 @@ void serve_request_gone(server *s, serve_request *r)
     r->gone = true;
     if (r->state == SERVE_QUEUED) {
         serve_queue_remove(s, r);
-        r->state = SERVE_DONE;
         r->refs--; /* the engine's: it has not seen it; HTTP still holds its own */
-        s->counts.answers[SERVE_END_GONE]++;
+        serve_request_done(s, r, SERVE_END_GONE);
     } else if (r->session) {
         lever_session_cancel(r->session);
     }

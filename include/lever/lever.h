@@ -190,6 +190,16 @@ LEVER_API int lever_session_set_sampling(lever_session *session, const lever_sam
 /* The text so far, prompt included; borrowed until the next call on the session. */
 LEVER_API const int32_t *lever_session_tokens(const lever_session *session, size_t *n);
 
+/* Write the text, and what is evaluated of it, to a file: loading that is far quicker than evaluating it again, and
+ * what follows is the same. Written beside it first (path.part) and then renamed. Not between start and finish.
+ * LEVER_OK; LEVER_EINVAL; LEVER_EIO: the file can not be written; LEVER_ENOMEM. */
+LEVER_API int lever_session_save(const lever_session *session, const char *path, lever_error *err);
+/* Make the text be that of a file; sampling stays as it is. The file may come from another machine, engine or build of
+ * the same version. LEVER_OK; LEVER_EINVAL: made with another target model or another type of KV cache; LEVER_ELIMIT:
+ * longer than the context; LEVER_EFORMAT, LEVER_EUNSUP (version): no session file; LEVER_EIO. After these the text is as
+ * before. LEVER_EFORMAT or LEVER_EIO in the middle of the file, which is damaged: the text is empty. LEVER_ENOMEM. */
+LEVER_API int lever_session_load(lever_session *session, const char *path, lever_error *err);
+
 enum lever_token_source { LEVER_FROM_TARGET, LEVER_FROM_DRAFT, LEVER_FROM_LOOKUP };
 
 typedef struct lever_logprob {
@@ -242,7 +252,7 @@ typedef struct lever_cycle_view {
     uint64_t draft_ns, verify_ns, project_ns;
     uint64_t prune_ns, flash_wait_ns, flash_ns; /* parts of verify_ns: scores and decisions; compute waited for
                                                  * flash; reads were under way */
-    uint32_t n_rows_all; /* of the sweep: all nodes, and text that was pending */
+    uint32_t n_rows_all; /* of the sweep: all nodes, text that was pending, and what other sessions brought */
     uint32_t n_nodes;
     const lever_node_view *nodes;   /* [n_nodes] */
     uint32_t n_shadows;

@@ -3,72 +3,24 @@
 
 #include <string.h>
 
-#include "os/clock.h"
-
-/* Rows of certain text: feed tokens [n_committed, to) as chains and commit them. *last is the row of the
- * last batch that holds the last token. */
-static int draft_catch_up(lv_draft_run *d, uint32_t to, uint32_t *last, lever_error *err)
-{
-    lever_session *s = d->session;
-    lv_kv *kv = &s->draft_kv;
-    const uint32_t max_rows = s->engine->plan.max_rows;
-    while (kv->n_committed < to) {
-        const uint32_t left = to - kv->n_committed, n = left < max_rows ? left : max_rows;
-        for (uint32_t i = 0; i < n; i++)
-            d->rows[i] = (lv_row){ .token = s->tokens[kv->n_committed + i], .parent = (int32_t)i - 1 };
-        lv_batch b = { .rows = d->rows, .n_rows = n, .kv = &kv, .n_kv = 1, .cancel = &s->cancel };
-        LEVER_TRY(lv_model_forward(s->engine->draft, &b, err));
-        for (uint32_t i = 0; i < n; i++) s->accepted[i] = (int32_t)i;
-        lv_kv_commit(kv, s->accepted, n);
-        *last = n - 1;
-    }
-    return LEVER_OK;
-}
-
-static int draft_expand_root(lv_draft_run *d, lv_tree *t, uint32_t *n_rows, lever_error *err)
-{
-    lever_session *s = d->session;
-    uint32_t row = 0;
-    /* The root's logits must come from a batch that ends with it: when the cache already holds the
-     * root (a cycle was cancelled after drafting), step one token back and evaluate it again. */
-    if (s->draft_kv.n_committed >= s->n_tokens) lv_kv_truncate(&s->draft_kv, s->n_tokens - 1);
-    *n_rows = s->n_tokens - s->draft_kv.n_committed;
-    LEVER_TRY(draft_catch_up(d, s->n_tokens, &row, err));
-    t->nodes[0].draft_slot = 0;
-    return lv_model_project(s->engine->draft, &row, 1, d->logits, err);
-}
-
-static int draft_expand_nodes(lv_draft_run *d, lv_tree *t, const int32_t *ids, uint32_t n, lever_error *err)
-{
-    lever_session *s = d->session;
-    lv_kv *kv = &s->draft_kv;
-    const uint32_t base = kv->n_scratch;
-    uint32_t batch_row[LV_DRAFT_LOGIT_ROWS];
-    for (uint32_t i = 0; i < n; i++) {
-        const lv_tree_node *node = &t->nodes[ids[i]];
-        d->rows[i] = (lv_row){ .token = node->token,
-                               .parent = node->parent == 0 ? -1 : t->nodes[node->parent].draft_row };
-        batch_row[i] = i;
-    }
-    lv_batch b = { .rows = d->rows, .n_rows = n, .kv = &kv, .n_kv = 1, .cancel = &s->cancel };
-    LEVER_TRY(lv_model_forward(s->engine->draft, &b, err));
-    for (uint32_t i = 0; i < n; i++) {
-        t->nodes[ids[i]].draft_row = (int32_t)(base + i);
-        t->nodes[ids[i]].draft_slot = (int32_t)i;
-    }
-    return lv_model_project(s->engine->draft, batch_row, n, d->logits, err);
-}
-
 static int draft_expand(void *user, lv_tree *t, const int32_t *ids, uint32_t n, lv_cost *cost,
                         lever_error *err)
 {
     lv_draft_run *d = user;
-    const uint64_t t0 = lv_clock_ns();
-    uint32_t n_rows = n;
-    lv_model_pump(d->session->engine->target); /* reads go on while the draft runs, however short the queue */
+    lever_session *s = d->session;
+    const lv_cycle *c = &s->run.cycle;
     for (uint32_t i = 0; i < t->n; i++) t->nodes[i].draft_slot = -1;
-    LEVER_TRY(ids[0] == 0 ? draft_expand_root(d, t, &n_rows, err) : draft_expand_nodes(d, t, ids, n, err));
-    *cost = (lv_cost){ .calls = 1, .rows = n_rows, .seconds = (double)(lv_clock_ns() - t0) * 1e-9 };
+    d->request = (lv_draft_request){ .tree = t, .ids = ids, .n = n };
+    if (c->learner) lv_policy_share(c->learner, c->policy);
+    if (s->in_turns) lv_turns_wait(s->turns); /* served with what others want */
+    else lv_draft_serve(s->engine, &d, 1);
+    if (c->learner) lv_policy_share(c->policy, c->learner);
+    if (d->request.rc < 0) {
+        if (err) *err = d->request.err;
+        return d->request.rc;
+    }
+    lv_draft_run_tell_others(d);
+    *cost = d->request.cost;
     return LEVER_OK;
 }
 
@@ -111,6 +63,7 @@ void lv_draft_run_begin(lv_draft_run *d, lv_drafter *out)
 {
     lv_kv *kv = &d->session->draft_kv;
     lv_kv_truncate(kv, kv->n_committed);
+    d->request.n = 0;
     out->user = d;
     out->expand = draft_expand;
     out->candidates = draft_candidates;

@@ -61,6 +61,24 @@ static double count_weights(lv_model *m, bool head)
     return count;
 }
 
+/* What the sessions have in common, as one sweep at a time is made for all of them. */
+static int open_buffers(lever_engine *e, const lv_engine_setup *o, lever_error *err)
+{
+    const size_t n_vocab = (size_t)lv_vocab_n_tokens(e->vocab);
+    e->logit_rows = o->logit_rows;
+    e->draft_logit_rows = lv_engine_setup_draft_rows(o);
+    e->rows = lv_alloc_array(o->plan.max_rows, sizeof *e->rows, 64);
+    e->project_rows = lv_alloc_array(e->logit_rows, sizeof *e->project_rows, 64);
+    e->logits = lv_alloc_array(e->logit_rows * n_vocab, sizeof *e->logits, 64);
+    if (!e->rows || !e->project_rows || !e->logits) return lv_fail(err, LEVER_ENOMEM, 0, "rows of a sweep");
+    if (!e->draft) return LEVER_OK;
+    e->draft_batch = lv_alloc_array(o->plan.max_rows, sizeof *e->draft_batch, 64);
+    e->draft_logits = lv_alloc_array(e->draft_logit_rows * (size_t)lv_model_hparams(e->draft)->n_vocab,
+                                     sizeof *e->draft_logits, 64);
+    if (e->draft_batch && e->draft_logits) return LEVER_OK;
+    return lv_fail(err, LEVER_ENOMEM, 0, "rows of a batch of the draft");
+}
+
 static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
 {
     /* From here on the engine owns what prepare opened. */
@@ -87,7 +105,8 @@ static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
         lv_affinity_save(&e->affinity);
         lv_thread_bind(o->cpu.cpus.cpus[0]);
     }
-    return load_models(e, o, err);
+    LEVER_TRY(load_models(e, o, err));
+    return o->eval ? LEVER_OK : open_buffers(e, o, err);
 }
 
 int lv_engine_load(lever_engine **out, lv_engine_setup *o, lever_error *err)
@@ -106,6 +125,7 @@ int lv_engine_load(lever_engine **out, lv_engine_setup *o, lever_error *err)
         lv_memory_trim(); /* the metadata of two files, which no line of the plan stands for */
         lv_engine_setup_export(o, &e->plan);
         e->target_file_bytes = o->target_file_bytes;
+        e->target_id = o->target_id;
         rc = build_engine(e, o, err);
     }
     if (rc < 0) {
@@ -137,6 +157,11 @@ void lever_engine_close(lever_engine **engine)
     lv_cpu_close(&e->cpu);
     lv_vocab_close(&e->vocab);
     lv_exit_close(&e->exit);
+    lv_free(e->rows);
+    lv_free(e->project_rows);
+    lv_free(e->logits);
+    lv_free(e->draft_batch);
+    lv_free(e->draft_logits);
     lv_policies_close(e->policies, e->n_policies);
     lv_affinity_restore(&e->affinity);
     lv_budget_refund(e->charged_bytes);

@@ -46,6 +46,8 @@ uint64_t lv_learnt_pair(const lever_engine *e)
     return e->draft ? mix_model(key, e->draft) : key;
 }
 
+uint64_t lv_learnt_draft(const lever_engine *e) { return e->draft ? mix_model(1, e->draft) : 0; }
+
 /* A 64th of the target more or less in memory is the same; so is another prompt, context or temperature. */
 static uint64_t conditions_of(const lever_engine *e)
 {

@@ -115,6 +115,7 @@ static int open_target(lv_engine_setup *o, lever_error *err)
     LEVER_TRY(lv_vocab_open(&o->vocab, lv_model_gguf(o->target), err));
     LEVER_TRY(read_chat_template(o, err));
     LEVER_TRY(lv_prune_setup(o, err));
+    if (!o->eval) LEVER_TRY(lv_model_identify(o->target, &o->target_id, err));
     lv_model_drop_metadata(o->target);
     const lv_hparams *h = lv_model_hparams(o->target);
     if ((int64_t)lv_vocab_n_tokens(o->vocab) != (int64_t)h->n_vocab)
@@ -163,8 +164,8 @@ static int open_draft(lv_engine_setup *o, lever_error *err)
 static uint64_t session_bytes(const lv_engine_setup *o, uint32_t n_ctx, uint32_t max_rows)
 {
     const uint64_t tree = o->grow_nodes * (sizeof(lv_tree_node) + sizeof(int32_t));
-    return n_ctx * 2 * sizeof(int32_t) + max_rows * (2 * sizeof(lv_row) + sizeof(int32_t)) +
-           tree + o->max_nodes * 2 * sizeof(int32_t) + o->policy_bytes + lv_pruner_bytes(o->max_nodes, o->draft_rows) +
+    return n_ctx * 2 * sizeof(int32_t) + max_rows * sizeof(int32_t) + tree + o->max_nodes * sizeof(int32_t) +
+           (o->config.n_sessions > 1 ? o->policy_bytes : 0) + lv_pruner_bytes(o->max_nodes, o->draft_rows) +
            lv_view_bytes(o->max_nodes) +
            lv_sampler_memory_bytes(lv_vocab_n_used(o->vocab)) + lv_detok_max_bytes(o->vocab) +
            (o->draft ? lv_rule_bytes(o->rule, o->max_nodes, o->draft_rows) : 0);
@@ -180,6 +181,14 @@ lv_cpu_config lv_engine_setup_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint
 }
 
 static uint32_t at_most(uint32_t n, uint32_t most) { return n < most ? n : most; }
+static uint32_t at_least(uint32_t n, uint32_t least) { return n > least ? n : least; }
+
+/* Two of its batches' worth where several sessions draft together. */
+uint32_t lv_engine_setup_draft_rows(const lv_engine_setup *o)
+{
+    const uint32_t rows = at_most(o->max_nodes, LV_DRAFT_LOGIT_ROWS);
+    return o->config.n_sessions > 1 ? at_most(2 * rows, LV_DRAFT_SHARED_ROWS) : rows;
+}
 
 static void plan_sizes(void *user, uint32_t n_ctx, uint32_t max_rows, lv_plan_sizes *out)
 {
@@ -187,13 +196,14 @@ static void plan_sizes(void *user, uint32_t n_ctx, uint32_t max_rows, lv_plan_si
     const uint64_t logits = (uint64_t)lv_vocab_n_tokens(o->vocab) * sizeof(float);
     const uint32_t n = o->eval ? 1 : o->config.n_sessions;
     const uint32_t rows = o->fit ? 0 : o->eval ? at_most(max_rows, o->logit_rows) : o->logit_rows;
-    const uint32_t draft_rows =
-        o->eval ? at_most(max_rows, LV_EVAL_LOGIT_ROWS) : at_most(o->max_nodes, LV_DRAFT_LOGIT_ROWS);
+    const uint32_t draft_rows = o->eval ? at_most(max_rows, LV_EVAL_LOGIT_ROWS) : lv_engine_setup_draft_rows(o);
     const lv_cpu_config cpu = lv_engine_setup_cpu(o, n_ctx, max_rows);
     *out = (lv_plan_sizes){
         .kv_bytes = n * lv_kv_memory_bytes(lv_model_hparams(o->target), o->target_kv_type, n_ctx, max_rows),
-        .activation_bytes = lv_model_activation_bytes(o->target, max_rows) + n * rows * logits +
-                            (o->eval ? lv_eval_rows_bytes(max_rows) : n * session_bytes(o, n_ctx, max_rows)) +
+        .activation_bytes = lv_model_activation_bytes(o->target, max_rows) + rows * logits +
+                            (o->eval ? lv_eval_rows_bytes(max_rows)
+                                     : o->policy_bytes + max_rows * 2 * sizeof(lv_row) + rows * sizeof(uint32_t) +
+                                           n * session_bytes(o, n_ctx, max_rows)) +
                             max_rows * o->fit_row_bytes,
         .scratch_bytes = lv_cpu_memory_bytes(&cpu),
     };
@@ -201,7 +211,7 @@ static void plan_sizes(void *user, uint32_t n_ctx, uint32_t max_rows, lv_plan_si
     out->draft_kv_bytes = n * lv_kv_memory_bytes(lv_model_hparams(o->draft), o->draft_kv_type, n_ctx,
                                              lv_draft_scratch(max_rows, o->draft_rows));
     out->activation_bytes += lv_model_activation_bytes(o->draft, max_rows) +
-                             n * draft_rows * (uint64_t)lv_model_hparams(o->draft)->n_vocab * sizeof(float);
+                             draft_rows * (uint64_t)lv_model_hparams(o->draft)->n_vocab * sizeof(float);
 }
 
 static void add_line(lv_plan_line *lines, size_t *n, const char *label, uint64_t bytes)
@@ -214,8 +224,9 @@ static size_t fixed_lines(const lv_engine_setup *o, lv_plan_line *lines)
 {
     size_t n = 0;
     add_line(lines, &n, "program and libraries", LV_PROGRAM_BYTES + o->config.caller_bytes);
+    const uint32_t turns = o->draft && o->config.n_sessions > 1 && !o->eval ? o->config.n_sessions : 0;
     add_line(lines, &n, "thread stacks and I/O requests",
-             (uint64_t)o->cpu.n_threads * STACK_BYTES + IO_BYTES);
+             (uint64_t)(o->cpu.n_threads + turns) * STACK_BYTES + IO_BYTES);
     add_line(lines, &n, "vocabulary", lv_vocab_memory_bytes(o->vocab));
     add_line(lines, &n, "target norms and biases", lv_model_fixed_bytes(o->target));
     if (lv_model_sums_bytes(o->target))
@@ -252,7 +263,7 @@ static int run_plan(lv_engine_setup *o, lv_residency_item *items, size_t n_items
             h->n_ctx_train && h->n_ctx_train < LV_CONTEXT_DEFAULT ? h->n_ctx_train : LV_CONTEXT_DEFAULT;
     o->n_ctx_wanted = in->n_ctx_wanted;
     in->n_ctx_min = c->n_ctx || in->n_ctx_wanted < CONTEXT_LEAST ? in->n_ctx_wanted : CONTEXT_LEAST;
-    in->tree_rows = o->max_nodes;
+    in->tree_rows = o->eval ? o->max_nodes : at_least(o->max_nodes, o->config.n_sessions);
     in->max_rows = c->max_rows;
     in->extent_most_bytes = c->flash_block_bytes;
     in->reads_in_flight = c->flash_depth && c->flash_depth < 6 ? c->flash_depth : 0;
@@ -283,10 +294,11 @@ int lv_engine_setup_plan(lv_engine_setup *o, lever_error *err)
     }
     /* A few rows of logits are enough while the head is resident; a streamed head is read once per cycle and
      * multiplied with every row of the tree, or once per chunk of a window with all that are scored. */
-    o->logit_rows = o->eval ? LV_EVAL_LOGIT_ROWS : at_most(o->max_nodes, LV_PROJECT_ROWS);
+    const uint32_t together = at_most(o->config.n_sessions, LV_PROJECT_SESSIONS);
+    o->logit_rows = o->eval ? LV_EVAL_LOGIT_ROWS : at_most(o->max_nodes, LV_PROJECT_ROWS) * together;
     int rc = run_plan(o, items, n_items, &in, err);
     if (rc >= 0 && !(o->fits && o->plan.head_resident)) {
-        o->logit_rows = o->eval ? lv_eval_scored(o->config.n_ctx) : o->max_nodes;
+        o->logit_rows = o->eval ? lv_eval_scored(o->config.n_ctx) : at_least(o->max_nodes, o->config.n_sessions);
         rc = run_plan(o, items, n_items, &in, err);
     }
     for (size_t i = 0, k = 0; i < n; i++)
@@ -311,8 +323,6 @@ void lv_policies_close(lv_policy **policies, uint32_t n)
     for (uint32_t i = 0; policies && i < n; i++) lv_policy_close(&policies[i]);
     lv_free(policies);
 }
-
-static uint32_t at_least(uint32_t n, uint32_t least) { return n > least ? n : least; }
 
 /* Every policy that will be named, and room for the trees of each. */
 static int open_policies(lv_engine_setup *o, lever_error *err)

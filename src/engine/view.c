@@ -68,19 +68,22 @@ static uint32_t show_shadows(lever_session *s, float sharpness)
     return n;
 }
 
-void lv_view_show(lever_session *s, const lv_cycle *c, uint32_t n_rows_all)
+void lv_view_show(lever_session *s)
 {
+    const lv_cycle *c = &s->run.cycle;
+    const lv_round *r = &s->engine->round;
+    const uint64_t verify_ns = r->verified_ns - r->drafted_ns;
     show_nodes(s, c);
     const bool next = c->n_new && s->path_nodes[c->n_new - 1] < 0;
     const lever_cycle_view view = { .index = s->n_cycles,
-                                    .begin_ns = c->begin_ns,
-                                    .draft_ns = c->draft_ns,
-                                    .verify_ns = c->verify_ns,
-                                    .project_ns = c->project_ns,
+                                    .begin_ns = r->begin_ns,
+                                    .draft_ns = r->drafted_ns - r->begin_ns,
+                                    .verify_ns = verify_ns,
+                                    .project_ns = r->project_ns,
                                     .prune_ns = c->prune_ns,
-                                    .flash_wait_ns = c->flash_wait_ns,
-                                    .flash_ns = c->flash_ns,
-                                    .n_rows_all = n_rows_all,
+                                    .flash_wait_ns = r->verified.wait_ns - r->drafted.wait_ns,
+                                    .flash_ns = lv_flash_ns(verify_ns, &r->drafted, &r->verified),
+                                    .n_rows_all = r->n_rows,
                                     .n_nodes = s->tree.n,
                                     .nodes = s->view.nodes,
                                     .n_shadows = show_shadows(s, s->draft.sharpness),

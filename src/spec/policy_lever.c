@@ -62,6 +62,8 @@ typedef struct lever_state {
     lv_cost  spent;                   /* on evaluating */
     double   draft_s;                 /* on drafting in all */
     uint32_t n_pending;               /* rows of the sweep beside the candidates */
+    double   others_tokens;           /* of other trees in the sweep */
+    uint32_t others_draft_rows;
     /* Of the tree being verified. */
     bool     glimpsed;
     lv_guess exit_guess[LV_POLICY_MAX_NODES];
@@ -122,7 +124,7 @@ static uint32_t most_rows_known(const lever_state *s)
 
 typedef struct choice {
     uint32_t n;  /* best candidates to verify */
-    double tokens, seconds;
+    double tokens, seconds; /* of this tree; of the cycle, which other trees may share */
 } choice;
 
 /* Whole rows whose work a sweep of so many is likely to do: some are dropped on the way. */
@@ -134,15 +136,16 @@ static uint32_t rows_of_work(const lever_state *s, uint32_t rows)
 /* The n with the most tokens per second, after `drafted` seconds. */
 static choice choose(const lever_state *s, uint32_t n_candidates, uint32_t most, double drafted)
 {
-    choice best = { 0, 1, drafted + verify_cost(s, s->n_pending) + s->learnt.project_s };
+    const double others = s->others_tokens;
+    choice best = { 0, 1, drafted + verify_cost(s, s->n_pending) + s->learnt.project_s * (1 + others) };
     double tokens = 1;
     const uint32_t known = most_rows_known(s); /* beyond, step by step: the model behind the table may be wrong */
     if (s->n_pending + most > known) most = known > s->n_pending ? known - s->n_pending : 0;
     for (uint32_t n = 1; n <= n_candidates && n <= most; n++) {
         tokens += s->value[s->order[n - 1]];
         const double seconds =
-            drafted + verify_cost(s, rows_of_work(s, s->n_pending + n)) + s->learnt.project_s * tokens;
-        if (tokens * best.seconds > best.tokens * seconds) best = (choice){ n, tokens, seconds };
+            drafted + verify_cost(s, rows_of_work(s, s->n_pending + n)) + s->learnt.project_s * (tokens + others);
+        if ((tokens + others) * best.seconds > (best.tokens + others) * seconds) best = (choice){ n, tokens, seconds };
     }
     return best;
 }
@@ -216,12 +219,20 @@ static void rank(lever_state *s, lv_tree *t)
 
 /* ---- growing ---- */
 
+static void look_at_others(lever_state *s, const lv_drafter *d)
+{
+    s->n_pending = d->n_pending;
+    s->others_tokens = d->others_tokens;
+    s->others_draft_rows = d->others_draft_rows;
+}
+
 static int evaluate(lever_state *s, lv_tree *t, lv_drafter *d, const int32_t *ids, uint32_t n, uint32_t k,
                     lever_error *err)
 {
     LEVER_TRY(lv_drafter_expand(d, t, ids, n, err));
-    if (s->warm) lv_cost_add(&s->learnt.draft, d->last.rows, d->last.seconds);
+    if (s->warm && d->last.calls) lv_cost_add(&s->learnt.draft, d->last.rows, d->last.seconds);
     s->warm = true;
+    look_at_others(s, d);
     s->spent = d->total;
     for (uint32_t i = 0; i < n; i++) add_children(s, t, d, ids[i], k);
     return LEVER_OK;
@@ -231,11 +242,12 @@ static int evaluate(lever_state *s, lv_tree *t, lv_drafter *d, const int32_t *id
  * chosen now, worth `lost`. */
 static double rate_with(const lever_state *s, const choice *now, uint32_t n, double won, double lost)
 {
-    const uint32_t rows = s->n_pending + now->n;
-    const double drafted = now->seconds + draft_cost(s, n);
+    const uint32_t rows = s->n_pending + now->n, beside = s->others_draft_rows;
+    const double drafted = now->seconds + draft_cost(s, beside + n) - (beside ? draft_cost(s, beside) : 0);
+    const double tokens = now->tokens + s->others_tokens;
     const double more = verify_cost(s, rows_of_work(s, rows + n)) - verify_cost(s, rows_of_work(s, rows));
-    const double longer = (now->tokens + won) / (drafted + more + s->learnt.project_s * won);
-    const double instead = (now->tokens + won - lost) / (drafted + s->learnt.project_s * (won - lost));
+    const double longer = (tokens + won) / (drafted + more + s->learnt.project_s * won);
+    const double instead = (tokens + won - lost) / (drafted + s->learnt.project_s * (won - lost));
     return longer > instead ? longer : instead;
 }
 
@@ -245,7 +257,7 @@ static uint32_t next_batch(const lever_state *s, const lv_tree *t, const lv_draf
 {
     uint32_t most = d->max_rows < d->rows_left ? d->max_rows : d->rows_left, n = 0, best_n = 0;
     if (most > BATCH) most = BATCH;
-    double sum = 0, lost = 0, best = now->tokens / now->seconds;
+    double sum = 0, lost = 0, best = (now->tokens + s->others_tokens) / now->seconds;
     for (uint32_t i = 0; i + 1 < t->n && n < most; i++) {
         const int32_t id = s->order[i];
         if (s->evaluated[id] || !s->evaluated[t->nodes[id].parent] || t->nodes[id].depth >= (int32_t)depth)
@@ -276,13 +288,14 @@ static int grow(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, uin
     lever_state *s = p->state;
     int32_t ids[BATCH] = { 0 };
     s->rows_ratio = d->target_ratio;
-    s->n_pending = d->n_pending;
+    look_at_others(s, d);
     s->value[0] = 1;
     int rc = evaluate(s, t, d, ids, 1, ROOT_CHILDREN, err);
     if (rc >= 0) add_lookup(s, t, d, max_depth);
     rank(s, t);
     choice now = choose(s, t->n - 1, max_nodes - 1, drafted_s(s));
     while (rc >= 0) {
+        p->expected_tokens = now.tokens, p->expected_nodes = 1 + now.n;
         const uint32_t n = next_batch(s, t, d, &now, max_depth, ids);
         if (n == 0) break;
         double sum = 0;
@@ -295,7 +308,7 @@ static int grow(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, uin
         now = then;
     }
     select_best(s, t, now.n);
-    p->expected_tokens = now.tokens;
+    p->expected_tokens = now.tokens, p->expected_nodes = 1 + now.n;
     p->expected_s = now.seconds;
     s->draft_s = drafted_s(s);
     return rc;
@@ -347,7 +360,7 @@ static void prune(lv_policy *p, const lv_glimpse *g, bool *keep)
     uint32_t n_best = 0;
     for (uint32_t n = 0; n < t->n; n++) {
         if (n) tokens += s->exit_value[s->order[n - 1]];
-        last = tokens / (spent + upper * verify_cost(s, beside + n) + s->learnt.project_s * tokens);
+        last = (tokens + s->others_tokens) / (spent + upper * verify_cost(s, beside + n) + s->learnt.project_s * tokens);
         if (last > best) best = last, n_best = n;
     }
     if (last >= best * (1 - least_saving / 2)) n_best = t->n - 1; /* all of them are as good */
@@ -380,8 +393,11 @@ static void observe(lv_policy *p, const lv_outcome *o)
 {
     lever_state *s = p->state;
     const double kept = (double)o->n_kept_rows / o->n_rows;
-    s->learnt.dropped += rate_of_change * (1 - kept - s->learnt.dropped);
-    observe_sweep(p, (uint32_t)(o->n_rows * (1 - (1 - s->layers_done) * (1 - kept)) + 0.5), o->verify_s, o->flash_s);
+    if (o->verify_s >= 0) {
+        s->learnt.dropped += rate_of_change * (1 - kept - s->learnt.dropped);
+        observe_sweep(p, (uint32_t)(o->n_rows * (1 - (1 - s->layers_done) * (1 - kept)) + 0.5), o->verify_s,
+                      o->flash_s);
+    }
     s->learnt.project_s += rate_of_change * (o->project_s / (o->n_path + 1) - s->learnt.project_s);
     if (s->spent.rows)
         s->learnt.overhead_s +=
@@ -426,6 +442,16 @@ static bool set_learnt(lv_policy *p, const void *in, bool costs)
     return good;
 }
 
+static void share(lv_policy *p, const lv_policy *from)
+{
+    lever_state *s = p->state;
+    const lever_state *f = from->state;
+    const double tilt = s->learnt.calibration.tilt, exit_tilt = s->learnt.exit.tilt;
+    s->learnt = f->learnt;
+    s->warm = f->warm, s->swept = f->swept, s->layers_done = f->layers_done;
+    s->learnt.calibration.tilt = tilt, s->learnt.exit.tilt = exit_tilt; /* of the text */
+}
+
 static void reset(lv_policy *p)
 {
     lever_state *s = p->state;
@@ -445,4 +471,5 @@ const lv_policy_type lv_policy_lever = { .name = "lever",
                                          .reset = reset,
                                          .learnt_bytes = sizeof(lever_learnt),
                                          .get_learnt = get_learnt,
-                                         .set_learnt = set_learnt };
+                                         .set_learnt = set_learnt,
+                                         .share = share };
