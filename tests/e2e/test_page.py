@@ -186,6 +186,29 @@ class FakeServer(PageTest):
         self.b.wait(f"{TITLE} !== '{held}'")
         self.quiet()
 
+    def test_the_pointer_holds_the_tree(self):
+        self.begin(self.server.url)
+        self.ask("Tell me a story.", wait=False)
+        self.b.wait(f"{TITLE}.includes('cycle')")
+        self.b.hover("#stage")
+        label = "document.querySelector('#live-label').textContent"
+        self.b.wait(f"{label} === 'Held'")
+        held, length = self.b.js(TITLE), self.b.js(f"{ANSWER}.length")
+        self.b.wait(f"{ANSWER}.length > {length + 60}")
+        self.assertEqual(self.b.js(TITLE), held)
+        self.b.hover("h1")
+        self.b.wait(f"{TITLE} !== '{held}' && {label} === 'Live'")
+        self.quiet()
+
+    def test_no_width_scrolls_sideways(self):
+        self.begin(self.server.url)
+        self.server.options.rate = 1000
+        self.ask("Tell me a story.")
+        for width in (320, 480, 600, 861, 1000, 1081, 1920):
+            self.b.size(width, 700)
+            with self.subTest(width=width):
+                self.no_sideways()
+
     def test_nothing_jumps(self):
         self.begin(self.server.url)
         places = [box(x) for x in ("#composer", "#stage", "#send", "#scrub", ".gauges", "#lanes")]
@@ -360,7 +383,7 @@ class Trouble(PageTest):
     def test_refusals_in_plain_words(self):
         self.begin(self.server.url)
         cases = [
-            ("[busy]", "busy.*Try again in 7 s"),
+            ("[busy]", "busy.*Try again in 7.s"),
             ("[down]", "can not answer now.*shutting down"),
             ("[bad]", "refused.*longer than the context"),
         ]

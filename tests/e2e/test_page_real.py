@@ -93,6 +93,26 @@ class RealServer(PageTest):
         self.b.picture(PICTURES / "page-real.png")
         self.quiet()
 
+    def test_an_exported_talk_goes_on_at_the_terminal(self):
+        self.begin(self.url)
+        self.b.devtools("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(WORK))
+        for old in WORK.glob("talk-*"):
+            old.unlink()
+        self.ask("Tell me a story about a cat.")
+        self.b.click("#export")
+        self.b.click("#export-json")
+        for _ in range(100):
+            files = list(WORK.glob("talk-*.json"))
+            if files:
+                break
+            time.sleep(0.1)
+        self.assertEqual(len(files), 1)
+        command = [LEVER, "chat", "--load", str(files[0]), "-n", "8"]
+        done = subprocess.run(command, input=b"And then?\n", capture_output=True, timeout=120, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(b"loaded 2 messages", done.stderr)
+        self.assertTrue(done.stdout.strip())
+
     def test_stop_frees_the_place(self):
         self.begin(self.url)
         self.ask("Tell me a long story about the sea.", wait=False)

@@ -24,6 +24,8 @@ const view = {
 const tree = new TreeView($('stage'), $('tip'), (on, focus) => {
     view.held = on && !focus;
     if (on && focus) follow(false);
+    showLive();
+    if (!on) refresh();
 });
 
 // ---- cycles
@@ -50,8 +52,12 @@ function follow(on) {
         stopReplay();
         view.at = view.cycles.at(-1) ?? view.at;
     }
-    $('live').setAttribute('aria-pressed', on);
-    $('live-label').textContent = on ? 'Live' : 'Paused';
+    showLive();
+}
+
+function showLive() {
+    $('live').setAttribute('aria-pressed', view.live);
+    $('live-label').textContent = !view.live ? 'Paused' : view.held && talk.answer ? 'Held' : 'Live';
 }
 
 function select(index, grow) {
@@ -148,6 +154,7 @@ function draw(now) {
     view.fresh = false;
     if (view.live && !view.held) view.at = view.cycles.at(-1);
     if (!view.live || view.held) { // the tree stands still; what counts cycles goes on
+        view.fresh = view.held; // to be drawn when the pointer leaves
         $('scrub').max = view.cycles.length - 1;
         $('scrub').value = selected();
         $('next').disabled = selected() >= view.cycles.length - 1;
@@ -229,6 +236,7 @@ async function generate() {
 function finish(shownAnswer, run, end, trouble) {
     Object.assign(talk, { answer: null, abort: null });
     busy(false);
+    showLive();
     const facts = factsOf(run, end);
     shownAnswer.end(facts);
     if (shownAnswer.text || end) {
