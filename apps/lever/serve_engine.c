@@ -299,7 +299,7 @@ static int open_all(server *s, lever_error *err)
         if (rc < 0) return rc;
         s->n_slots = i + 1;
     }
-    s->kept = kept_open(s->args.disk, s->info.n_ctx);
+    s->kept = kept_open(s->args.disk);
     return LEVER_OK;
 }
 

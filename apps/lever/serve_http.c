@@ -299,8 +299,9 @@ int http_open(server *s, uint16_t *port)
     if (h->listen_fd < 0) return app_fail(LEVER_EIO, &err);
     *port = (uint16_t)port_of(h->listen_fd);
     const uint32_t per_ip = s->args.per_ip ? s->args.per_ip : n;
+    /* Not epoll, which does not see that a client has left while something that it sent is unread. */
     h->daemon = lib_MHD_start_daemon(
-        MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, 0, NULL, NULL,
+        MHD_USE_POLL | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, 0, NULL, NULL,
         on_request, s, MHD_OPTION_LISTEN_SOCKET, h->listen_fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_CONNECTION_LIMIT, (unsigned)n,
         MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)(per_ip < n ? per_ip : 0), MHD_OPTION_CONNECTION_MEMORY_LIMIT,

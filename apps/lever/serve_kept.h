@@ -9,7 +9,7 @@
 typedef struct serve_kept serve_kept;
 
 /* Files of at most these bytes in all; 0, or no folder to put them: NULL, with which the calls below do nothing. */
-serve_kept *kept_open(uint64_t disk_bytes, uint32_t n_ctx);
+serve_kept *kept_open(uint64_t disk_bytes);
 /* Removes the files. */
 void kept_close(serve_kept **k);
 /* How many of the tokens some kept conversation begins with, if it holds little else. */

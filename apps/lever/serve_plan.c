@@ -3,7 +3,8 @@
 
 enum {
     /* libmicrohttpd and what it loads, and the stacks of two threads: the peak resident set of a server that has
-     * answered, less that of lever run with the same model, is 3.2 MiB (glibc 2.36, x86-64); the rest is slack. */
+     * answered, less that of lever run with the same model, is 3.2 MiB (glibc 2.36, x86-64); 0.5 MiB are for
+     * what serve_kept.c knows of its files, and the rest is slack. */
     OWN_BYTES = 5 << 20,
     SLOT_BYTES = 512 << 10,       /* answers on their way out, log-probabilities */
     CONNECTION_BYTES = SERVE_HEADER_BYTES + 4096,

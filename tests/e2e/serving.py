@@ -204,7 +204,9 @@ def text_of(chunks, key="content"):
 
 
 def finish_of(chunks):
-    ends = [c["choices"][0]["finish_reason"] for n, c in chunks if not n and c != "[DONE]" and c.get("choices")]
+    ends = [
+        c["choices"][0]["finish_reason"] for n, c in chunks if not n and c != "[DONE]" and c.get("choices")
+    ]
     assert all(e is None for e in ends[:-1]), ends
     return ends[-1]
 

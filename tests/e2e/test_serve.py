@@ -114,7 +114,9 @@ class Answers(CliTest):
             cut = whole[: whole.index(stop)]
             r = self.s.chat(temperature=0, max_tokens=40, stop=stop).json
             self.assertEqual(r["choices"][0]["message"]["content"], cut)
-            self.assertEqual((r["choices"][0]["finish_reason"], r["lever"]["stop"]), ("stop", "stop_sequence"))
+            self.assertEqual(
+                (r["choices"][0]["finish_reason"], r["lever"]["stop"]), ("stop", "stop_sequence")
+            )
             chunks = self.s.stream(temperature=0, max_tokens=40, stop=["never seen", stop])
             self.assertEqual((text_of(chunks), finish_of(chunks)), (cut, "stop"))
         almost = whole[10:20] + "\u2603"  # begins many times, never ends: nothing is lost
@@ -159,10 +161,14 @@ class Answers(CliTest):
         lists = r["logprobs"]
         self.assertEqual("".join(lists["tokens"]), r["text"])
         self.assertEqual([len(lists[k]) for k in ("token_logprobs", "top_logprobs", "text_offset")], [12] * 3)
-        self.assertEqual([r["text"][o:][: len(t)] for o, t in zip(lists["text_offset"], lists["tokens"])], lists["tokens"])
+        self.assertEqual(
+            [r["text"][o:][: len(t)] for o, t in zip(lists["text_offset"], lists["tokens"])], lists["tokens"]
+        )
         echo = self.s.complete("Once upon a", max_tokens=12, temperature=0, echo=True).json["choices"][0]
         self.assertEqual(echo["text"], "Once upon a" + r["text"])
-        chunks = self.s.stream("/v1/completions", prompt="Once upon a", max_tokens=12, temperature=0, echo=True)
+        chunks = self.s.stream(
+            "/v1/completions", prompt="Once upon a", max_tokens=12, temperature=0, echo=True
+        )
         self.assertEqual("".join(c["choices"][0]["text"] for _, c in chunks[:-1]), echo["text"])
         self.assertEqual(chunks[0][1]["object"], "text_completion")
 
@@ -190,7 +196,10 @@ class Answers(CliTest):
         self.assertEqual(self.s.say([{"role": "user", "content": parts}], temperature=0, max_tokens=12), want)
         system = [{"role": "system", "content": "You are a pirate."}] + DOG
         developer = [{"role": "developer", "content": "You are a pirate."}] + DOG
-        self.assertEqual(self.s.say(system, temperature=0, max_tokens=12), self.s.say(developer, temperature=0, max_tokens=12))
+        self.assertEqual(
+            self.s.say(system, temperature=0, max_tokens=12),
+            self.s.say(developer, temperature=0, max_tokens=12),
+        )
 
     def test_a_talk_that_goes_on_is_not_evaluated_again(self):
         talk = list(DOG)
@@ -200,6 +209,45 @@ class Answers(CliTest):
         cached = second["usage"]["prompt_tokens_details"]["cached_tokens"]
         self.assertGreater(cached, 40)
         self.assertLess(second["usage"]["prompt_tokens"] - cached, 20)
+
+    def test_talks_without_a_place_are_kept_on_disk(self):
+        def folders():
+            return sorted(p.name for p in (WORK / "cache/lever").glob("serve-*"))
+
+        talks = [
+            [{"role": "user", "content": f"Tell me a long story about {w}, please."}]
+            for w in ("cats", "the sea", "a boy")
+        ]
+        mine = dict(temperature=0, max_tokens=60)
+        want, got = [], []
+        with Server("--parallel", 1, "--keep-disk", 0) as s:
+            first = [s.say(t, **mine) for t in talks]
+            for t, a in zip(talks, first):
+                t += [{"role": "assistant", "content": a}, {"role": "user", "content": "And then?"}]
+            want = [s.say(t, **mine) for t in talks]
+            self.assertEqual(s.metrics()["lever_conversations_saved_total"], 0)
+        dead = WORK / "cache/lever/serve-99999999"  # of a server that was killed
+        dead.mkdir(parents=True, exist_ok=True)
+        (dead / "1").write_text("x")
+        with Server("--parallel", 1) as s:
+            self.assertFalse(dead.exists())
+            for t in talks:
+                s.say(t[:1], **mine)
+            for t in talks:
+                r = s.chat(t, **mine).json
+                got.append(r["choices"][0]["message"]["content"])
+                self.assertGreater(r["usage"]["prompt_tokens_details"]["cached_tokens"], 60)
+            m = s.metrics()
+            self.assertEqual(
+                (m["lever_conversations_saved_total"], m["lever_conversations_loaded_total"]), (5, 3)
+            )
+            mine_now = f"serve-{s.process.pid}"
+            self.assertIn(mine_now, folders())
+        self.assertEqual(got, want)
+        self.assertNotIn(mine_now, folders())
+        with Server("--parallel", 1, "--keep-disk", "1KiB") as s:  # no file fits
+            self.assertEqual([s.say(t, **mine) for t in talks], want)
+            self.assertEqual(s.metrics()["lever_conversations_saved_total"], 0)
 
     def test_models_are_listed(self):
         models = self.s.call("/v1/models").json
@@ -239,27 +287,62 @@ class Answers(CliTest):
             self.assertIn(c["new"] - len(accepted), (0, 1))
             for i, n in enumerate(c["nodes"][1:], 1):
                 self.assertTrue(0 <= n["parent"] < i)
-            for key in ("t_ms", "draft_ms", "verify_ms", "project_ms", "prune_ms", "flash_wait_ms", "flash_ms"):
+            for key in (
+                "t_ms",
+                "draft_ms",
+                "verify_ms",
+                "project_ms",
+                "prune_ms",
+                "flash_wait_ms",
+                "flash_ms",
+            ):
                 self.assertGreaterEqual(c[key], 0)
 
     def test_fields_of_a_wrong_type_are_named(self):
         for field, value in (
-            ("temperature", "hot"), ("temperature", -1), ("temperature", 3), ("top_p", [1]), ("top_k", 1.5),
-            ("seed", "x"), ("max_tokens", 0), ("max_tokens", "many"), ("max_completion_tokens", -3),
-            ("stream", "yes"), ("stop", 7), ("stop", [""]), ("stop", ["x"] * 17), ("stop", "x" * 257),
-            ("logprobs", 3), ("top_logprobs", 5), ("top_logprobs", 21), ("n", 2), ("n", "1"), ("model", 4),
-            ("stream_options", {}), ("stream_options", 3), ("messages", []), ("messages", {}), ("lever", []),
-            ("reasoning_effort", 3), ("min_p", 2), ("repeat_penalty", 0),
+            ("temperature", "hot"),
+            ("temperature", -1),
+            ("temperature", 3),
+            ("top_p", [1]),
+            ("top_k", 1.5),
+            ("seed", "x"),
+            ("max_tokens", 0),
+            ("max_tokens", "many"),
+            ("max_completion_tokens", -3),
+            ("stream", "yes"),
+            ("stop", 7),
+            ("stop", [""]),
+            ("stop", ["x"] * 17),
+            ("stop", "x" * 257),
+            ("logprobs", 3),
+            ("top_logprobs", 5),
+            ("top_logprobs", 21),
+            ("n", 2),
+            ("n", "1"),
+            ("model", 4),
+            ("stream_options", {}),
+            ("stream_options", 3),
+            ("messages", []),
+            ("messages", {}),
+            ("lever", []),
+            ("reasoning_effort", 3),
+            ("min_p", 2),
+            ("repeat_penalty", 0),
         ):
             r = self.s.call("/v1/chat/completions", {"messages": DOG, field: value})
             self.assertEqual((r.status, r.error["param"]), (400, field), (value, r.body))
             self.assertEqual(r.error["type"], "invalid_request_error")
             self.assertIn(field, r.error["message"])
         for messages, param in (
-            ([3], "messages[0]"), ([{"content": "x"}], "messages[0].role"),
+            ([3], "messages[0]"),
+            ([{"content": "x"}], "messages[0].role"),
             ([{"role": "tool", "content": "x"}], "messages[0].role"),
-            ([{"role": "user"}], "messages[0].content"), ([{"role": "user", "content": 3}], "messages[0].content"),
-            ([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], "messages[0].content[0]"),
+            ([{"role": "user"}], "messages[0].content"),
+            ([{"role": "user", "content": 3}], "messages[0].content"),
+            (
+                [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}],
+                "messages[0].content[0]",
+            ),
             ([*DOG, {"role": "assistant", "content": "x", "tool_calls": [{}]}, *DOG], "messages"),
             ([*DOG, {"role": "assistant", "content": "x"}], "messages"),
         ):
@@ -268,18 +351,39 @@ class Answers(CliTest):
 
     def test_what_is_not_offered_is_refused_and_neutral_values_are_not(self):
         for field, value in (
-            ("tools", [{"type": "function"}]), ("tool_choice", "required"), ("functions", [{}]),
-            ("response_format", {"type": "json_object"}), ("logit_bias", {"50256": -100}), ("audio", {"voice": "x"}),
-            ("modalities", ["text", "audio"]), ("presence_penalty", 0.5), ("frequency_penalty", -0.5),
+            ("tools", [{"type": "function"}]),
+            ("tool_choice", "required"),
+            ("functions", [{}]),
+            ("response_format", {"type": "json_object"}),
+            ("logit_bias", {"50256": -100}),
+            ("audio", {"voice": "x"}),
+            ("modalities", ["text", "audio"]),
+            ("presence_penalty", 0.5),
+            ("frequency_penalty", -0.5),
         ):
             r = self.s.chat(max_tokens=1, **{field: value})
             self.assertEqual((r.status, r.error["param"]), (400, field), r.body)
             self.assertIn("not supported", r.error["message"])
         neutral = {
-            "tools": [], "tool_choice": "auto", "response_format": {"type": "text"}, "logit_bias": {}, "n": 1,
-            "presence_penalty": 0, "frequency_penalty": 0.0, "user": "me", "store": False, "metadata": {},
-            "modalities": ["text"], "seed": None, "stop": None, "temperature": None, "max_tokens": 1, "model": "gpt-4",
-            "service_tier": "auto", "some_new_field": {"x": [1]}, "functions": None,
+            "tools": [],
+            "tool_choice": "auto",
+            "response_format": {"type": "text"},
+            "logit_bias": {},
+            "n": 1,
+            "presence_penalty": 0,
+            "frequency_penalty": 0.0,
+            "user": "me",
+            "store": False,
+            "metadata": {},
+            "modalities": ["text"],
+            "seed": None,
+            "stop": None,
+            "temperature": None,
+            "max_tokens": 1,
+            "model": "gpt-4",
+            "service_tier": "auto",
+            "some_new_field": {"x": [1]},
+            "functions": None,
         }
         self.assertEqual(self.s.chat(**neutral).status, 200)
         self.assertEqual(self.s.complete("x", suffix="y").error["param"], "suffix")
@@ -303,8 +407,10 @@ class Answers(CliTest):
         self.assertEqual(r["usage"]["total_tokens"], 1024)
 
     def test_many_at_once_each_get_their_own_text(self):
-        asks = [{"seed": i, "max_tokens": 24, "messages": [{"role": "user", "content": f"A story, number {i}."}]}
-                for i in range(10)]
+        asks = [
+            {"seed": i, "max_tokens": 24, "messages": [{"role": "user", "content": f"A story, number {i}."}]}
+            for i in range(10)
+        ]
         want = [self.s.say(**a) for a in asks]
         got = [None] * len(asks)
 
@@ -341,9 +447,15 @@ class Forms(CliTest):
 class Program(CliTest):
     def test_bad_settings_end_it_before_a_model_is_read(self):
         for args, code in (
-            (("--port", 70000), USAGE), (("--host", "256.0.0.1"), IO), (("--api-key-file", "/no/such"), IO),
-            (("--max-body", "10"), USAGE), (("--connections", 0), USAGE), (("--parallel", 65), USAGE),
-            (("--timeout", 0), USAGE), (("--api-key", ""), USAGE), (("--think", "maybe"), USAGE),
+            (("--port", 70000), USAGE),
+            (("--host", "256.0.0.1"), IO),
+            (("--api-key-file", "/no/such"), IO),
+            (("--max-body", "10"), USAGE),
+            (("--connections", 0), USAGE),
+            (("--parallel", 65), USAGE),
+            (("--timeout", 0), USAGE),
+            (("--api-key", ""), USAGE),
+            (("--think", "maybe"), USAGE),
         ):
             got, _, err = lever("serve", "-m", "/no/such/model", *args)
             self.assertEqual(got, code, (args, err))
@@ -420,8 +532,17 @@ class Program(CliTest):
         with Server() as s:
             body = json.dumps({"messages": DOG, "max_tokens": 8, "stream": True, "temperature": 0})
             out = subprocess.run(
-                ["curl", "-sSN", s.url + "/v1/chat/completions", "-H", "Content-Type: application/json", "-d", body],
-                capture_output=True, timeout=100,
+                [
+                    "curl",
+                    "-sSN",
+                    s.url + "/v1/chat/completions",
+                    "-H",
+                    "Content-Type: application/json",
+                    "-d",
+                    body,
+                ],
+                capture_output=True,
+                timeout=100,
             )
             self.assertEqual((out.returncode, out.stderr), (0, b""))
             self.assertEqual(text_of(events(out.stdout)), s.say(max_tokens=8, temperature=0))

@@ -72,8 +72,21 @@ class Hostile(CliTest):
 
     def test_bodies_that_are_no_json(self):
         whole = json.dumps({"messages": DOG, "max_tokens": 1}).encode()
-        for body in (b"", b"{", b"null", b"[]", b"7", whole[:-1], whole + b"x", whole[1:], b'{"a":1,"a":2}', b"\0" * 9,
-                     b'{"messages": [{"role": "user", "content": "a\\u0000b"}]}', b'{"a": 1e999}', b'{"a": NaN}'):
+        for body in (
+            b"",
+            b"{",
+            b"null",
+            b"[]",
+            b"7",
+            whole[:-1],
+            whole + b"x",
+            whole[1:],
+            b'{"a":1,"a":2}',
+            b"\0" * 9,
+            b'{"messages": [{"role": "user", "content": "a\\u0000b"}]}',
+            b'{"a": 1e999}',
+            b'{"a": NaN}',
+        ):
             self.refused(body, 400, "invalid_json")
         rng = random.Random(7)
         for _ in range(60):
@@ -99,24 +112,46 @@ class Hostile(CliTest):
         r = self.s.raw(head + b"Content-Length: 99999999999\r\n\r\n")
         self.assertEqual(status_of(r), 413)
         self.assertIn(b'"code":"body_too_large"', r)
-        self.assertIn(status_of(self.s.raw(head + b"Content-Length: 99999999999999999999999\r\n\r\n")), (400, 413))
+        self.assertIn(
+            status_of(self.s.raw(head + b"Content-Length: 99999999999999999999999\r\n\r\n")), (400, 413)
+        )
         chunk = b"4000\r\n" + b"x" * 0x4000 + b"\r\n"
-        r = self.s.raw(head + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk * 6 + b"0\r\n\r\n")
+        r = self.s.raw(
+            head + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk * 6 + b"0\r\n\r\n"
+        )
         self.assertEqual(status_of(r), 413)
         r = self.s.call(CHAT, {"messages": DOG, "max_tokens": 1, "padding": "x" * 60000})
         self.assertEqual(r.status, 200)
 
     def test_heads_that_are_wrong(self):
-        for head in (b"\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"A" * 40000,
-                     b"GET /" + b"a" * 40000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"y" * 40000,
-                     b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
-                     b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 5000 + b"\r\n"):
+        for head in (
+            b"\r\n\r\n",
+            b"GET\r\n\r\n",
+            b"GET / HTTP/9.9\r\n\r\n",
+            b"\x16\x03\x01\x02\x00\x01\x00",
+            b"A" * 40000,
+            b"GET /" + b"a" * 40000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            b"GET / HTTP/1.1\r\nX: " + b"y" * 40000,
+            b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 5000 + b"\r\n",
+        ):
             r = self.s.raw(head)
             self.assertTrue(r == b"" or 400 <= status_of(r) < 600, (head[:60], r[:100]))
 
     def test_paths_and_methods(self):
-        for path in ("/nothing", "/v1", "/v1/", "/v1/chat/completions/", "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd",
-                     "//etc/passwd", "/app.js/..", "/page/app.js", "/index.html%00", "/v1/models/../../etc/passwd"):
+        for path in (
+            "/nothing",
+            "/v1",
+            "/v1/",
+            "/v1/chat/completions/",
+            "/../../etc/passwd",
+            "/%2e%2e/%2e%2e/etc/passwd",
+            "//etc/passwd",
+            "/app.js/..",
+            "/page/app.js",
+            "/index.html%00",
+            "/v1/models/../../etc/passwd",
+        ):
             r = self.s.call(path)
             self.assertEqual((r.status, r.error["type"]), (404, "invalid_request_error"), path)
         self.assertEqual(self.s.call(CHAT).status, 405)
@@ -253,9 +288,17 @@ class Places(CliTest):
 class Askers(CliTest):
     def test_keys(self):
         with Server("--api-key", "s3cret", env={"LEVER_API_KEY": "not this one"}) as s:
-            for headers in ({}, {"Authorization": "Bearer"}, {"Authorization": "Bearer x"}, {"Authorization": "s3cret"},
-                            {"Authorization": "Bearer s3cre"}, {"Authorization": "Bearer s3crets"}, {"X-Api-Key": "s3cret"},
-                            {"Authorization": "Bearer not this one"}, {"Authorization": "Bearer " + "s3cret" * 50}):
+            for headers in (
+                {},
+                {"Authorization": "Bearer"},
+                {"Authorization": "Bearer x"},
+                {"Authorization": "s3cret"},
+                {"Authorization": "Bearer s3cre"},
+                {"Authorization": "Bearer s3crets"},
+                {"X-Api-Key": "s3cret"},
+                {"Authorization": "Bearer not this one"},
+                {"Authorization": "Bearer " + "s3cret" * 50},
+            ):
                 for path in ("/v1/models", "/metrics", "/lever/status"):
                     r = s.call(path, headers=headers)
                     self.assertEqual((r.status, r.error["code"]), (401, "invalid_api_key"), headers)
@@ -266,26 +309,47 @@ class Askers(CliTest):
             self.assertEqual(s.call("/metrics", headers=right).status, 200)
             self.assertEqual((s.call("/health").status, s.call("/").status), (200, 200))
         with Server(env={"LEVER_API_KEY": "s3cret"}) as s:
-            self.assertEqual((s.call("/v1/models").status, s.call("/v1/models", headers=right).status), (401, 200))
+            self.assertEqual(
+                (s.call("/v1/models").status, s.call("/v1/models", headers=right).status), (401, 200)
+            )
 
     def test_names_of_elsewhere_and_pages_of_elsewhere(self):
         with Server("--allow-host", "box.local,other") as s:
-            for host, status in (("localhost", 200), ("localhost:1", 200), ("127.0.0.1", 200), ("[::1]:80", 200),
-                                 ("BOX.local:9", 200), ("other", 200), ("evil.example", 403), ("localhost.evil.example", 403),
-                                 ("127.0.0.1.evil.example", 403), ("", 403), ("box", 403)):
+            for host, status in (
+                ("localhost", 200),
+                ("localhost:1", 200),
+                ("127.0.0.1", 200),
+                ("[::1]:80", 200),
+                ("BOX.local:9", 200),
+                ("other", 200),
+                ("evil.example", 403),
+                ("localhost.evil.example", 403),
+                ("127.0.0.1.evil.example", 403),
+                ("", 403),
+                ("box", 403),
+            ):
                 self.assertEqual(s.call("/v1/models", headers={"Host": host}).status, status, host)
             same = f"http://127.0.0.1:{s.port}"
-            for origin, status in ((same, 200), ("http://evil.example", 403), ("null", 403), (same + "0", 403)):
+            for origin, status in (
+                (same, 200),
+                ("http://evil.example", 403),
+                ("null", 403),
+                (same + "0", 403),
+            ):
                 r = s.call("/v1/models", headers={"Origin": origin})
                 self.assertEqual(r.status, status, origin)
                 self.assertNotIn("Access-Control-Allow-Origin", r.headers)
         with Server("--cors", "https://app.example") as s:
             ours, other = {"Origin": "https://app.example"}, {"Origin": "https://evil.example"}
             r = s.call(CHAT, method="OPTIONS", headers={**ours, "Access-Control-Request-Method": "POST"})
-            self.assertEqual((r.status, r.headers["Access-Control-Allow-Origin"]), (204, "https://app.example"))
+            self.assertEqual(
+                (r.status, r.headers["Access-Control-Allow-Origin"]), (204, "https://app.example")
+            )
             self.assertIn("Authorization", r.headers["Access-Control-Allow-Headers"])
             r = s.chat(headers=ours, max_tokens=1)
-            self.assertEqual((r.status, r.headers["Access-Control-Allow-Origin"]), (200, "https://app.example"))
+            self.assertEqual(
+                (r.status, r.headers["Access-Control-Allow-Origin"]), (200, "https://app.example")
+            )
             self.assertEqual(s.chat(headers=other).status, 403)
 
     def test_the_page_comes_with_its_policy_and_is_not_sent_twice(self):
@@ -295,7 +359,11 @@ class Askers(CliTest):
             self.assertIn("default-src 'none'", r.headers["Content-Security-Policy"])
             again = s.call("/", headers={"If-None-Match": r.headers["ETag"]})
             self.assertEqual((again.status, again.body), (304, b""))
-            for path, kind in (("/app.js", "text/javascript"), ("/style.css", "text/css"), ("/icon.svg", "image/svg+xml")):
+            for path, kind in (
+                ("/app.js", "text/javascript"),
+                ("/style.css", "text/css"),
+                ("/icon.svg", "image/svg+xml"),
+            ):
                 self.assertTrue(s.call(path).headers["Content-Type"].startswith(kind), path)
 
 
@@ -313,7 +381,9 @@ class Memory(CliTest):
                 s.call(CHAT, {"messages": [{"role": "user", "content": "x"}] * 900, "max_tokens": 1})
                 s.complete(story[: 2500 + 100 * i], max_tokens=60, logprobs=20, seed=i, ignore_eos=True)
                 with s.socket() as c:
-                    c.sendall(post(CHAT, {**LONG, "logprobs": True, "top_logprobs": 20, "lever": {"cycles": True}}))
+                    c.sendall(
+                        post(CHAT, {**LONG, "logprobs": True, "top_logprobs": 20, "lever": {"cycles": True}})
+                    )
                     c.recv(10000)
 
         threads = [threading.Thread(target=big, args=(i,)) for i in range(6)]

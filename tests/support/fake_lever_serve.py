@@ -27,8 +27,8 @@ TYPES = {
     ".svg": "image/svg+xml",
 }
 STORY = (
-    "Once upon a time there was a little boat that lived in a quiet harbour. Every morning it watched the big "
-    "ships leave for the open sea, and every evening it watched them come back.\n\n"
+    "Once upon a time there was a little boat that lived in a quiet harbour. Every morning it watched the "
+    "big ships leave for the open sea, and every evening it watched them come back.\n\n"
     "\"Why do you never leave?\" asked a seagull.\n\n"
     "\"I am waiting for the right wind,\" said the little boat. \"Not too strong, and not too weak.\" The "
     "seagull laughed. \"The right wind is the one that blows,\" it said, and it flew away over the water.\n\n"
@@ -40,8 +40,8 @@ HOSTILE = (
     "<img src=x onerror=\"document.title='broken'\"> <script>document.title='broken'</script> &lt;b&gt; "
     + "W" * 400
     + " \u0645\u0631\u062d\u0628\u0627 \u0628\u0627\u0644\u0639\u0627\u0644\u0645 \u202eevil "
-    "\U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f680 javascript:alert(1) [x](javascript:alert(2)) `a<b>` "
-    "\u0000 end."
+    "\U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f680 javascript:alert(1) [x](javascript:alert(2)) "
+    "`a<b>` \u0000 end."
 )
 CODE = (
     "Here is the loop:\n\n```c\nfor (size_t i = 0; i < n; i++) {\n    sum += a[i] * b[i]; // <b>\n}\n```\n\n"
