@@ -1,4 +1,4 @@
-# Write files as C arrays: cmake -DFOLDER=apps/lever/page -DFILES="index.html,app.js" -DOUT=page_files.c -P THIS
+# Write files as C arrays: cmake -DFOLDER=apps/lever/page -DFILES="index.html,app.js" -DOUT=out.c -P THIS
 # The result defines what apps/lever/page_files.h declares.
 set(type_html "text/html; charset=utf-8")
 set(type_js "text/javascript; charset=utf-8")

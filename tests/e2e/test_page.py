@@ -323,6 +323,11 @@ class FakeServer(PageTest):
         self.assertFalse(self.b.js("document.querySelector('.reasoning').open"))
         thought = self.b.js("document.querySelector('.reasoning div').textContent")
         self.assertEqual(thought, "The user wants to see me think.\nSo I do, for a while.")
+        self.b.open(self.server.url)
+        self.assertEqual(self.b.js("document.querySelector('.reasoning div').textContent"), thought)
+        self.ask("And now?")
+        self.assertEqual(self.server.requests[-1]["messages"][1]["reasoning_content"], thought)
+        self.assertNotIn("reasoning_content", self.server.requests[-1]["messages"][0])
         self.quiet()
 
     def test_origins_follow_the_tokens(self):
@@ -410,6 +415,14 @@ class Trouble(PageTest):
         self.b.wait(NOTICE)
         self.assertEqual(len(self.server.requests), requests + 1)
         self.assertEqual(self.b.js("document.querySelectorAll('.answer').length"), 1)
+        self.quiet()
+
+    def test_failure_in_the_middle(self):
+        self.begin(self.server.url)
+        self.ask("[fail]", wait=False)
+        self.assertIn("ended early: reading the model failed", self.b.wait(NOTICE))
+        self.assertGreater(self.b.js(f"{ANSWER}.length"), 20)
+        self.assertTrue(self.b.js("document.querySelector('[aria-busy]') === null"))
         self.quiet()
 
     def test_server_gone(self):

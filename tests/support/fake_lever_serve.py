@@ -5,8 +5,8 @@
 usage: fake_lever_serve.py [--port N] [--rate TOKENS_PER_S] [--key KEY] [--page FOLDER]
 
 The last message decides what happens: [busy] 429, [down] 503, [bad] 400, [cut] the connection is lost in the
-middle, [hostile], [code], [think], [words N] N words; anything else a short story. Cycles come as the real
-server sends them.
+middle, [fail] the server fails there, [hostile], [code], [think], [words N] N words; anything else a short
+story. Cycles come as the real server sends them.
 """
 
 import argparse
@@ -263,6 +263,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.chunk({channel: new})
             self.server.tokens += cycle["new"]
             time.sleep(cycle["new"] / rate)
+            if "[fail]" in said and talker.index == 6:
+                self.event({"error": {"message": "reading the model failed", "type": "server_error"}})
+                raise BrokenPipeError
             if "[cut]" in said and talker.index == 6:
                 self.connection.close()
                 raise BrokenPipeError

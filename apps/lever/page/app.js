@@ -180,7 +180,7 @@ function busy(on) {
 }
 
 function remember() {
-    keep(session, 'talk', talk.messages.map(({ role, content, facts }) => ({ role, content, facts })));
+    keep(session, 'talk', talk.messages.map(({ element, ...said }) => said));
     $('export').disabled = !talk.messages.length;
 }
 
@@ -239,9 +239,9 @@ function finish(shownAnswer, run, end, trouble) {
     showLive();
     const facts = factsOf(run, end);
     shownAnswer.end(facts);
-    if (shownAnswer.text || end) {
-        const { text, root } = shownAnswer;
-        talk.messages.push({ role: 'assistant', content: text, facts, element: root });
+    if (shownAnswer.text || shownAnswer.reasoning || end) {
+        const { text, reasoning, root } = shownAnswer;
+        talk.messages.push({ role: 'assistant', content: text, reasoning, facts, element: root });
     } else shownAnswer.root.remove();
     remember();
     if (view.stick) $('log').scrollTop = $('log').scrollHeight;
@@ -279,6 +279,7 @@ function restore() {
         if (m.role === 'user') m.element = userMessage($('log'), m.content);
         else {
             const a = new AnswerMessage($('log'));
+            if (m.reasoning) a.addReasoning(m.reasoning);
             a.addText(m.content);
             a.end(m.facts ?? '');
             m.element = a.root;
