@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """lever serve on the grown pair: several conversations at once, cached prefixes, what serving itself costs.
 
-One conversation at a time on a server with one place, then the same questions, several at once, on a server with that
-many places; every text must be the one `lever run` gives alone with the same seed. bench_grown.py makes the pair.
-With --soak: many thousand short requests to the demo pair, every third one left by its client, and how the resident set
-grows over them.
+One conversation at a time on a server with one place, then the same questions, several at once, on a server
+with that many places; every text must be the one `lever run` gives alone with the same seed. bench_grown.py
+makes the pair. With --soak: many thousand short requests to the demo pair, every third one left by its client,
+and how the resident set grows over them.
 
-usage: bench_serve.py LEVER [--target F] [--draft F] [--mem SIZE] [--parallel N] [--prompts N] [--tokens N] [--csv FILE]
+usage: bench_serve.py LEVER [--target F] [--draft F] [--mem SIZE] [--parallel N] [--prompts N] [--tokens N]
+                      [--csv FILE]
        bench_serve.py LEVER --soak [--requests N]
 Ends with one line per bar: BAR <name> <measured> <goal> ok|short
 SPDX-License-Identifier: MIT
@@ -243,7 +244,8 @@ def soak_client(s, n, seed, done):
 def slope(points):
     """KiB for 1000 requests, by least squares."""
     n, mx, my = len(points), *(statistics.mean(p[i] for p in points) for i in (0, 1))
-    return 1000 * sum((x - mx) * (y - my) for x, y in points) / sum((x - mx) ** 2 for x, _ in points), n
+    rise = sum((x - mx) * (y - my) for x, y in points) / sum((x - mx) ** 2 for x, _ in points)
+    return 1000 * rise, n
 
 
 def soak(a):

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Install what building ("build"), building and testing ("test") or the pictures of lever bench ("plot") need on
-# Debian or Ubuntu; "clients": only OpenAI's Python client, for a test of lever serve. Does nothing when every package is there; needs no terminal; runs as root or through sudo.
+# Debian or Ubuntu; "clients": only OpenAI's Python client, for a test of lever serve. Does nothing when every
+# package is there; needs no terminal; runs as root or through sudo.
 set -euo pipefail
 
 build_packages=(build-essential cmake ninja-build pkg-config libpcre2-dev libutf8proc-dev libxxhash-dev

@@ -1,4 +1,5 @@
-/* `lever serve`: answers over HTTP, as OpenAI's API asks for them. docs/server.md. SPDX-License-Identifier: MIT */
+/* `lever serve`: answers over HTTP, as OpenAI's API asks for them. docs/server.md.
+ * SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <malloc.h>
@@ -19,7 +20,8 @@ static const option options[] = {
     { NULL, OPTION_FLAG, NULL, "server", 0 },
     { "--host", OPTION_TEXT, "ADDRESS", "address to listen on; default 127.0.0.1: this machine only",
       offsetof(serve_args, host) },
-    { "--port", OPTION_U32, "N", "default 8080; 0 takes a free one and prints it", offsetof(serve_args, port) },
+    { "--port", OPTION_U32, "N", "default 8080; 0 takes a free one and prints it",
+      offsetof(serve_args, port) },
     { "-np --parallel", OPTION_U32, "N", "conversations answered at once; default 4, or fewer by memory",
       offsetof(serve_args, parallel) },
     { "-n --n-predict", OPTION_U32, "N", "tokens of an answer at most; default 0 = as requests say",
@@ -43,8 +45,10 @@ static const option options[] = {
     { "--queue", OPTION_U32, "N", "requests that may wait for a place; default 32, then 429",
       offsetof(serve_args, queue) },
     { "--connections", OPTION_U32, "N", "open connections; default 64", offsetof(serve_args, connections) },
-    { "--per-ip", OPTION_U32, "N", "open connections of one address; default: all", offsetof(serve_args, per_ip) },
-    { "--max-body", OPTION_BYTES, "SIZE", "longest body of a request; default 1MiB", offsetof(serve_args, max_body) },
+    { "--per-ip", OPTION_U32, "N", "open connections of one address; default: all",
+      offsetof(serve_args, per_ip) },
+    { "--max-body", OPTION_BYTES, "SIZE", "longest body of a request; default 1MiB",
+      offsetof(serve_args, max_body) },
     { "--timeout", OPTION_U32, "S", "seconds to send a request or to read an answer; default 30",
       offsetof(serve_args, timeout_s) },
     { "--grace", OPTION_U32, "S", "seconds that running answers have at the end; default 10",
@@ -73,14 +77,17 @@ static int check_args(serve_args *a, int argc, char **argv)
     a->seed = a->sampling.seed;
     if (a->port > 65535 || a->max_body < 1024 || a->max_body > 64 << 20 || a->parallel > SERVE_SLOTS_MOST ||
         a->timeout_s == 0 || a->queue > 4096) {
-        fprintf(stderr, "lever: --port is at most 65535, --max-body from 1KiB to 64MiB, --parallel at most %d, --queue at "
-                "most 4096, --timeout 1 or more\n", SERVE_SLOTS_MOST);
+        fprintf(stderr,
+                "lever: --port is at most 65535, --max-body from 1KiB to 64MiB, --parallel at most %d, "
+                "--queue at most 4096, --timeout 1 or more\n",
+                SERVE_SLOTS_MOST);
         return EXIT_USAGE;
     }
     return chat_args_check(&a->chat);
 }
 
-/* A request of a second, and the next one after a while: what it took must go back to the system in between. */
+/* A request of a second, and the next one after a while: what it took must go back to the system in
+ * between. */
 static void set_malloc(void)
 {
 #ifdef __GLIBC__
@@ -118,8 +125,8 @@ static void greet(server *s, uint16_t port)
 {
     const bool six = strchr(s->args.host, ':') != NULL;
     char mem[32];
-    fprintf(stderr, "lever: serving %s at http://%s%s%s:%u\n", s->model, six ? "[" : "", s->args.host, six ? "]" : "",
-            port);
+    fprintf(stderr, "lever: serving %s at http://%s%s%s:%u\n", s->model, six ? "[" : "", s->args.host,
+            six ? "]" : "", port);
     serve_log(s, "%u at once, context %u, policy %s, memory %s", s->n_slots, s->info.n_ctx, s->info.policy,
               format_bytes(mem, sizeof mem, (double)s->info.mem_limit_bytes));
     if (!s->loopback && s->n_keys == 0)
@@ -213,8 +220,9 @@ int cmd_serve(int argc, char **argv)
     if (options_parse(options, sizeof options / sizeof *options, &s.args, argc, argv, 2, none, 0, &n))
         return EXIT_USAGE;
     if (s.args.help) {
-        puts("usage: lever serve [options]\n\nAnswers over HTTP, in the form of OpenAI's API, with a model that may be "
-             "larger than the\nmemory limit; several conversations share each pass over it. docs/server.md");
+        puts("usage: lever serve [options]\n\nAnswers over HTTP, in the form of OpenAI's API, with a model "
+             "that may be larger than the\nmemory limit; several conversations share each pass over it. "
+             "docs/server.md");
         options_help(options, sizeof options / sizeof *options);
         return EXIT_OK;
     }

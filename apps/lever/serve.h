@@ -1,10 +1,12 @@
-/* lever serve: what its parts share. One HTTP thread (libmicrohttpd's) reads requests and sends answers, the engine
- * thread makes the tokens, and the main thread keeps the time: it sees signals, slow senders and clients that left.
+/* lever serve: what its parts share. One HTTP thread (libmicrohttpd's) reads requests and sends answers, the
+ * engine thread makes the tokens, and the main thread keeps the time: it sees signals, slow senders and
+ * clients that left.
  *
- *   request --serve_http--> serve_ask (JSON to tokens) --serve_queue--> serve_engine --serve_answer--> out --> client
+ *   request --serve_http--> serve_ask (JSON to tokens) --serve_queue--> serve_engine
+ *   client <--serve_http-- out <--serve_answer-- serve_engine
  *
- * server.lock guards what is marked so; it is held for copies of text at most, never during a step of the engine.
- * SPDX-License-Identifier: MIT */
+ * server.lock guards what is marked so; it is held for copies of text at most, never during a step of the
+ * engine. SPDX-License-Identifier: MIT */
 #ifndef LEVER_APPS_SERVE_H
 #define LEVER_APPS_SERVE_H
 
@@ -40,7 +42,14 @@ typedef struct serve_args {
 /* ---- a request while it is answered ---- */
 
 enum serve_state { SERVE_QUEUED, SERVE_RUNNING, SERVE_DONE };
-enum serve_end { SERVE_END_STOP, SERVE_END_LENGTH, SERVE_END_GONE, SERVE_END_SHUTDOWN, SERVE_END_SLOW, SERVE_END_ERROR };
+enum serve_end {
+    SERVE_END_STOP,
+    SERVE_END_LENGTH,
+    SERVE_END_GONE,
+    SERVE_END_SHUTDOWN,
+    SERVE_END_SLOW,
+    SERVE_END_ERROR
+};
 
 typedef struct serve_answer serve_answer;
 struct server;
@@ -81,6 +90,7 @@ typedef struct serve_second { uint64_t at_s; uint64_t tokens, sweeps; } serve_se
 typedef struct serve_counts { /* since the start; under server.lock */
     uint64_t prompt_tokens, cached_tokens, new_tokens, drafted, accepted, rows, sweeps;
     uint64_t answers[6];     /* by enum serve_end */
+    /* of the HTTP thread, but for refused_full */
     uint64_t refused_full, refused_body, refused_key, refused_host, refused_memory;
     uint64_t statuses[600];  /* answers by HTTP status */
     uint64_t first_n, total_n, kept_saved, kept_loaded;
@@ -136,7 +146,8 @@ typedef struct server {
 
 /* Put a new request, whose ask and client are set, into the queue. false: the queue is full. */
 bool serve_queue_push(server *s, serve_request *r);
-/* The next to be answered, fairly among clients; NULL: none waits. Takes it out of the queue. With the lock. */
+/* The next to be answered, fairly among clients; NULL: none waits. Takes it out of the queue. With the
+ * lock. */
 serve_request *serve_queue_pop(server *s);
 /* Take it out, if it is there. With the lock. */
 void serve_queue_remove(server *s, serve_request *r);
@@ -146,8 +157,8 @@ void serve_request_drop(server *s, serve_request *r);
 void serve_request_free(server *s, serve_request *r);
 /* There is something new for the connection. With the lock. */
 void serve_request_wake(server *s, serve_request *r);
-/* An answer ends as this without having begun: status and an error as its body, or as the last event of a stream
- * that has begun. With the lock. */
+/* An answer ends as this without having begun: status and an error as its body, or as the last event of a
+ * stream that has begun. With the lock. */
 void serve_request_fail(server *s, serve_request *r, int end, const api_error *e);
 /* It has ended, and nothing will be added to out. With the lock. */
 void serve_request_done(server *s, serve_request *r, int end);
@@ -158,12 +169,13 @@ int  serve_queue_wait_s(const server *s);
 
 /* ---- serve_engine.c ---- */
 
-/* Sizes that follow from the arguments: memory for requests, and with it all that the program takes beside the
- * engine; then how many sessions fit, if that was left open. */
+/* Sizes that follow from the arguments: memory for requests, and with it all that the program takes beside
+ * the engine; then how many sessions fit, if that was left open. */
 void serve_plan_own(server *s);
 int  serve_plan_sessions(server *s, lever_error *err);
-/* Thread: opens the engine, answers until phase is SERVE_STOPPING and nothing is left. user: a serve_engine_result
- * with s set. phase becomes SERVE_READY in between, and engine_over is true at the end. */
+/* Thread: opens the engine, answers until phase is SERVE_STOPPING and nothing is left. user: a
+ * serve_engine_result with s set. phase becomes SERVE_READY in between, and engine_over is true at the
+ * end. */
 typedef struct serve_engine_result { server *s; int rc; lever_error err; } serve_engine_result;
 void *serve_engine_main(void *user);
 /* When that thread has ended, and nobody uses the engine any more. */

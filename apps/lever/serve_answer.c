@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A client that reads nothing may leave this much of a stream waiting; an answer that is sent as one object ends
- * there, as if max_tokens had been reached. */
+/* A client that reads nothing may leave this much of a stream waiting; an answer that is sent as one object
+ * ends there, as if max_tokens had been reached. */
 enum { ANSWER_BYTES_MOST = 1 << 20 };
 
 /* A token whose text has not gone out yet. */
@@ -140,7 +140,8 @@ static void hold_token(serve_answer *a, const lever_token_event *e, uint64_t beg
     if (t->n_top) memcpy(t->top, e->top, t->n_top * sizeof *t->top);
 }
 
-/* Tokens whose text is out are listed. A last one without text may be the end token, which is not: it waits. */
+/* Tokens whose text is out are listed. A last one without text may be the end token, which is not: it
+ * waits. */
 static void list_tokens(serve_answer *a, bool all)
 {
     size_t n = 0;
@@ -188,7 +189,8 @@ static void chunk_head(serve_answer *a)
 }
 
 /* One choice; text [n] under this name, NULL: nothing of the kind. finish NULL: it goes on. */
-static void put_chunk(serve_answer *a, const char *name, const char *text, size_t n, bool role, const char *finish)
+static void put_chunk(serve_answer *a, const char *name, const char *text, size_t n, bool role,
+                      const char *finish)
 {
     serve_text *out = &a->chunk;
     const bool chat = a->r->ask.kind == SERVE_CHAT;
@@ -294,7 +296,8 @@ bool answer_flush(serve_answer *a, int end)
     const bool good = !slow && !a->chunk.failed && !r->out.failed;
     if (!good && stream) a->ended = SERVE_END_SLOW;
     if (good) r->status = 200;
-    if (good && end >= 0) serve_request_done(a->s, r, end); /* at once: the client may leave when it has the rest */
+    if (good && end >= 0)
+        serve_request_done(a->s, r, end); /* at once: the client may leave when it has the rest */
     serve_request_wake(a->s, r);
     pthread_mutex_unlock(&a->s->lock);
     a->chunk.n = 0;
@@ -306,10 +309,11 @@ bool answer_flush(serve_answer *a, int end)
 static void put_usage(serve_answer *a, serve_text *out, const lever_stats *st)
 {
     const size_t n_prompt = a->r->ask.n_tokens;
-    text_printf(out, ",\"usage\":{\"prompt_tokens\":%zu,\"completion_tokens\":%u,\"total_tokens\":%zu,"
+    text_printf(out,
+                ",\"usage\":{\"prompt_tokens\":%zu,\"completion_tokens\":%u,\"total_tokens\":%zu,"
                 "\"prompt_tokens_details\":{\"cached_tokens\":%zu},\"completion_tokens_details\":"
-                "{\"reasoning_tokens\":%u}}", n_prompt, st->n_new_tokens, n_prompt + st->n_new_tokens, a->cached,
-                a->n_reasoning);
+                "{\"reasoning_tokens\":%u}}",
+                n_prompt, st->n_new_tokens, n_prompt + st->n_new_tokens, a->cached, a->n_reasoning);
 }
 
 static double per(double a, double b) { return b > 0 ? a / b : 0; }
@@ -317,9 +321,11 @@ static double per(double a, double b) { return b > 0 ? a / b : 0; }
 static void put_statistics(serve_answer *a, serve_text *out, const lever_stats *st, const char *why)
 {
     const double decode_s = (double)st->decode_ns * 1e-9;
-    text_printf(out, ",\"lever\":{\"stop\":\"%s\",\"seed\":%llu,\"prefill_sweeps\":%u,\"sweeps\":%u,\"rows\":%llu,"
-                "\"drafted\":%u,\"accepted\":%u,\"flash_bytes\":%llu", why, (unsigned long long)a->r->ask.sampling.seed,
-                st->n_prefill_sweeps, st->n_cycles, (unsigned long long)st->n_rows, st->n_drafted, st->n_accepted,
+    text_printf(out,
+                ",\"lever\":{\"stop\":\"%s\",\"seed\":%llu,\"prefill_sweeps\":%u,\"sweeps\":%u,\"rows\":%llu,"
+                "\"drafted\":%u,\"accepted\":%u,\"flash_bytes\":%llu",
+                why, (unsigned long long)a->r->ask.sampling.seed, st->n_prefill_sweeps, st->n_cycles,
+                (unsigned long long)st->n_rows, st->n_drafted, st->n_accepted,
                 (unsigned long long)st->bytes_read);
     const struct { const char *name; double v; } numbers[] = {
         { "first_token_s", a->r->first_ns ? (double)(a->r->first_ns - a->r->begin_ns) * 1e-9 : 0 },
@@ -341,7 +347,8 @@ static void put_statistics(serve_answer *a, serve_text *out, const lever_stats *
 
 static void put_object(serve_answer *a, const char *finish)
 {
-    serve_text *out = &a->chunk, *text = &a->part[LEVER_PART_ANSWER], *reasoning = &a->part[LEVER_PART_REASONING];
+    serve_text *out = &a->chunk, *text = &a->part[LEVER_PART_ANSWER],
+               *reasoning = &a->part[LEVER_PART_REASONING];
     const bool chat = a->r->ask.kind == SERVE_CHAT;
     put_head(a, out, chat ? "chat.completion" : "text_completion");
     text_puts(out, ",\"choices\":[{\"index\":0,");

@@ -37,8 +37,8 @@ void api_error_json(serve_text *out, const api_error *e)
 
 /* ---- JSON within bounds ---- */
 
-/* Jansson's own needs are many times the text: 1 byte of "[[],[],..." takes some 40. What one parse may ask for in
- * all is bounded, so it may also be less than it could have had. */
+/* Jansson's own needs are many times the text: 1 byte of "[[],[],..." takes some 40. What one parse may ask
+ * for in all is bounded, so it may also be less than it could have had. */
 static _Thread_local size_t json_room = SIZE_MAX;
 static _Thread_local bool json_refused;
 
@@ -135,7 +135,8 @@ bool ask_number(const json_t *root, const char *name, double min, double max, do
     if (!json_is_number(v)) return wrong_type(e, name, "a number");
     const double n = json_number_value(v);
     if (!(n >= min && n <= max))
-        return api_fail(e, 400, "invalid_value", name, "'%s' is %g, but must be from %g to %g", name, n, min, max);
+        return api_fail(e, 400, "invalid_value", name, "'%s' is %g, but must be from %g to %g", name, n, min,
+                        max);
     *out = n;
     return true;
 }
@@ -179,9 +180,10 @@ static bool is_neutral(const char *name, const json_t *v)
 static bool refuse_unsupported(const json_t *root, api_error *e)
 {
     static const char *const names[] = {
-        "n", "best_of", "tools", "tool_choice", "functions", "function_call", "response_format", "logit_bias",
-        "modalities", "audio", "web_search_options", "suffix", "presence_penalty", "frequency_penalty", "grammar",
-        "json_schema", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "mirostat",
+        "n", "best_of", "tools", "tool_choice", "functions", "function_call", "response_format",
+        "logit_bias", "modalities", "audio", "web_search_options", "suffix", "presence_penalty",
+        "frequency_penalty", "grammar", "json_schema", "guided_json", "guided_regex", "guided_choice",
+        "guided_grammar", "mirostat",
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const json_t *v = json_object_get(root, names[i]);
@@ -203,8 +205,9 @@ static bool read_sampling(serve_ask *a, server *s, const json_t *root, api_error
     *p = s->args.sampling;
     double temperature = p->temperature, top_p = p->top_p, min_p = p->min_p, penalty = p->repeat_penalty;
     int64_t top_k = p->top_k, last_n = p->repeat_last_n, seed = 0;
-    if (!ask_number(root, "temperature", 0, 2, &temperature, e) || !ask_number(root, "top_p", 0, 1, &top_p, e) ||
-        !ask_number(root, "min_p", 0, 1, &min_p, e) || !ask_integer(root, "top_k", -1, INT32_MAX, &top_k, e) ||
+    if (!ask_number(root, "temperature", 0, 2, &temperature, e) ||
+        !ask_number(root, "top_p", 0, 1, &top_p, e) || !ask_number(root, "min_p", 0, 1, &min_p, e) ||
+        !ask_integer(root, "top_k", -1, INT32_MAX, &top_k, e) ||
         !ask_number(root, "repeat_penalty", 0.01, 100, &penalty, e) ||
         !ask_number(root, "repetition_penalty", 0.01, 100, &penalty, e) ||
         !ask_integer(root, "repeat_last_n", 0, INT32_MAX, &last_n, e) ||
@@ -262,7 +265,8 @@ static bool read_logprobs(serve_ask *a, const json_t *root, api_error *e)
         !ask_integer(root, "top_logprobs", 0, ASK_LOGPROBS_MOST, &n, e))
         return false;
     if (n > 0 && !a->logprobs)
-        return api_fail(e, 400, "invalid_value", "top_logprobs", "'top_logprobs' needs 'logprobs' to be true");
+        return api_fail(e, 400, "invalid_value", "top_logprobs",
+                        "'top_logprobs' needs 'logprobs' to be true");
     a->n_top = n > 0 ? (uint32_t)n : 0;
     return true;
 }
@@ -285,11 +289,13 @@ static bool read_stream(serve_ask *a, const json_t *root, api_error *e)
     if (!options) return true;
     if (!json_is_object(options)) return wrong_type(e, "stream_options", "an object");
     if (!a->stream)
-        return api_fail(e, 400, "invalid_value", "stream_options", "'stream_options' needs 'stream' to be true");
+        return api_fail(e, 400, "invalid_value", "stream_options",
+                        "'stream_options' needs 'stream' to be true");
     return ask_bool(options, "include_usage", &a->include_usage, e);
 }
 
-/* Reasoning is switched by "lever": {"think": ...}, by what templates call it elsewhere, or by OpenAI's effort. */
+/* Reasoning is switched by "lever": {"think": ...}, by what templates call it elsewhere, or by OpenAI's
+ * effort. */
 static bool read_extras(serve_ask *a, const server *s, const json_t *root, api_error *e)
 {
     a->think = chat_args_think(&s->args.chat);
@@ -318,7 +324,8 @@ bool ask_read(serve_ask *a, server *s, int kind, const json_t *root, api_error *
         return api_fail(e, 400, "unsupported_value", "echo", "'echo' does not go with 'logprobs'");
     if (!(kind == SERVE_CHAT ? ask_messages(a, s, root, e) : ask_prompt(a, s, root, e))) return false;
     if (a->stops.failed || a->prompt.failed)
-        return api_fail(e, 503, "out_of_memory", NULL, "the memory for requests is taken by others; try again");
+        return api_fail(e, 503, "out_of_memory", NULL,
+                        "the memory for requests is taken by others; try again");
     return true;
 }
 

@@ -40,7 +40,8 @@ typedef struct serve_ask {
 } serve_ask;
 
 struct server;
-/* Parse JSON of at most len bytes within the budget. NULL with *e: not JSON, not UTF-8, too deep, too much. */
+/* Parse JSON of at most len bytes within the budget. NULL with *e: not JSON, not UTF-8, too deep, too
+ * much. */
 json_t *ask_json(struct server *s, const char *body, size_t len, api_error *e);
 /* To be called once after ask_json's result was freed. */
 void ask_json_done(struct server *s, size_t len);

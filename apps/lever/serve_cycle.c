@@ -26,8 +26,8 @@ static void put_node(serve_text *out, const lever_engine *engine, const lever_no
     cycle_token(out, engine, n->token);
     put_share(out, "p", n->prob);
     put_share(out, "draft_p", n->draft_prob);
-    text_printf(out, ",\"source\":\"%s\",\"state\":\"%s\"}", n->state == LEVER_NODE_ROOT ? "text" : sources[n->source],
-                states[n->state]);
+    text_printf(out, ",\"source\":\"%s\",\"state\":\"%s\"}",
+                n->state == LEVER_NODE_ROOT ? "text" : sources[n->source], states[n->state]);
 }
 
 static void put_times(serve_text *out, const lever_cycle_view *v)
@@ -43,9 +43,11 @@ static void put_times(serve_text *out, const lever_cycle_view *v)
 void cycle_event(serve_text *out, const lever_engine *engine, uint64_t begin_ns, const lever_cycle_view *v)
 {
     const double at = v->begin_ns > begin_ns ? (double)(v->begin_ns - begin_ns) * 1e-6 : 0;
-    text_printf(out, "event: lever.cycle\ndata: {\"cycle\":%llu,\"t_ms\":%.2f", (unsigned long long)v->index, at);
+    text_printf(out, "event: lever.cycle\ndata: {\"cycle\":%llu,\"t_ms\":%.2f", (unsigned long long)v->index,
+                at);
     put_times(out, v);
-    text_printf(out, ",\"rows\":%u,\"rows_all\":%u,\"new\":%u,\"nodes\":[", v->n_nodes, v->n_rows_all, v->n_new);
+    text_printf(out, ",\"rows\":%u,\"rows_all\":%u,\"new\":%u,\"nodes\":[", v->n_nodes, v->n_rows_all,
+                v->n_new);
     for (uint32_t i = 0; i < v->n_nodes; i++) {
         if (i) text_puts(out, ",");
         put_node(out, engine, &v->nodes[i]);

@@ -16,7 +16,8 @@ static size_t common(const int32_t *a, size_t n_a, const int32_t *b, size_t n_b)
     return n;
 }
 
-/* The idle session that holds the beginning of these tokens, if it holds little else; *same of them. NULL: none. */
+/* The idle session that holds the beginning of these tokens, if it holds little else; *same of them. NULL:
+ * none. */
 static serve_slot *slot_of(server *s, const serve_ask *ask, size_t *same)
 {
     serve_slot *best = NULL;
@@ -128,7 +129,8 @@ static int how_it_ended(const server *s, const serve_request *r, int rc, const l
     if (rc < 0) return SERVE_END_ERROR;
     if (own >= 0) return own;
     if (st->stop == LEVER_STOP_CANCEL) return s->cut ? SERVE_END_SHUTDOWN : SERVE_END_ERROR;
-    return st->stop == LEVER_STOP_MAX_TOKENS || st->stop == LEVER_STOP_CONTEXT ? SERVE_END_LENGTH : SERVE_END_STOP;
+    return st->stop == LEVER_STOP_MAX_TOKENS || st->stop == LEVER_STOP_CONTEXT ? SERVE_END_LENGTH
+                                                                               : SERVE_END_STOP;
 }
 
 static void count_answer(server *s, serve_request *r, const lever_stats *st)
@@ -148,8 +150,9 @@ static void count_answer(server *s, serve_request *r, const lever_stats *st)
 
 static void note_detail(serve_request *r, int end, const lever_stats *st)
 {
-    static const char *const names[] = { "stop", "length", "client left", "shut down", "client reads too slowly",
-                                         "error" };
+    static const char *const names[] = {
+        "stop", "length", "client left", "shut down", "client reads too slowly", "error"
+    };
     const double decode_s = (double)st->decode_ns * 1e-9;
     snprintf(r->detail, sizeof r->detail, "%zu prompt, %u new tokens, %s, first after %.2f s, %.1f tokens/s",
              r->ask.n_tokens, st->n_new_tokens, names[end],
@@ -158,7 +161,8 @@ static void note_detail(serve_request *r, int end, const lever_stats *st)
 }
 
 /* The last words to the client. */
-static void deliver(server *s, serve_request *r, int how, int rc, const lever_stats *st, const lever_error *err)
+static void deliver(server *s, serve_request *r, int how, int rc, const lever_stats *st,
+                    const lever_error *err)
 {
     pthread_mutex_lock(&s->lock);
     note_detail(r, how, st);
@@ -169,7 +173,8 @@ static void deliver(server *s, serve_request *r, int how, int rc, const lever_st
         how = r->ask.stream ? SERVE_END_SLOW : SERVE_END_ERROR;
         rc = LEVER_ENOMEM;
     }
-    if (how == SERVE_END_SHUTDOWN) fail(s, r, how, 0, "the server is shutting down; the answer is not complete");
+    if (how == SERVE_END_SHUTDOWN)
+        fail(s, r, how, 0, "the server is shutting down; the answer is not complete");
     if (how == SERVE_END_ERROR) fail(s, r, how, rc, err->msg[0] ? err->msg : lever_status_text(rc));
     if (how == SERVE_END_SHUTDOWN || how == SERVE_END_ERROR) return;
     pthread_mutex_lock(&s->lock);

@@ -11,8 +11,8 @@
 static int add_key(server *s, const char *key, size_t n, const char *where)
 {
     if (n == 0 || n >= sizeof s->keys[0] || s->n_keys == SERVE_KEYS_MOST) {
-        fprintf(stderr, "lever: %s: at most %d API keys of 1 to %zu bytes are taken\n", where, SERVE_KEYS_MOST,
-                sizeof s->keys[0] - 1);
+        fprintf(stderr, "lever: %s: at most %d API keys of 1 to %zu bytes are taken\n", where,
+                SERVE_KEYS_MOST, sizeof s->keys[0] - 1);
         return EXIT_USAGE;
     }
     memcpy(s->keys[s->n_keys++], key, n);
@@ -28,7 +28,8 @@ int guard_load_keys(server *s)
     if (!a->api_key_file) return EXIT_OK;
     FILE *f = fopen(a->api_key_file, "r");
     if (!f) {
-        fprintf(stderr, "lever: the API keys in '%s' can not be read: %s\n", a->api_key_file, strerror(errno));
+        fprintf(stderr, "lever: the API keys in '%s' can not be read: %s\n", a->api_key_file,
+                strerror(errno));
         return EXIT_IO;
     }
     char line[512];

@@ -34,7 +34,8 @@ static void name_peer(serve_conn *c)
     const union MHD_ConnectionInfo *i =
         lib_MHD_get_connection_info(c->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     const struct sockaddr *a = i ? i->client_addr : NULL;
-    const socklen_t n = a && a->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+    const socklen_t n =
+        a && a->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
     if (!a || getnameinfo(a, n, c->peer, sizeof c->peer, NULL, 0, NI_NUMERICHOST)) strcpy(c->peer, "?");
 }
 
@@ -109,7 +110,8 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **c
     free_call(s, call);
 }
 
-static serve_call *begin_call(server *s, struct MHD_Connection *connection, const char *method, const char *url)
+static serve_call *begin_call(server *s, struct MHD_Connection *connection, const char *method,
+                              const char *url)
 {
     const union MHD_ConnectionInfo *i =
         lib_MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
@@ -141,9 +143,8 @@ static void take_body(server *s, serve_call *call, const char *data, size_t n)
         text_add(&call->body, data, n);
         if (!call->body.failed) return;
         call->refused = true;
-        s->counts.refused_memory++;
-        call->retry_after_s = 1;
-        api_fail(&call->error, 503, "out_of_memory", NULL, "the memory for requests is taken by others; try again");
+        api_fail(&call->error, 503, "out_of_memory", NULL,
+                 "the memory for requests is taken by others; try again");
     }
     text_fini(&call->body);
 }
@@ -202,8 +203,9 @@ static enum MHD_Result wait_for(server *s, serve_call *call)
     return route_queue(s, call, status, response);
 }
 
-static enum MHD_Result on_request(void *user, struct MHD_Connection *connection, const char *url, const char *method,
-                                  const char *version, const char *data, size_t *n, void **context)
+static enum MHD_Result on_request(void *user, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *data, size_t *n,
+                                  void **context)
 {
     (void)version;
     server *s = user;
@@ -235,7 +237,8 @@ static bool is_loopback(const struct sockaddr *a)
 {
     if (a->sa_family == AF_INET)
         return ntohl(((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr) >> 24 == 127;
-    return a->sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr);
+    return a->sa_family == AF_INET6 &&
+           IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr);
 }
 
 static int port_of(int fd)
@@ -254,7 +257,8 @@ static int bind_to(server *s, lever_error *err)
     snprintf(port, sizeof port, "%u", s->args.port);
     const int rc = getaddrinfo(s->args.host, port, &hints, &list);
     if (rc) {
-        snprintf(err->msg, sizeof err->msg, "the address '%s' is not known: %s", s->args.host, gai_strerror(rc));
+        snprintf(err->msg, sizeof err->msg, "the address '%s' is not known: %s", s->args.host,
+                 gai_strerror(rc));
         return -1;
     }
     int fd = -1, one = 1;
@@ -270,7 +274,8 @@ static int bind_to(server *s, lever_error *err)
         errno = why;
     }
     if (fd < 0)
-        snprintf(err->msg, sizeof err->msg, "%s:%s can not be listened on: %s", s->args.host, port, strerror(errno));
+        snprintf(err->msg, sizeof err->msg, "%s:%s can not be listened on: %s", s->args.host, port,
+                 strerror(errno));
     freeaddrinfo(list);
     return fd;
 }
@@ -301,12 +306,12 @@ int http_open(server *s, uint16_t *port)
     const uint32_t per_ip = s->args.per_ip ? s->args.per_ip : n;
     /* Not epoll, which does not see that a client has left while something that it sent is unread. */
     h->daemon = lib_MHD_start_daemon(
-        MHD_USE_POLL | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, 0, NULL, NULL,
-        on_request, s, MHD_OPTION_LISTEN_SOCKET, h->listen_fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_CONNECTION_LIMIT, (unsigned)n,
-        MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)(per_ip < n ? per_ip : 0), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)SERVE_HEADER_BYTES, MHD_OPTION_THREAD_STACK_SIZE, (size_t)HTTP_STACK_BYTES, MHD_OPTION_CONNECTION_TIMEOUT,
-        0u, MHD_OPTION_END);
+        MHD_USE_POLL | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, 0, NULL,
+        NULL, on_request, s, MHD_OPTION_LISTEN_SOCKET, h->listen_fd, MHD_OPTION_NOTIFY_COMPLETED,
+        on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)n, MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)(per_ip < n ? per_ip : 0),
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)SERVE_HEADER_BYTES, MHD_OPTION_THREAD_STACK_SIZE,
+        (size_t)HTTP_STACK_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_END);
     if (h->daemon) return EXIT_OK;
     fputs("lever: libmicrohttpd can not start\n", stderr);
     return EXIT_OTHER;

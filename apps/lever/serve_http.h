@@ -8,7 +8,8 @@
 
 /* Bind and begin to answer. 0 with *port; or an exit code after a message. */
 int  http_open(server *s, uint16_t *port);
-/* To be called ten times a second: closes connections that are slow, and frees the places of clients that left. */
+/* To be called ten times a second: closes connections that are slow, and frees the places of clients that
+ * left. */
 void http_watch(server *s);
 /* Take no more connections. */
 void http_quiesce(server *s);

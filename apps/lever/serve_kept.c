@@ -70,7 +70,8 @@ serve_kept *kept_open(uint64_t disk_bytes)
     remove_old();
     snprintf(name, sizeof name, "serve-%ld", (long)getpid());
     k->most_bytes = disk_bytes;
-    if (cache_path(k->folder, sizeof k->folder, name) && !cache_make() && (!mkdir(k->folder, 0700) || errno == EEXIST))
+    if (cache_path(k->folder, sizeof k->folder, name) && !cache_make() &&
+        (!mkdir(k->folder, 0700) || errno == EEXIST))
         return k;
     free(k);
     return NULL;
@@ -132,7 +133,8 @@ size_t kept_match(const serve_kept *k, const int32_t *tokens, size_t n)
     return same;
 }
 
-/* Files that were used longest ago go, until there is room for one of these bytes and tokens. false: there can not be. */
+/* Files that were used longest ago go, until there is room for one of these bytes and tokens. false: there
+ * can not be. */
 static bool make_room(serve_kept *k, uint64_t bytes, size_t n)
 {
     while (k->n == KEPT_MOST || k->bytes + bytes > k->most_bytes || k->n_tokens + n > KEPT_TOKENS_MOST) {

@@ -1,5 +1,5 @@
-/* libmicrohttpd, loaded when lever serve starts: linked, it and the libraries it needs would take megabytes of every
- * other command too. SPDX-License-Identifier: MIT */
+/* libmicrohttpd, loaded when lever serve starts: linked, it and the libraries it needs would take megabytes
+ * of every other command too. SPDX-License-Identifier: MIT */
 #ifndef LEVER_APPS_SERVE_LIB_H
 #define LEVER_APPS_SERVE_LIB_H
 

@@ -21,8 +21,8 @@ void serve_log(const server *s, const char *format, ...)
     fprintf(stderr, "lever: %s\n", line);
 }
 
-static void log_json(const char *at, const char *peer, const char *method, const char *path, int status, double s,
-                     const char *detail)
+static void log_json(const char *at, const char *peer, const char *method, const char *path, int status,
+                     double s, const char *detail)
 {
     serve_budget budget = { .limit = 65536 };
     serve_text t = { .budget = &budget };
@@ -51,6 +51,7 @@ void serve_log_request(const server *s, const char *peer, const char *method, co
         if ((unsigned char)*p <= 0x20 || (unsigned char)*p >= 0x7f) *p = '?';
     const double seconds = (double)(now_ns() - begin_ns) * 1e-9;
     if (s->args.log_json) log_json(at, peer, method, shown, status, seconds, detail);
-    else fprintf(stderr, "%s %s %s %s %d %.3f s%s%s\n", at, peer, method, shown, status, seconds, *detail ? ": " : "",
-                 detail);
+    else
+        fprintf(stderr, "%s %s %s %s %d %.3f s%s%s\n", at, peer, method, shown, status, seconds,
+                *detail ? ": " : "", detail);
 }

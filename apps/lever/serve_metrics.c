@@ -1,4 +1,5 @@
-/* Numbers about the server: /metrics for Prometheus, /lever/status for the page. SPDX-License-Identifier: MIT */
+/* Numbers about the server: /metrics for Prometheus, /lever/status for the page. SPDX-License-Identifier:
+ * MIT */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <string.h>
@@ -60,8 +61,8 @@ void serve_status(server *s, serve_text *out)
     else text_puts(out, "null");
     text_puts(out, ",\"tokens_per_s\":");
     text_number(out, tokens);
-    text_printf(out, ",\"parallel\":%u,\"active\":%u,\"queued\":%u,\"ctx\":%u,\"policy\":", s->n_slots, active, queued,
-                s->info.n_ctx);
+    text_printf(out, ",\"parallel\":%u,\"active\":%u,\"queued\":%u,\"ctx\":%u,\"policy\":", s->n_slots,
+                active, queued, s->info.n_ctx);
     text_json(out, s->info.policy, strlen(s->info.policy));
     text_puts(out, "}\n");
 }
@@ -70,7 +71,8 @@ void serve_status(server *s, serve_text *out)
 
 static void put(serve_text *out, const char *name, const char *kind, const char *help, double v)
 {
-    text_printf(out, "# HELP lever_%s %s\n# TYPE lever_%s %s\nlever_%s %.17g\n", name, help, name, kind, name, v);
+    text_printf(out, "# HELP lever_%s %s\n# TYPE lever_%s %s\nlever_%s %.17g\n", name, help, name, kind, name,
+                v);
 }
 
 static void put_labels(serve_text *out, const char *name, const char *help, const char *label,
@@ -83,19 +85,22 @@ static void put_labels(serve_text *out, const char *name, const char *help, cons
 
 static void put_summary(serve_text *out, const char *name, const char *help, double sum, uint64_t n)
 {
-    text_printf(out, "# HELP lever_%s %s\n# TYPE lever_%s summary\nlever_%s_sum %.9g\nlever_%s_count %llu\n", name, help,
-                name, name, sum, name, (unsigned long long)n);
+    text_printf(out, "# HELP lever_%s %s\n# TYPE lever_%s summary\nlever_%s_sum %.9g\nlever_%s_count %llu\n",
+                name, help, name, name, sum, name, (unsigned long long)n);
 }
 
 static void put_counts(serve_text *out, const serve_counts *c)
 {
     static const char *const ends[] = { "stop", "length", "client_left", "shutdown", "client_slow", "error" };
     static const char *const reasons[] = { "queue_full", "body_too_large", "api_key", "host", "memory" };
-    const uint64_t refused[] = { c->refused_full, c->refused_body, c->refused_key, c->refused_host, c->refused_memory };
-    text_puts(out, "# HELP lever_requests_total HTTP requests answered\n# TYPE lever_requests_total counter\n");
+    const uint64_t refused[] = { c->refused_full, c->refused_body, c->refused_key, c->refused_host,
+                                 c->refused_memory };
+    text_puts(out,
+              "# HELP lever_requests_total HTTP requests answered\n# TYPE lever_requests_total counter\n");
     for (unsigned i = 0; i < sizeof c->statuses / sizeof *c->statuses; i++)
         if (c->statuses[i])
-            text_printf(out, "lever_requests_total{code=\"%u\"} %llu\n", i, (unsigned long long)c->statuses[i]);
+            text_printf(out, "lever_requests_total{code=\"%u\"} %llu\n", i,
+                        (unsigned long long)c->statuses[i]);
     put_labels(out, "answers_total", "answers begun, by how they ended", "end", ends, c->answers, 6);
     put_labels(out, "refused_total", "requests refused, by reason", "reason", reasons, refused, 5);
     put(out, "prompt_tokens_total", "counter", "tokens of prompts", (double)c->prompt_tokens);

@@ -1,12 +1,13 @@
-/* What serving takes of --mem, and how many conversations that leaves room for. SPDX-License-Identifier: MIT */
+/* What serving takes of --mem, and how many conversations that leaves room for. SPDX-License-Identifier:
+ * MIT */
 #include "serve.h"
 
 enum {
-    /* libmicrohttpd and what it loads, and the stacks of two threads: the peak resident set of a server that has
-     * answered, less that of lever run with the same model, is 3.2 MiB (glibc 2.36, x86-64); 0.5 MiB are for
-     * what serve_kept.c knows of its files, and the rest is slack. */
+    /* libmicrohttpd and what it loads, and the stacks of two threads: the peak resident set of a server that
+     * has answered, less that of lever run with the same model, is 3.2 MiB (glibc 2.36, x86-64); 0.5 MiB are
+     * for what serve_kept.c knows of its files, and the rest is slack. */
     OWN_BYTES = 5 << 20,
-    SLOT_BYTES = 512 << 10,       /* answers on their way out, log-probabilities */
+    SLOT_BYTES = 512 << 10, /* answers on their way out, log-probabilities */
     CONNECTION_BYTES = SERVE_HEADER_BYTES + 4096,
     PARALLEL_DEFAULT = 4,
 };
@@ -20,8 +21,8 @@ void serve_plan_own(server *s)
     s->config.caller_bytes = OWN_BYTES + s->budget.limit + (uint64_t)a->connections * CONNECTION_BYTES;
 }
 
-/* A conversation more takes its caches from what keeps weights in memory. Where nobody has said how many, there are as
- * many as leave the context whole and half of the weights that one would. */
+/* A conversation more takes its caches from what keeps weights in memory. Where nobody has said how many,
+ * there are as many as leave the context whole and half of the weights that one would. */
 int serve_plan_sessions(server *s, lever_error *err)
 {
     lever_plan one, plan;
@@ -41,7 +42,8 @@ int serve_plan_sessions(server *s, lever_error *err)
             return LEVER_OK;
         }
     }
-    serve_log(s, "one conversation at a time, as --mem has no room for more; --parallel or a shorter -c decide");
+    serve_log(s,
+              "one conversation at a time, as --mem has no room for more; --parallel or a shorter -c decide");
     s->config.n_sessions = 1;
     return LEVER_OK;
 }

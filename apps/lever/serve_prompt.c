@@ -6,7 +6,9 @@
 
 #include "serve.h"
 
-enum { BYTES_OF_A_TOKEN = 64 }; /* no tokenizer averages more: longer prompts are refused before they are read */
+enum {
+    BYTES_OF_A_TOKEN = 64
+}; /* no tokenizer averages more: longer prompts are refused before they are read */
 
 static bool no_memory(api_error *e)
 {
@@ -43,7 +45,8 @@ static bool too_long(api_error *e, const char *param, const server *s)
 }
 
 /* What the tokenizer said: a count, or an error. */
-static bool take_count(serve_ask *a, server *s, const char *param, int64_t n, const lever_error *err, api_error *e)
+static bool take_count(serve_ask *a, server *s, const char *param, int64_t n, const lever_error *err,
+                       api_error *e)
 {
     if (n == LEVER_ENOMEM) return no_memory(e);
     if (n == LEVER_EUNSUP || n == LEVER_EFORMAT)
@@ -55,7 +58,8 @@ static bool take_count(serve_ask *a, server *s, const char *param, int64_t n, co
     return true;
 }
 
-bool ask_tokenize(serve_ask *a, server *s, const char *text, size_t len, unsigned flags, size_t most, api_error *e)
+bool ask_tokenize(serve_ask *a, server *s, const char *text, size_t len, unsigned flags, size_t most,
+                  api_error *e)
 {
     const size_t work = lever_tokenize_bytes(s->engine, len);
     lever_error err = { 0 };
@@ -81,7 +85,8 @@ static bool take_tokens(serve_ask *a, server *s, const json_t *list, api_error *
     for (size_t i = 0; i < n; i++) {
         const json_t *v = json_array_get(list, i);
         if (!json_is_integer(v))
-            return api_fail(e, 400, "invalid_type", "prompt", "'prompt' must be text, or one list of token numbers");
+            return api_fail(e, 400, "invalid_type", "prompt",
+                            "'prompt' must be text, or one list of token numbers");
         const int64_t token = json_integer_value(v);
         if (token < 0 || token >= n_vocab)
             return api_fail(e, 400, "invalid_value", "prompt", "token %lld is not in the vocabulary of %d",
@@ -111,7 +116,8 @@ bool ask_prompt(serve_ask *a, server *s, const json_t *root, api_error *e)
         if (!ask_tokenize(a, s, text, len, 0, s->info.n_ctx, e)) return false;
         if (a->echo) text_add(&a->prompt, text, len);
     } else {
-        return api_fail(e, 400, "invalid_type", "prompt", "'prompt' must be text, or one list of token numbers");
+        return api_fail(e, 400, "invalid_type", "prompt",
+                        "'prompt' must be text, or one list of token numbers");
     }
     if (a->n_tokens == 0)
         return api_fail(e, 400, "invalid_value", "prompt",
@@ -128,10 +134,11 @@ static bool join_part(serve_text *to, const json_t *part, size_t m, size_t p, ap
     snprintf(param, sizeof param, "messages[%zu].content[%zu]", m, p);
     const json_t *type = json_object_get(part, "type"), *text = json_object_get(part, "text");
     if (json_is_string(type) && strcmp(json_string_value(type), "text") != 0)
-        return api_fail(e, 400, "unsupported_value", param, "%s is of type '%.40s'; only text is supported", param,
-                        json_string_value(type));
+        return api_fail(e, 400, "unsupported_value", param, "%s is of type '%.40s'; only text is supported",
+                        param, json_string_value(type));
     if (!json_is_string(type) || !json_is_string(text))
-        return api_fail(e, 400, "invalid_type", param, "%s must be {\"type\": \"text\", \"text\": ...}", param);
+        return api_fail(e, 400, "invalid_type", param, "%s must be {\"type\": \"text\", \"text\": ...}",
+                        param);
     text_add(to, json_string_value(text), json_string_length(text));
     return true;
 }
@@ -160,8 +167,11 @@ static const char *role_of(const json_t *message, size_t m, api_error *e)
     const char *role = json_string_value(json_object_get(message, "role"));
     for (size_t i = 0; role && i < sizeof known / sizeof *known; i++)
         if (!strcmp(role, known[i][0])) return known[i][1];
-    if (role) api_fail(e, 400, "unsupported_value", param, "%s is '%.40s'; system, developer, user and assistant are "
-                       "supported", param, role);
+    if (role)
+        api_fail(e, 400, "unsupported_value", param,
+                 "%s is '%.40s'; system, developer, user and assistant are "
+                 "supported",
+                 param, role);
     else api_fail(e, 400, "invalid_type", param, "%s must be %s", param,
                   json_is_object(message) ? "text" : "an object with role and content");
     return NULL;
@@ -177,8 +187,10 @@ static bool take_message(serve_text *all, const json_t *message, size_t m, lever
     const json_t *reasoning = answer ? json_object_get(message, "reasoning_content") : NULL;
     const json_t *calls = json_object_get(message, "tool_calls");
     if (json_array_size(calls))
-        return api_fail(e, 400, "unsupported_value", "messages", "messages[%zu] calls tools, which this server does "
-                        "not support", m);
+        return api_fail(e, 400, "unsupported_value", "messages",
+                        "messages[%zu] calls tools, which this server does "
+                        "not support",
+                        m);
     *begin = all->n;
     if (json_string_length(reasoning)) { /* as the model wrote it; what becomes of it is up to the form */
         text_puts(all, "<think>\n");
@@ -212,14 +224,16 @@ bool ask_messages(serve_ask *a, server *s, const json_t *root, api_error *e)
     const size_t n = json_array_size(list);
     if (!list) return api_fail(e, 400, "missing_required_parameter", "messages", "'messages' is missing");
     if (!json_is_array(list) || n == 0)
-        return api_fail(e, 400, "invalid_type", "messages", "'messages' must be a list of at least one message");
+        return api_fail(e, 400, "invalid_type", "messages",
+                        "'messages' must be a list of at least one message");
     const size_t bytes = n * (sizeof(lever_message) + sizeof(size_t));
     if (!budget_take(&s->budget, bytes)) return no_memory(e);
     lever_message *talk = malloc(n * sizeof *talk);
     size_t *begin = malloc(n * sizeof *begin);
     serve_text all = { .budget = &s->budget };
     bool ok = (talk && begin) || no_memory(e);
-    for (size_t m = 0; ok && m < n; m++) ok = take_message(&all, json_array_get(list, m), m, &talk[m], &begin[m], e);
+    for (size_t m = 0; ok && m < n; m++)
+        ok = take_message(&all, json_array_get(list, m), m, &talk[m], &begin[m], e);
     if (ok && all.failed) ok = no_memory(e);
     for (size_t m = 0; ok && m < n; m++) talk[m].text = all.n ? all.p + begin[m] : "";
     if (ok) ok = encode(a, s, talk, n, all.n, e);

@@ -35,7 +35,8 @@ void serve_queue_remove(server *s, serve_request *r)
         }
 }
 
-/* Of the clients that wait, the one with the fewest running answers; of these, the one that was served longest ago. */
+/* Of the clients that wait, the one with the fewest running answers; of these, the one that was served
+ * longest ago. */
 static uint64_t last_served(const server *s, uint64_t client)
 {
     for (size_t i = 0; i < SERVE_CLIENTS_MOST; i++)

@@ -43,8 +43,8 @@ enum MHD_Result route_queue(server *s, serve_call *call, int status, struct MHD_
     }
     if (status == 401) lib_MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
     if (status == 405 || !strcmp(call->method, "OPTIONS"))
-        lib_MHD_add_response_header(response, "Allow",
-                                    call->route && call->route->is_post ? "POST, OPTIONS" : "GET, HEAD, OPTIONS");
+        lib_MHD_add_response_header(
+            response, "Allow", call->route && call->route->is_post ? "POST, OPTIONS" : "GET, HEAD, OPTIONS");
     put_cors(s, call->conn->connection, response);
     const enum MHD_Result rc = lib_MHD_queue_response(call->conn->connection, (unsigned)status, response);
     lib_MHD_destroy_response(response);
@@ -70,13 +70,18 @@ static enum MHD_Result reply_json(server *s, serve_call *call, serve_text *t)
 {
     api_error e;
     api_fail(&e, 503, "out_of_memory", NULL, "the memory for requests is taken by others; try again");
-    const enum MHD_Result rc = t->failed ? route_error(s, call, &e) : reply(s, call, 200, "application/json", t);
+    const enum MHD_Result rc =
+        t->failed ? route_error(s, call, &e) : reply(s, call, 200, "application/json", t);
     text_fini(t);
     return rc;
 }
 
 enum MHD_Result route_error(server *s, serve_call *call, const api_error *e)
 {
+    if (e->code && !strcmp(e->code, "out_of_memory")) {
+        s->counts.refused_memory++;
+        call->retry_after_s = 1;
+    }
     serve_budget own = { .limit = 8192 }; /* an error is told however little memory there is */
     serve_text t = { .budget = &own };
     api_error_json(&t, e);
@@ -121,7 +126,8 @@ static enum MHD_Result one_model(server *s, serve_call *call)
     const char *id = call->path + strlen(call->route->path);
     if (strcmp(id, s->model) != 0) {
         api_error e;
-        api_fail(&e, 404, "model_not_found", "model", "there is no model '%.80s' here, only '%s'", id, s->model);
+        api_fail(&e, 404, "model_not_found", "model", "there is no model '%.80s' here, only '%s'", id,
+                 s->model);
         return route_error(s, call, &e);
     }
     serve_text t = { .budget = &s->budget };
@@ -178,9 +184,11 @@ static bool read_tokenize(server *s, serve_ask *ask, const json_t *root, api_err
     if (!json_is_string(text))
         return api_fail(e, 400, text ? "invalid_type" : "missing_required_parameter", "content",
                         "'content' must be text");
-    if (!ask_bool(root, "add_special", &bos, e) || !ask_bool(root, "parse_special", &special, e)) return false;
+    if (!ask_bool(root, "add_special", &bos, e) || !ask_bool(root, "parse_special", &special, e))
+        return false;
     const unsigned flags = (bos ? 0u : LEVER_ENCODE_NO_BOS) | (special ? LEVER_ENCODE_PARSE_SPECIAL : 0u);
-    return ask_tokenize(ask, s, json_string_value(text), json_string_length(text), flags, s->args.max_body, e);
+    return ask_tokenize(ask, s, json_string_value(text), json_string_length(text), flags, s->args.max_body,
+                        e);
 }
 
 static enum MHD_Result tokenize(server *s, serve_call *call)
@@ -211,7 +219,8 @@ static bool read_detokenize(server *s, const json_t *root, serve_text *text, api
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *v = json_array_get(list, i);
         char one[512];
-        if (!json_is_integer(v)) return api_fail(e, 400, "invalid_type", "tokens", "'tokens' must be numbers");
+        if (!json_is_integer(v))
+            return api_fail(e, 400, "invalid_type", "tokens", "'tokens' must be numbers");
         const json_int_t token = json_integer_value(v);
         if (token < 0 || token >= lever_n_vocab(s->engine))
             return api_fail(e, 400, "invalid_value", "tokens", "token %lld is not in the vocabulary of %d",
@@ -284,13 +293,13 @@ static enum MHD_Result answer(server *s, serve_call *call, int kind)
             call->retry_after_s = 0;
             return MHD_YES;
         }
-        api_fail(&e, 429, "queue_full", NULL, "%u requests are waiting already; try again later", s->args.queue);
+        api_fail(&e, 429, "queue_full", NULL, "%u requests are waiting already; try again later",
+                 s->args.queue);
         pthread_mutex_lock(&s->lock);
         call->conn->request = call->request = NULL;
         pthread_mutex_unlock(&s->lock);
     }
     if (r) serve_request_free(s, r);
-    if (e.status == 503) call->retry_after_s = 1;
     return route_error(s, call, &e);
 }
 
@@ -342,14 +351,16 @@ static bool check_asker(server *s, serve_call *call, struct MHD_Connection *c, a
     }
     if (!guard_origin(s, origin, host)) {
         s->counts.refused_host++;
-        return api_fail(e, 403, "origin_not_allowed", NULL, "pages of '%.60s' may not ask this server (--cors)", origin);
+        return api_fail(e, 403, "origin_not_allowed", NULL,
+                        "pages of '%.60s' may not ask this server (--cors)", origin);
     }
     const bool open = (call->route && call->route->is_open) || !strcmp(call->method, "OPTIONS");
     const int key = guard_key(s, header(c, "Authorization"));
     call->client = key > 0 ? (uint64_t)key : hash_of(call->conn->peer);
     if (open || key >= 0) return true;
     s->counts.refused_key++;
-    return api_fail(e, 401, "invalid_api_key", NULL, "this server wants an API key: Authorization: Bearer KEY");
+    return api_fail(e, 401, "invalid_api_key", NULL,
+                    "this server wants an API key: Authorization: Bearer KEY");
 }
 
 static bool check_method(serve_call *call, api_error *e)
@@ -381,8 +392,8 @@ void route_begin(server *s, serve_call *call, struct MHD_Connection *c)
     if (call->refused || !length || strtoull(length, NULL, 10) <= s->args.max_body) return;
     s->counts.refused_body++;
     call->refused = true;
-    api_fail(e, 413, "body_too_large", NULL, "the body of %.20s bytes is longer than %llu (--max-body)", length,
-             (unsigned long long)s->args.max_body);
+    api_fail(e, 413, "body_too_large", NULL, "the body of %.20s bytes is longer than %llu (--max-body)",
+             length, (unsigned long long)s->args.max_body);
 }
 
 enum MHD_Result route_run(server *s, serve_call *call)

@@ -88,7 +88,8 @@ size_t utf8_char(const char *text, size_t n)
     for (size_t i = 1; i < len; i++)
         if ((s[i] & 0xc0) != 0x80) return 0;
     if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f)) return 0; /* too long; half a pair */
-    if ((s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f)) return 0; /* too long; beyond the end */
+    if ((s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
+        return 0; /* too long; beyond the end */
     return len;
 }
 
@@ -108,7 +109,8 @@ void text_json(serve_text *t, const char *s, size_t n)
     text_add(t, "\"", 1);
     for (size_t i = 0; i < n;) {
         size_t run = i; /* as many as need no change, at once */
-        while (run < n && (unsigned char)s[run] >= 0x20 && s[run] != '"' && s[run] != '\\' && s[run] != 0x7f) {
+        while (run < n && (unsigned char)s[run] >= 0x20 && s[run] != '"' && s[run] != '\\' &&
+               s[run] != 0x7f) {
             const size_t len = utf8_char(s + run, n - run);
             if (!len) break;
             run += len;

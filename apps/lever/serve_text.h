@@ -1,5 +1,6 @@
 /* Text that grows within a budget: bodies of requests, answers on their way out.
- * Threading: a text belongs to one thread at a time; the budget may be shared. SPDX-License-Identifier: MIT */
+ * Threading: a text belongs to one thread at a time; the budget may be shared. SPDX-License-Identifier:
+ * MIT */
 #ifndef LEVER_APPS_SERVE_TEXT_H
 #define LEVER_APPS_SERVE_TEXT_H
 
@@ -17,7 +18,8 @@ typedef struct serve_budget {
 bool budget_take(serve_budget *b, size_t bytes);
 void budget_give(serve_budget *b, size_t bytes);
 
-/* Zero but for budget to begin. Once an addition finds no memory it sets failed, and later ones do nothing. */
+/* Zero but for budget to begin. Once an addition finds no memory it sets failed, and later ones do
+ * nothing. */
 typedef struct serve_text {
     serve_budget *budget; /* borrowed */
     char  *p;             /* [n] owned; not NUL-ended */
