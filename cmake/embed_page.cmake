@@ -1,4 +1,4 @@
-# Write files as C arrays: cmake -DFOLDER=apps/lever/page -DFILES="index.html,app.js" -DOUT=page_files.c -P ...
+# Write files as C arrays: cmake -DFOLDER=apps/lever/page -DFILES="index.html,app.js" -DOUT=out.c -P THIS
 # The result defines what apps/lever/page_files.h declares.
 set(type_html "text/html; charset=utf-8")
 set(type_js "text/javascript; charset=utf-8")
@@ -13,7 +13,7 @@ foreach(file IN LISTS files)
     get_filename_component(ending "${file}" LAST_EXT)
     string(SUBSTRING "${ending}" 1 -1 ending)
     if(NOT DEFINED type_${ending})
-        message(FATAL_ERROR "${file}: no content type is known for .${ending}; add one to cmake/embed_page.cmake")
+        message(FATAL_ERROR "${file}: the content type of .${ending} is not in cmake/embed_page.cmake")
     endif()
     file(READ "${FOLDER}/${file}" hex HEX)
     string(LENGTH "${hex}" digits)

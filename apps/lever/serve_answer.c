@@ -150,7 +150,7 @@ static void list_tokens(serve_answer *a, bool all)
         if (a->r->ask.kind == SERVE_CHAT) list_chat(a, &a->held[n]);
         else list_completion(a, &a->held[n]);
     }
-    if (n == 0) return;
+    if (!n) return; /* held is NULL where no log-probabilities are wanted */
     a->n_held -= n;
     memmove(a->held, a->held + n, a->n_held * sizeof *a->held);
 }

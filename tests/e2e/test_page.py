@@ -1,78 +1,28 @@
-"""The page of lever serve in a headless Chromium, against a fake server and against the real one.
+"""The page of lever serve in a headless Chromium, against a fake server with a scripted answer.
 
-usage: test_page.py LEVER MKMODEL WORK      exit 77: no Chromium here
+usage: test_page.py LEVER MKMODEL WORK [TEST...]      exit 77: no Chromium here
 SPDX-License-Identifier: MIT
 """
 
 import json
-import os
-import pathlib
 import re
-import subprocess
 import sys
 import time
 import unittest
-import urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from page_case import ANSWER, DONE, FOOT, MARKED, NOTICE, PICTURES, ROOT, TITLE, WORK, PageTest, main
+
 sys.path.insert(0, str(ROOT / "tests/support"))
-import browser  # noqa: E402
 import fake_lever_serve  # noqa: E402
-
-LEVER, WORK = sys.argv[1], pathlib.Path(sys.argv[3])
-PICTURES = WORK.parents[1] / "artefacts"
-SANITIZED = bool(os.environ.get("LEVER_SANITIZED"))
-DONE = "!document.querySelector('[aria-busy]') && document.querySelector('.answer .foot button')"
-ANSWER = "[...document.querySelectorAll('.answer .text')].at(-1).innerText"
-TITLE = "document.querySelector('#tree-title').textContent"
-VISIBLE_NOTICE = (
-    "!document.querySelector('#notice').hidden && document.querySelector('#notice-text').textContent"
-)
 
 
 def box(css):
-    return f"(({{x, y, width, height}}) => [x, y, width, height])(document.querySelector('{css}').getBoundingClientRect())"
+    return f"(b => [b.x, b.y, b.width, b.height])(document.querySelector('{css}').getBoundingClientRect())"
 
 
-class PageTest(unittest.TestCase):
-    """A page without a past; whatever the console got is an error."""
-
-    expected_log = ()
-
-    @classmethod
-    def setUpClass(cls):
-        cls.b = browser.Browser(1280, 860)
-        cls.addClassCleanup(cls.b.close)
-
-    def begin(self, url, width=1280, height=860, **media):
-        self.b.size(width, height, mobile=width < 500, scale=1)
-        self.b.media(**media)
-        self.b.open(url)
-        self.b.js("(localStorage.clear(), sessionStorage.clear(), 1)")
-        self.b.open(url)
-        self.b.wait("document.querySelector('#model').textContent !== 'connecting…'")
-        self.b.log()
-
-    def ask(self, text, wait=True):
-        self.b.click("#prompt")
-        self.b.keys(text, "ENTER")
-        if wait:
-            self.b.wait(DONE)
-
-    def quiet(self):
-        lines = [x["message"] for x in self.b.log() if x["level"] != "DEBUG"]
-        self.assertEqual([x for x in lines if not any(e in x for e in self.expected_log)], [])
-
-    def no_sideways(self):
-        wide = self.b.js(
-            "[...document.querySelectorAll('html, body, main, .talk, .look, .log, .card, .composer, .keys')]"
-            ".filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.className || e.tagName)"
-        )
-        self.assertEqual(wide, [])
-
-
-@unittest.skipIf(SANITIZED, "nothing of the program takes part")
 class FakeServer(PageTest):
+    """What a visitor does, and sees."""
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -97,9 +47,7 @@ class FakeServer(PageTest):
         self.assertGreater(len(fake_lever_serve.STORY), len(first) + 50)  # it did stream
         # innerText shows a paragraph's end as one line feed or two; words are what counts
         self.assertEqual(self.b.js(ANSWER).split(), fake_lever_serve.STORY.split())
-        self.assertRegex(
-            self.b.js("document.querySelector('.answer .foot').innerText"), r"\d+ tokens .*tokens per pass"
-        )
+        self.assertRegex(self.b.js(FOOT), r"\d+ tokens .*tokens per pass")
         self.assertRegex(self.b.js("document.querySelector('#said').textContent"), "Answer complete")
         self.quiet()
 
@@ -179,7 +127,7 @@ class FakeServer(PageTest):
         self.assertEqual(self.server.requests[0]["messages"][-1]["content"], "first\nsecond")
         self.b.keys("ESC")
         self.b.wait(DONE)
-        self.assertIn("not complete", self.b.js("document.querySelector('.answer .foot').innerText"))
+        self.assertIn("not complete", self.b.js(FOOT))
         self.quiet()
 
     def test_stop_ends_the_request(self):
@@ -237,6 +185,29 @@ class FakeServer(PageTest):
         self.b.click("#live")
         self.b.wait(f"{TITLE} !== '{held}'")
         self.quiet()
+
+    def test_the_pointer_holds_the_tree(self):
+        self.begin(self.server.url)
+        self.ask("Tell me a story.", wait=False)
+        self.b.wait(f"{TITLE}.includes('cycle')")
+        self.b.hover("#stage")
+        label = "document.querySelector('#live-label').textContent"
+        self.b.wait(f"{label} === 'Held'")
+        held, length = self.b.js(TITLE), self.b.js(f"{ANSWER}.length")
+        self.b.wait(f"{ANSWER}.length > {length + 60}")
+        self.assertEqual(self.b.js(TITLE), held)
+        self.b.hover("h1")
+        self.b.wait(f"{TITLE} !== '{held}' && {label} === 'Live'")
+        self.quiet()
+
+    def test_no_width_scrolls_sideways(self):
+        self.begin(self.server.url)
+        self.server.options.rate = 1000
+        self.ask("Tell me a story.")
+        for width in (320, 480, 600, 861, 1000, 1081, 1920):
+            self.b.size(width, 700)
+            with self.subTest(width=width):
+                self.no_sideways()
 
     def test_nothing_jumps(self):
         self.begin(self.server.url)
@@ -352,16 +323,18 @@ class FakeServer(PageTest):
         self.assertFalse(self.b.js("document.querySelector('.reasoning').open"))
         thought = self.b.js("document.querySelector('.reasoning div').textContent")
         self.assertEqual(thought, "The user wants to see me think.\nSo I do, for a while.")
+        self.b.open(self.server.url)
+        self.assertEqual(self.b.js("document.querySelector('.reasoning div').textContent"), thought)
+        self.ask("And now?")
+        self.assertEqual(self.server.requests[-1]["messages"][1]["reasoning_content"], thought)
+        self.assertNotIn("reasoning_content", self.server.requests[-1]["messages"][0])
         self.quiet()
 
     def test_origins_follow_the_tokens(self):
         self.begin(self.server.url)
         self.server.options.rate = 1000
         self.ask("Tell me a story.")
-        marked = self.b.js(
-            "[...document.querySelectorAll('.answer [class^=o-]')].reduce((n, e) => n + e.textContent.length, 0)"
-        )
-        self.assertGreater(marked, 0.95 * len(fake_lever_serve.STORY))
+        self.assertGreater(self.b.js(MARKED), 0.95 * len(fake_lever_serve.STORY))
         kinds = self.b.js(
             "['draft', 'lookup', 'target'].map(k => document.querySelectorAll(`.answer .o-${k}`).length)"
         )
@@ -398,8 +371,9 @@ class FakeServer(PageTest):
         self.quiet()
 
 
-@unittest.skipIf(SANITIZED, "nothing of the program takes part")
 class Trouble(PageTest):
+    """Refusals and lost connections, told in plain words."""
+
     expected_log = ("Failed to load resource", "net::ERR")
 
     @classmethod
@@ -414,18 +388,18 @@ class Trouble(PageTest):
     def test_refusals_in_plain_words(self):
         self.begin(self.server.url)
         cases = [
-            ("[busy]", "busy.*Try again in 7 s"),
+            ("[busy]", "busy.*Try again in 7.s"),
             ("[down]", "can not answer now.*shutting down"),
             ("[bad]", "refused.*longer than the context"),
         ]
         for said, told in cases:
             self.ask(said, wait=False)
-            self.assertRegex(self.b.wait(VISIBLE_NOTICE), told)
+            self.assertRegex(self.b.wait(NOTICE), told)
             self.assertEqual(self.b.js("document.querySelectorAll('.answer').length"), 0)
             self.b.picture(PICTURES / f"page-trouble-{said[1:-1]}.png")
             self.b.click("#new")
         self.ask("[busy]", wait=False)
-        self.b.wait(VISIBLE_NOTICE)
+        self.b.wait(NOTICE)
         self.ask("Better?")  # the message without an answer is left out
         self.assertEqual(len(self.server.requests[-1]["messages"]), 1)
         self.quiet()
@@ -433,14 +407,22 @@ class Trouble(PageTest):
     def test_connection_lost_in_the_middle(self):
         self.begin(self.server.url)
         self.ask("[cut]", wait=False)
-        self.assertIn("connection was lost", self.b.wait(VISIBLE_NOTICE))
+        self.assertIn("connection was lost", self.b.wait(NOTICE))
         half = self.b.js(ANSWER)
         self.assertTrue(20 < len(half) < len(fake_lever_serve.STORY))
         requests = len(self.server.requests)
         self.b.click("#retry")
-        self.b.wait(VISIBLE_NOTICE)
+        self.b.wait(NOTICE)
         self.assertEqual(len(self.server.requests), requests + 1)
         self.assertEqual(self.b.js("document.querySelectorAll('.answer').length"), 1)
+        self.quiet()
+
+    def test_failure_in_the_middle(self):
+        self.begin(self.server.url)
+        self.ask("[fail]", wait=False)
+        self.assertIn("ended early: reading the model failed", self.b.wait(NOTICE))
+        self.assertGreater(self.b.js(f"{ANSWER}.length"), 20)
+        self.assertTrue(self.b.js("document.querySelector('[aria-busy]') === null"))
         self.quiet()
 
     def test_server_gone(self):
@@ -451,7 +433,7 @@ class Trouble(PageTest):
         other.server_close()
         self.b.wait("document.querySelector('.top').hasAttribute('data-lost')")
         self.ask("Anybody there?", wait=False)
-        self.assertIn("Is the server still running", self.b.wait(VISIBLE_NOTICE))
+        self.assertIn("Is the server still running", self.b.wait(NOTICE))
         self.quiet()
 
     def test_key(self):
@@ -464,102 +446,7 @@ class Trouble(PageTest):
         self.b.wait("document.querySelector('#model').textContent.includes('gguf')")
         self.b.click("#retry")
         self.b.wait(DONE)
-        self.assertFalse(self.b.js(VISIBLE_NOTICE))
-        self.quiet()
-
-
-class RealServer(PageTest):
-    """lever serve with the demo pair: real cycles, and the text that the same request gives without the page."""
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.log = open(WORK / "serve.log", "w+", encoding="utf-8")
-        cls.addClassCleanup(cls.log.close)
-        cls.server = subprocess.Popen(
-            [
-                LEVER,
-                "serve",
-                "--port",
-                "0",
-                "--policy",
-                "eagle2:4,5,24",
-                "--flash-model",
-                "ufs3.1",
-                "--mem",
-                "48MiB",
-            ],
-            stderr=cls.log,
-            cwd=ROOT,
-            env={**os.environ, "XDG_CACHE_HOME": str(WORK / "cache")},
-        )
-        cls.addClassCleanup(cls.end)
-        for _ in range(600):
-            address = re.search(r"http://[\d.]+:\d+", (WORK / "serve.log").read_text(encoding="utf-8"))
-            if address or cls.server.poll() is not None:
-                break
-            time.sleep(0.1)
-        cls.url = address[0]
-
-    @classmethod
-    def end(cls):
-        cls.server.terminate()
-        cls.server.wait(60)
-
-    def fetch(self, path, body=None):
-        data = json.dumps(body).encode() if body else None
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            return json.load(answer)
-
-    def test_real_answer(self):
-        self.begin(self.url)
-        self.b.js(
-            "(localStorage.setItem('lever.settings', JSON.stringify({temperature: 0.7, seed: 5, max_tokens: 200})), 1)"
-        )
-        self.b.open(self.url)
-        self.ask("Tell me a story about a fox.")
-        body = {"messages": [{"role": "user", "content": "Tell me a story about a fox."}]}
-        want = self.fetch("/v1/chat/completions", {**body, "temperature": 0.7, "seed": 5, "max_tokens": 200})
-        want = want["choices"][0]["message"]["content"]
-        shown = "document.querySelector('.answer .text').textContent"
-        self.assertEqual("".join(self.b.js(shown).split()), "".join(want.split()))
-        self.assertRegex(
-            self.b.js("document.querySelector('.answer .foot').innerText"), r"\d+ tokens .* tokens per pass"
-        )
-        marked = "[...document.querySelectorAll('.answer [class^=o-]')].reduce((n, e) => n + e.textContent.length, 0)"
-        self.assertGreater(self.b.js(marked), 0.9 * len("".join(want.split("\n"))))
-        cycles = int(self.b.js("document.querySelector('#scrub').max")) + 1
-        self.assertGreater(cycles, 5)
-        accepted = own = 0
-        for i in range(cycles):
-            self.b.js(
-                "(s => { s.value = arguments[0]; s.dispatchEvent(new Event('input')); return 1; })"
-                "(document.querySelector('#scrub'))",
-                i,
-            )
-            accepted += self.b.js("document.querySelectorAll('#stage .n-accepted').length")
-            own += self.b.js("document.querySelectorAll('#stage .n-next').length")
-        tokens = int(self.b.js("document.querySelector('.answer .foot').innerText.match(/(\\d+) tokens/)[1]"))
-        self.assertGreater(accepted, tokens / 4)
-        self.assertLessEqual(abs(accepted + own - tokens), 1)  # the trees tell where every token came from
-        self.assertIn("MiB", self.b.js("document.querySelector('#mem').textContent"))
-        self.b.click("#live")
-        self.b.js("(document.querySelector('#about').open = false, 1)")
-        self.b.picture(PICTURES / "page-real.png")
-        self.quiet()
-
-    def test_stop_frees_the_place(self):
-        self.begin(self.url)
-        self.ask("Tell me a long story about the sea.", wait=False)
-        self.b.wait(f"{TITLE}.includes('cycle')")
-        self.b.keys("ESC")
-        self.b.wait(DONE)
-        for _ in range(200):
-            if self.fetch("/lever/status")["active"] == 0:
-                break
-            time.sleep(0.1)
-        self.assertEqual(self.fetch("/lever/status")["active"], 0)
+        self.assertFalse(self.b.js(NOTICE))
         self.quiet()
 
 
@@ -610,9 +497,4 @@ class Files(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    reason = browser.missing()
-    if reason:
-        print(f"SKIP: {reason}")
-        sys.exit(77)
-    WORK.mkdir(parents=True, exist_ok=True)
-    unittest.main(argv=sys.argv[:1] + sys.argv[4:])
+    main()

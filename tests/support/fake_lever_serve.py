@@ -4,8 +4,9 @@
 
 usage: fake_lever_serve.py [--port N] [--rate TOKENS_PER_S] [--key KEY] [--page FOLDER]
 
-The last message decides what happens: [busy] 429, [down] 503, [bad] 400, [cut] the connection is lost in the middle,
-[hostile], [code], [think], [words N] N words; anything else a short story. Cycles come as the real server sends them.
+The last message decides what happens: [busy] 429, [down] 503, [bad] 400, [cut] the connection is lost in the
+middle, [fail] the server fails there, [hostile], [code], [think], [words N] N words; anything else a short
+story. Cycles come as the real server sends them.
 """
 
 import argparse
@@ -26,26 +27,27 @@ TYPES = {
     ".svg": "image/svg+xml",
 }
 STORY = (
-    "Once upon a time there was a little boat that lived in a quiet harbour. Every morning it watched the big ships "
-    "leave for the open sea, and every evening it watched them come back.\n\n"
+    "Once upon a time there was a little boat that lived in a quiet harbour. Every morning it watched the "
+    "big ships leave for the open sea, and every evening it watched them come back.\n\n"
     "\"Why do you never leave?\" asked a seagull.\n\n"
-    "\"I am waiting for the right wind,\" said the little boat. \"Not too strong, and not too weak.\" The seagull laughed. "
-    "\"The right wind is the one that blows,\" it said, and it flew away over the water.\n\n"
-    "The next morning the little boat let go of its rope. The wind was a bit too strong and the waves were a bit too high, "
-    "but the little boat went up and down and up again, and in the evening it came back to the quiet harbour with a story "
-    "of its own."
+    "\"I am waiting for the right wind,\" said the little boat. \"Not too strong, and not too weak.\" The "
+    "seagull laughed. \"The right wind is the one that blows,\" it said, and it flew away over the water.\n\n"
+    "The next morning the little boat let go of its rope. The wind was a bit too strong and the waves were a "
+    "bit too high, but the little boat went up and down and up again, and in the evening it came back to the "
+    "quiet harbour with a story of its own."
 )
 HOSTILE = (
     "<img src=x onerror=\"document.title='broken'\"> <script>document.title='broken'</script> &lt;b&gt; "
     + "W" * 400
     + " \u0645\u0631\u062d\u0628\u0627 \u0628\u0627\u0644\u0639\u0627\u0644\u0645 \u202eevil "
-    "\U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f680 javascript:alert(1) [x](javascript:alert(2)) `a<b>` \u0000 end."
+    "\U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f680 javascript:alert(1) [x](javascript:alert(2)) "
+    "`a<b>` \u0000 end."
 )
 CODE = (
     "Here is the loop:\n\n```c\nfor (size_t i = 0; i < n; i++) {\n    sum += a[i] * b[i]; // <b>\n}\n```\n\n"
     "It adds `n` products, and nothing else."
 )
-OTHERS = " the a was it and to of in said not up down boat sea wind harbour one very went came big its there".split()
+OTHERS = "the a was it and to of in said not up down boat sea wind harbour one very went came big its".split()
 
 
 def page_policy():
@@ -261,6 +263,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.chunk({channel: new})
             self.server.tokens += cycle["new"]
             time.sleep(cycle["new"] / rate)
+            if "[fail]" in said and talker.index == 6:
+                self.event({"error": {"message": "reading the model failed", "type": "server_error"}})
+                raise BrokenPipeError
             if "[cut]" in said and talker.index == 6:
                 self.connection.close()
                 raise BrokenPipeError

@@ -24,6 +24,8 @@ const view = {
 const tree = new TreeView($('stage'), $('tip'), (on, focus) => {
     view.held = on && !focus;
     if (on && focus) follow(false);
+    showLive();
+    if (!on) refresh();
 });
 
 // ---- cycles
@@ -50,8 +52,12 @@ function follow(on) {
         stopReplay();
         view.at = view.cycles.at(-1) ?? view.at;
     }
-    $('live').setAttribute('aria-pressed', on);
-    $('live-label').textContent = on ? 'Live' : 'Paused';
+    showLive();
+}
+
+function showLive() {
+    $('live').setAttribute('aria-pressed', view.live);
+    $('live-label').textContent = !view.live ? 'Paused' : view.held && talk.answer ? 'Held' : 'Live';
 }
 
 function select(index, grow) {
@@ -148,6 +154,7 @@ function draw(now) {
     view.fresh = false;
     if (view.live && !view.held) view.at = view.cycles.at(-1);
     if (!view.live || view.held) { // the tree stands still; what counts cycles goes on
+        view.fresh = view.held; // to be drawn when the pointer leaves
         $('scrub').max = view.cycles.length - 1;
         $('scrub').value = selected();
         $('next').disabled = selected() >= view.cycles.length - 1;
@@ -173,7 +180,7 @@ function busy(on) {
 }
 
 function remember() {
-    keep(session, 'talk', talk.messages.map(({ role, content, facts }) => ({ role, content, facts })));
+    keep(session, 'talk', talk.messages.map(({ element, ...said }) => said));
     $('export').disabled = !talk.messages.length;
 }
 
@@ -229,11 +236,12 @@ async function generate() {
 function finish(shownAnswer, run, end, trouble) {
     Object.assign(talk, { answer: null, abort: null });
     busy(false);
+    showLive();
     const facts = factsOf(run, end);
     shownAnswer.end(facts);
-    if (shownAnswer.text || end) {
-        const { text, root } = shownAnswer;
-        talk.messages.push({ role: 'assistant', content: text, facts, element: root });
+    if (shownAnswer.text || shownAnswer.reasoning || end) {
+        const { text, reasoning, root } = shownAnswer;
+        talk.messages.push({ role: 'assistant', content: text, reasoning, facts, element: root });
     } else shownAnswer.root.remove();
     remember();
     if (view.stick) $('log').scrollTop = $('log').scrollHeight;
@@ -271,6 +279,7 @@ function restore() {
         if (m.role === 'user') m.element = userMessage($('log'), m.content);
         else {
             const a = new AnswerMessage($('log'));
+            if (m.reasoning) a.addReasoning(m.reasoning);
             a.addText(m.content);
             a.end(m.facts ?? '');
             m.element = a.root;

@@ -26,6 +26,7 @@ export class AnswerMessage {
     }
 
     get text() { return this.body.text; }
+    get reasoning() { return this.thought?.data; }
 
     begin() { this.root.setAttribute('aria-busy', 'true'); }
 

@@ -118,13 +118,12 @@ export const stripIndex = x => first_bar + Math.floor(x / bar_step());
 /** So wide is the strip of n cycles, at most all of its room: the slider below has the same width. */
 export const stripWidth = n => Math.max(60, Math.min($('strip').clientWidth, n * bar_step()));
 
-/** Parts of a lane: [class, beginning, length]. Reads go on beside the layers: how long is known, not when. */
+/** Parts of a lane: [class, beginning, length]. Within the layers only lengths are known, not moments. */
 const lanes = [
     ['Draft model', c => [['t-draft', 0, c.draft]]],
-    ['Flash', c => [['t-flash', c.draft, c.flash]]],
-    ['Layers', c => [['t-layers', c.draft, c.layers]]],
-    ['Pruning', c => [['t-prune', c.draft + c.layers, c.prune]]],
-    ['Waiting for flash', c => [['t-wait', c.draft + c.layers + c.prune, c.flash_wait]]],
+    ['Layers', c => [['t-layers', c.draft, c.layers], ['t-prune', c.draft + c.layers, c.prune],
+        ['t-wait', c.draft + c.layers + c.prune, c.flash_wait]]],
+    ['Flash reads', c => [['t-flash', c.draft, c.flash]]],
     ['Projection', c => [['t-project', c.draft + c.verify, c.project]]],
 ];
 const lane_rows = [];
@@ -163,6 +162,8 @@ export function showTimes(cycle) {
         }));
         lane_rows[i].value.textContent = ms(drawn.reduce((sum, [, , length]) => sum + length, 0));
     });
-    const others = cycle.rows_all > cycle.rows ? `, ${cycle.rows_all} with other talks` : '';
-    $('time-sum').textContent = `${ms(total)}, ${cycle.new} tokens, ${cycle.rows} checked${others}`;
+    const facts = [ms(total)];
+    if (c.flash_wait > 0.001 * total) facts.push(`${ms(c.flash_wait)} of them waiting for flash (hatched)`);
+    if (cycle.rows_all > cycle.rows) facts.push('shared with other talks');
+    $('time-sum').textContent = facts.join(', ');
 }

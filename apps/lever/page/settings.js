@@ -52,7 +52,9 @@ export function requestFor(messages, model) {
     const body = { model, messages: [], stream: true };
     Object.assign(body, { stream_options: { include_usage: true }, lever: { cycles: true } });
     if (settings.system) body.messages.push({ role: 'system', content: settings.system });
-    for (const m of messages) body.messages.push({ role: m.role, content: m.content });
+    for (const { role, content, reasoning } of messages) { // undefined is left out
+        body.messages.push({ role, content, reasoning_content: reasoning });
+    }
     for (const name of numbers) if (settings[name] !== null) body[name] = settings[name];
     return body;
 }

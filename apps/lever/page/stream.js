@@ -22,7 +22,7 @@ async function refusal(response) {
     try { said = (await response.json()).error.message; } catch { /* not JSON: the status has to do */ }
     if (typeof said !== 'string') said = '';
     const wait = Number(response.headers.get('Retry-After'));
-    const when = wait > 0 ? `Try again in ${wait} s.` : 'Try again in a moment.';
+    const when = wait > 0 ? `Try again in ${wait}\u00a0s.` : 'Try again in a moment.';
     const detail = said ? ` (${said})` : '';
     switch (response.status) {
         case 401:

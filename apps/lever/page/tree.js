@@ -4,7 +4,7 @@
 
 const space = 'http://www.w3.org/2000/svg';
 const row_height = 27, pill_height = 21, dot_row = 14, gap = 22, pad = 8; // pixels
-const least_scale = 0.78, most_nodes = 1024, most_dots = 12, most_chars = 14;
+const dot_step = 11, least_scale = 0.78, most_nodes = 1024, most_dots = 10, most_chars = 14;
 const states = {
     root: 'text so far',
     accepted: 'accepted',
@@ -63,12 +63,26 @@ function plant(cycle) {
     return root;
 }
 
+/** Labels, depths and widths; returns the left ends of the columns. */
+function measureAll(root, measure) {
+    const widths = [];
+    const visit = (n, depth) => {
+        n.depth = depth;
+        n.label = shown(n.text);
+        n.width = measure(n.label, /accepted|next/.test(n.state)) + (n.state === 'next' ? 24 : 15);
+        widths[depth] = Math.max(widths[depth] ?? 0, n.width);
+        for (const child of n.children) visit(child, depth + 1);
+    };
+    visit(root, 0);
+    const lefts = [pad];
+    for (const w of widths) lefts.push(lefts.at(-1) + w + gap);
+    return lefts;
+}
+
 /** Place n's part of the tree with n at height 0; returns top[depth] and bottom[depth], the heights it takes
  * in every column. A branch goes as far up as those before it leave room, so wide trees stay low. */
-function pack(n, depth) {
-    n.depth = depth;
-    n.label = shown(n.text);
-    const top = { [depth]: 0 }, bottom = { [depth]: row_height };
+function pack(n, lefts) {
+    const top = { [n.depth]: 0 }, bottom = { [n.depth]: row_height };
     let first = true; // it stays in the row of its parent
     const put = (part, children, height) => {
         let at = first ? 0 : row_height;
@@ -80,38 +94,39 @@ function pack(n, depth) {
         for (const child of children) child.rise = at + height;
         first = false;
     };
-    for (const child of n.children) put(pack(child, depth + 1), [child], 0);
-    if (n.dots.length) {
-        for (const d of n.dots) d.depth = depth + 1;
+    for (const child of n.children) put(pack(child, lefts), [child], 0);
+    if (n.dots.length) { // a row of them may reach over several columns
         const tall = first ? row_height : dot_row, middle = (first ? pill_height : dot_row) / 2 - 4;
-        put({ top: { [depth + 1]: 0 }, bottom: { [depth + 1]: tall } }, n.dots, middle);
+        const part = { top: {}, bottom: {} }, end = lefts[n.depth + 1] + rowOfDots(n);
+        for (let d = n.depth + 1; d === n.depth + 1 || lefts[d] < end; d++) {
+            part.top[d] = 0;
+            part.bottom[d] = tall;
+        }
+        put(part, n.dots, middle);
     }
     return { top, bottom };
 }
 
+const rowOfDots = n => Math.min(n.dots.length, most_dots) * dot_step + (n.dots.length > most_dots ? 24 : 0);
+
 /** Give every node .x, .y, .width. Returns {nodes, width, height}. */
 function place(root, measure) {
-    const { bottom } = pack(root, 0), nodes = [], widths = [];
-    const walk = n => {
+    const lefts = measureAll(root, measure), { bottom } = pack(root, lefts), nodes = [];
+    const visit = n => {
+        n.left = n.x = lefts[n.depth];
         n.y = n.parent ? n.parent.y + n.rise : pad;
-        n.width = measure(n.label, /accepted|next/.test(n.state)) + (n.state === 'next' ? 24 : 15);
-        widths[n.depth] = Math.max(widths[n.depth] ?? 0, n.width);
         nodes.push(n);
-        n.children.forEach(walk);
+        n.children.forEach(visit);
+        const left = lefts[n.depth + 1];
         for (const [index, d] of n.dots.slice(0, most_dots).entries()) {
-            nodes.push(Object.assign(d, { index, y: n.y + d.rise, width: 8 }));
+            const x = left + 4 + index * dot_step, y = n.y + d.rise;
+            nodes.push(Object.assign(d, { index, depth: n.depth + 1, left, x, y, width: 8 }));
         }
     };
-    walk(root);
-    const lefts = [pad];
-    for (const w of widths) lefts.push(lefts.at(-1) + w + gap);
-    let width = 0;
-    for (const n of nodes) {
-        n.x = lefts[n.depth] + (n.state === 'shadow' ? 4 + n.index * 12 : 0);
-        n.more = n.dots.length > most_dots ? `+${n.dots.length - most_dots}` : '';
-        width = Math.max(width, n.x + n.width, n.more ? lefts[n.depth + 1] + most_dots * 12 + 40 : 0);
-    }
-    return { nodes, width: width + pad, height: Math.max(...Object.values(bottom)) + 2 * pad };
+    visit(root);
+    const end = n => Math.max(n.x + n.width, n.dots.length ? lefts[n.depth + 1] + rowOfDots(n) : 0);
+    const width = Math.max(...nodes.map(end)) + pad, height = Math.max(...Object.values(bottom)) + 2 * pad;
+    return { nodes, width, height };
 }
 
 function describe(n) {
@@ -125,9 +140,9 @@ function describe(n) {
 
 function link(n) {
     const x1 = n.parent.x + n.parent.width, y1 = n.parent.y + pill_height / 2, x2 = n.x;
-    const y2 = n.y + (n.state === 'shadow' ? 4 : pill_height / 2), bend = Math.min(gap / 2, (x2 - x1) / 2);
+    const y2 = n.y + (n.state === 'shadow' ? 4 : pill_height / 2), bend = gap / 2;
     const kind = n.state === 'accepted' && n.source === 'lookup' ? 'l-lookup' : `l-${n.state}`;
-    const down = `c${bend} 0 ${bend * 0.6} ${y2 - y1} ${bend * 2} ${y2 - y1}`;
+    const down = `H${n.left - gap}c${bend} 0 ${bend * 0.6} ${y2 - y1} ${bend * 2} ${y2 - y1}`;
     const path = `M${x1} ${y1}${y1 === y2 ? '' : down}H${x2}`;
     const likely = n.state === 'shadow' ? 0 : n.p || n.draft_p || 0;
     const wide = /accepted|next/.test(n.state) ? 2.5 : 0.8 + 2 * likely;
@@ -204,18 +219,23 @@ export class TreeView {
         this.byElement.clear();
         this.nodes = nodes;
         for (const n of nodes) {
-            if (n.parent && !n.index) lines.append(link(n)); // one line for a row of shadows
+            if (n.parent && !n.index) { // one line for a row of shadows
+                if (/accepted|next/.test(n.state)) lines.append(link(n)); // above the others
+                else lines.prepend(link(n));
+            }
             n.element = draw(n, n.depth + 1);
             this.byElement.set(n.element, n);
             pills.append(n.element);
-            if (n.more) {
+            if (n.dots.length > most_dots) {
                 const dot = n.dots[most_dots - 1];
-                const more = make('text', { class: 'more', x: dot.x + 14, y: dot.y + 4 });
-                more.textContent = n.more;
+                const more = make('text', { class: 'more', x: dot.x + 12, y: dot.y + 4 });
+                more.textContent = `+${n.dots.length - most_dots}`;
                 pills.append(more);
             }
         }
-        const fit = Math.max(least_scale, Math.min(1, (this.stage.clientWidth || width) / width));
+        const { clientWidth, clientHeight } = this.stage; // 0 while it is not shown
+        const room = Math.min((clientWidth || width) / width, (clientHeight || height) / height);
+        const fit = Math.max(least_scale, Math.min(1, room));
         const svg = make('svg', {
             width: Math.round(width * fit),
             height: Math.round(height * fit),
