@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+#include "spec/acceptance.h"
+
+static const float edges[LV_ACC_CLASSES - 1] = { 0.2f, 0.35f, 0.5f, 0.65f, 0.8f, 0.92f, 0.985f };
+static const double keep = 0.999;     /* of counts, each cycle: some thousand cycles count */
+static const double prior_trials = 4; /* what is usual counts for so many nodes */
+
+/* Of a usual pair: how often a root is of each class, and its best candidate right. */
+static const double usual_start[LV_ACC_CLASSES] = { 0.05, 0.10, 0.12, 0.12, 0.12, 0.13, 0.14, 0.22 };
+static const double usual_hit[LV_ACC_CLASSES] = { 0.15, 0.28, 0.43, 0.57, 0.72, 0.85, 0.94, 0.985 };
+/* Where the best candidate is wrong: how often one of the others, by rank, is right. */
+static const double usual_other[LV_ACC_RANKS - 1] = { 0.38, 0.16, 0.09, 0.06, 0.04, 0.03, 0.025 };
+static const double stays = 0.25;     /* usual share of nodes of the same class as the one before */
+
+uint32_t lv_acceptance_class(float best)
+{
+    uint32_t c = 0;
+    while (c < LV_ACC_CLASSES - 1 && best >= edges[c]) c++;
+    return c;
+}
+
+void lv_acceptance_fade(lv_acceptance *a)
+{
+    double *all = &a->start[0];
+    for (uint32_t i = 0; i < sizeof *a / sizeof *all; i++) all[i] *= keep;
+}
+
+void lv_acceptance_add(lv_acceptance *a, uint32_t of, uint32_t n, uint32_t rank)
+{
+    if (n > LV_ACC_RANKS) n = LV_ACC_RANKS;
+    for (uint32_t r = 0; r < n; r++) a->trials[of][r] += 1;
+    if (rank < n) a->hits[of][rank] += 1;
+}
+
+double lv_acceptance_roots(const lv_acceptance *a)
+{
+    double n = 0;
+    for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) n += a->start[c];
+    return n;
+}
+
+bool lv_acceptance_valid(const lv_acceptance *a)
+{
+    static const double most = 1e6; /* nodes of a cycle times cycles that count */
+    const double *all = &a->start[0];
+    for (uint32_t i = 0; i < sizeof *a / sizeof *all; i++)
+        if (!(all[i] >= 0 && all[i] <= most)) return false;
+    for (uint32_t c = 0; c < LV_ACC_CLASSES; c++)
+        for (uint32_t r = 0; r < LV_ACC_RANKS; r++)
+            if (a->hits[c][r] > a->trials[c][r]) return false;
+    return true;
+}
+
+/* Shares of counts [n], in which `prior` [n] (sum 1) has a weight of prior_trials. */
+static void shares(double *out, const double *counts, const double *prior, uint32_t n)
+{
+    double sum = prior_trials;
+    for (uint32_t i = 0; i < n; i++) sum += counts[i];
+    for (uint32_t i = 0; i < n; i++) out[i] = (counts[i] + prior_trials * prior[i]) / sum;
+}
+
+static void usual_next(double *out, uint32_t of)
+{
+    for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) out[c] = (1 - stays) * usual_start[c] + (c == of ? stays : 0);
+}
+
+static void hit_rates(double *hit, const lv_acceptance *a, uint32_t c)
+{
+    double left = 1;
+    for (uint32_t r = 0; r < LV_ACC_RANKS; r++) {
+        const double usual = r ? usual_other[r - 1] * (1 - hit[0]) : usual_hit[c];
+        hit[r] = (a->hits[c][r] + prior_trials * usual) / (a->trials[c][r] + prior_trials);
+        if (r && hit[r] > hit[r - 1]) hit[r] = hit[r - 1]; /* the order is the draft's, and few were counted */
+        if (hit[r] > left) hit[r] = left;
+        left -= hit[r];
+    }
+}
+
+void lv_acceptance_get_rates(lv_acceptance_rates *r, const lv_acceptance *a)
+{
+    static const lv_acceptance nothing;
+    if (!a) a = &nothing;
+    shares(r->start, a->start, usual_start, LV_ACC_CLASSES);
+    for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) {
+        double usual[LV_ACC_CLASSES];
+        usual_next(usual, c);
+        for (uint32_t other = 0; other < 2; other++)
+            shares(r->next[c][other], a->next[c][other], usual, LV_ACC_CLASSES);
+        hit_rates(r->hit[c], a, c);
+    }
+}
+
+void lv_acceptance_chain(const lv_acceptance_rates *r, double *p, uint32_t k)
+{
+    double at[LV_ACC_CLASSES], then[LV_ACC_CLASSES]; /* share of chains that reach a level in this class */
+    for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) at[c] = r->start[c];
+    for (uint32_t i = 0; i < k; i++) {
+        double all = 0, right = 0;
+        for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) then[c] = 0;
+        for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) {
+            const double go_on = at[c] * r->hit[c][0];
+            all += at[c], right += go_on;
+            for (uint32_t t = 0; t < LV_ACC_CLASSES; t++) then[t] += go_on * r->next[c][0][t];
+        }
+        p[i] = all > 0 ? right / all : 0;
+        for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) at[c] = then[c];
+    }
+}
