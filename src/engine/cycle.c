@@ -52,6 +52,7 @@ static int grow_tree(lever_session *s, lv_cycle *c, uint32_t n_pending, lever_er
     d.target_ratio = s->engine->target_ratio;
     if (s->engine->draft) lv_draft_run_begin(&s->draft, &d);
     lv_pruner_forget(&s->prune);
+    lv_noter_forget(&s->noter);
     const int rc = lv_policy_grow(c->policy, &s->tree, &d, s->engine->max_nodes, depth, err);
     lv_policy_expected(c->policy, &c->expected);
     c->draft_model_ns = (uint64_t)(d.total.seconds * 1e9);
@@ -255,6 +256,7 @@ static void observe(const lever_session *s, const lv_cycle *c, uint32_t n_pendin
                            .project_s = seconds(c->project_ns),
                            .flash_s = seconds(c->flash_ns) };
     lv_policy_observe(c->policy, &o);
+    lv_noter_observe(s, c);
     if (c->on_guess) tell_guesses(s, c);
 }
 

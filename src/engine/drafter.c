@@ -94,6 +94,7 @@ static uint32_t draft_candidates(void *user, lv_tree *t, int32_t id, uint32_t k,
     if (!s->engine->exit || k >= LV_EXIT_CANDIDATES) {
         const uint32_t n = lv_sampler_candidates(s->sampler, logits, &h, k, d->sharpness, tokens, probs);
         lv_pruner_note(&s->prune, &t->nodes[id], tokens, probs, n, d->sharpness);
+        lv_noter_note(&s->noter, &t->nodes[id], tokens, probs, n);
         return n;
     }
     int32_t more[LV_EXIT_CANDIDATES]; /* those beyond k only serve to compare with */
@@ -101,6 +102,7 @@ static uint32_t draft_candidates(void *user, lv_tree *t, int32_t id, uint32_t k,
     const uint32_t n =
         lv_sampler_candidates(s->sampler, logits, &h, LV_EXIT_CANDIDATES, d->sharpness, more, more_probs);
     lv_pruner_note(&s->prune, &t->nodes[id], more, more_probs, n, d->sharpness);
+    lv_noter_note(&s->noter, &t->nodes[id], more, more_probs, n);
     const uint32_t got = n < k ? n : k;
     memcpy(tokens, more, got * sizeof *more);
     memcpy(probs, more_probs, got * sizeof *more_probs);

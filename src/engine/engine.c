@@ -138,6 +138,7 @@ void lever_engine_close(lever_engine **engine)
     lv_vocab_close(&e->vocab);
     lv_exit_close(&e->exit);
     lv_policies_close(e->policies, e->n_policies);
+    lv_free(e->learnt_rest);
     lv_affinity_restore(&e->affinity);
     lv_budget_refund(e->charged_bytes);
     lv_free(e);
@@ -179,7 +180,7 @@ void lever_engine_get_info(const lever_engine *e, lever_engine_info *info)
                                  .target_file_bytes = e->target_file_bytes,
                                  .target_resident_bytes = e->plan.resident_bytes,
                                  .target_streamed_bytes = e->plan.streamed_bytes,
-                                 .pair_key = lv_learnt_pair(e),
+                                 .pair_key = lv_learnt_pair(e->target_file_bytes, e->target, e->draft),
                                  .exit_layer = e->exit ? lv_exit_layer(e->exit) + 1 : 0,
                                  .exit_note = e->exit_note[0] ? e->exit_note : NULL,
                                  .flash_model = e->flash.name,

@@ -13,6 +13,7 @@
 #include "model/exit_predictor.h"
 #include "model/model.h"
 #include "plan/memory_plan.h"
+#include "spec/acceptance.h"
 #include "spec/policy.h"
 #include "spec/prune.h"
 #include "spec/sampler.h"
@@ -52,6 +53,9 @@ struct lever_engine {
     char       exit_note[256]; /* why a predictor that lies beside the model is not used */
     lv_policy **policies; /* [n_policies] the first is the default; they learn as long as the engine lives */
     uint32_t   n_policies;
+    lv_acceptances acceptances; /* what became of the draft's candidates, in all sessions */
+    char      *learnt_rest;  /* [learnt_rest_bytes] what was learnt by policies that this engine does not have */
+    size_t     learnt_rest_bytes;
     lever_plan plan;
     uint32_t   max_nodes, grow_nodes, draft_rows; /* the most of any policy, as its getters in spec/policy.h */
     uint32_t   kv_type, draft_kv_type; /* enum lv_type of the KV caches */
@@ -141,6 +145,14 @@ typedef struct lv_pruner {
     uint64_t  ns;           /* scores and decision */
 } lv_pruner;
 
+/* The draft's candidates at the nodes of one tree. */
+typedef struct lv_noter {
+    int32_t *candidates;    /* [n_sets][LV_ACC_RANKS] by draft row + 1 */
+    uint8_t *n_candidates;  /* [n_sets] */
+    uint8_t *class;         /* [n_sets] lv_acceptance_class */
+    uint32_t n_sets;        /* 0: there is no draft */
+} lv_noter;
+
 /* engine/cycle.c: one cycle = draft + sweep + accept. */
 typedef struct lv_cycle {
     lv_policy *policy;
@@ -183,6 +195,7 @@ struct lever_session {
     lv_tree       tree;
     lv_draft_run  draft;
     lv_pruner     prune;
+    lv_noter      noter;
     int32_t      *tokens;   /* [n_ctx] the text; the last one is not in kv yet */
     int32_t      *talk;     /* [n_ctx] tokens of a talk while it is compared with the text */
     uint32_t      n_tokens, n_ctx;
@@ -219,8 +232,20 @@ void lv_pruner_note(lv_pruner *p, const lv_tree_node *node, const int32_t *token
                     float sharpness);
 /* Before the tree of the session is verified by b, whose last tree.n rows are its nodes. */
 void lv_pruner_begin(lever_session *s, lv_policy *policy, lv_batch *b);
-/* engine/learnt.c: a number that stands for both models. */
-uint64_t lv_learnt_pair(const lever_engine *e);
+/* engine/noter.c */
+uint64_t lv_noter_bytes(uint32_t draft_rows);
+int  lv_noter_open(lv_noter *n, uint32_t draft_rows, lever_error *err); /* LEVER_ENOMEM */
+void lv_noter_close(lv_noter *n); /* accepts a zeroed one */
+/* A new tree: no candidates are known. */
+void lv_noter_forget(lv_noter *n);
+/* The draft's candidates at a node that it has evaluated, best first. */
+void lv_noter_note(lv_noter *n, const lv_tree_node *node, const int32_t *tokens, const float *probs, uint32_t count);
+/* The cycle is over: count what the text went on with. */
+void lv_noter_observe(const lever_session *s, const lv_cycle *c);
+/* engine/learnt.c: a number that stands for both models; draft NULL: there is none. */
+uint64_t lv_learnt_pair(uint64_t target_file_bytes, lv_model *target, lv_model *draft);
+/* Counts of acceptance among bytes of lever_engine_get_learnt. False: there are none, or not of this pair. */
+bool lv_learnt_acceptances(const void *in, size_t n, uint64_t pair, lv_acceptances *out);
 /* engine/setup.c: close policies [n] and the list itself. */
 void lv_policies_close(lv_policy **policies, uint32_t n);
 

@@ -166,7 +166,7 @@ static uint64_t session_bytes(const lv_engine_setup *o, uint32_t n_ctx, uint32_t
     return n_ctx * 2 * sizeof(int32_t) + max_rows * (2 * sizeof(lv_row) + sizeof(int32_t)) +
            tree + o->max_nodes * 2 * sizeof(int32_t) + o->policy_bytes + lv_pruner_bytes(o->max_nodes, o->draft_rows) +
            lv_sampler_memory_bytes(lv_vocab_n_used(o->vocab)) + lv_detok_max_bytes(o->vocab) +
-           (o->draft ? lv_rule_bytes(o->rule, o->max_nodes, o->draft_rows) : 0);
+           (o->draft ? lv_rule_bytes(o->rule, o->max_nodes, o->draft_rows) + lv_noter_bytes(o->draft_rows) : 0);
 }
 
 lv_cpu_config lv_engine_setup_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint32_t max_rows)
