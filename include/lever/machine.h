@@ -63,8 +63,8 @@ typedef struct lever_machine_product {
     char     type[12];       /* "Q4_0" */
     uint32_t gguf_type;      /* its number in files */
     double   weight_s[LEVER_MACHINE_ROWS]; /* seconds per weight for all rows of the batch together */
-    double   pack_s;         /* per value of the rows that are multiplied: preparing them, once for all
-                              * products that share them */
+    double   pack_s;         /* per value of the rows that are multiplied: preparing them on one thread, once
+                              * for all products that share them */
 } lever_machine_product;
 
 typedef struct lever_machine_device {
@@ -74,12 +74,11 @@ typedef struct lever_machine_device {
     lever_machine_product products[LEVER_MACHINE_TYPES];
     bool     unified;        /* weights are multiplied where the host put them */
     double   call_s;         /* of a job beside its products: waking threads, or submitting and waiting */
-    double   out_s;          /* per value of the result: bringing it back */
     double   give_s, give_byte_s; /* of handing over a piece of memory: each, and per byte */
     double   take_s;         /* of getting one back */
 } lever_machine_device;
 
-/* What is not a product, on the CPU. All but op_s per value, which is the time of all threads together. */
+/* What is not a product, on the CPU. Per value on one thread; op_s and attend_s are of all threads together. */
 typedef struct lever_machine_rest {
     double op_s;             /* handing one operation to the threads and waiting for them; operations of less
                               * than some 64 Ki multiply-adds are not handed over */

@@ -44,7 +44,7 @@ int lv_device_memory_take(lv_device *d, lv_device_memory *m, lever_error *err)
 {
     if (!m->given) return LEVER_OK;
     LEVER_TRY(d->table->memory_take(d, m, err));
-    m->given = false;
+    m->given = m->looked = false;
     return LEVER_OK;
 }
 
@@ -53,6 +53,16 @@ int lv_device_memory_give(lv_device *d, lv_device_memory *m, lever_error *err)
     if (m->given) return LEVER_OK;
     LEVER_TRY(d->table->memory_give(d, m, err));
     m->given = true;
+    return LEVER_OK;
+}
+
+int lv_device_memory_look(lv_device *d, lv_device_memory *m, lever_error *err)
+{
+    if (!m->given || m->looked) return LEVER_OK;
+    if (!d->traits.unified || !d->table->memory_look)
+        return lv_fail(err, LEVER_EUNSUP, 0, "%s: the host can not read what the device has", d->traits.name);
+    LEVER_TRY(d->table->memory_look(d, m, err));
+    m->looked = true;
     return LEVER_OK;
 }
 

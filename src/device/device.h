@@ -31,7 +31,8 @@ typedef struct lv_device_traits {
     char     name[96];
     uint64_t types;        /* of weights it multiplies: bits 1 << enum lv_type */
     size_t   piece_bytes;  /* largest piece of memory */
-    bool     unified;      /* its memory is the host's: giving and taking copy nothing */
+    size_t   buffer_bytes; /* of host memory for rows in and out, taken at open */
+    bool     unified;      /* its memory is the host's: giving, taking and looking copy nothing */
     bool     overlaps;     /* submit returns before the work is done */
 } lv_device_traits;
 
@@ -41,6 +42,7 @@ typedef struct lv_device_memory {
     uint8_t *host;   /* [bytes], at a multiple of 4096; valid while the host has it; may differ each time */
     size_t   bytes;
     bool     given;  /* the device has it */
+    bool     looked; /* and the host may read it, at `host`, which may have any alignment then */
 } lv_device_memory;
 
 /* y[t * ldy + r] = w[r] . x[t] for r < n_out, t < n_rows of the job. */
@@ -67,6 +69,7 @@ typedef struct lv_device_table {
     void (*memory_close)(lv_device *d, lv_device_memory *m);
     int  (*memory_take)(lv_device *d, lv_device_memory *m, lever_error *err);
     int  (*memory_give)(lv_device *d, lv_device_memory *m, lever_error *err);
+    int  (*memory_look)(lv_device *d, lv_device_memory *m, lever_error *err); /* NULL: never */
     int  (*submit)(lv_device *d, unsigned slot, const lv_device_job *job, lever_error *err);
     int  (*wait)(lv_device *d, unsigned slot, lever_error *err);
     void (*close)(lv_device *d);
@@ -94,6 +97,10 @@ void lv_device_memory_close(lv_device *d, lv_device_memory **m); /* accepts NULL
 int lv_device_memory_take(lv_device *d, lv_device_memory *m, lever_error *err);
 /* To the device; the host may not touch it. LEVER_OK, also when the device has it; LEVER_EIO. */
 int lv_device_memory_give(lv_device *d, lv_device_memory *m, lever_error *err);
+/* The host may read, not write, what it gave, while the device reads it too, until it takes or closes the piece.
+ * LEVER_OK, also when the host has it or looks already; LEVER_EUNSUP: not with this device, where that would copy;
+ * LEVER_EIO. Does not wait for jobs. */
+int lv_device_memory_look(lv_device *d, lv_device_memory *m, lever_error *err);
 
 /* Start a job. >= 0: its number, for lv_device_wait. LEVER_EAGAIN: n_jobs are under way, wait for one.
  * LEVER_EINVAL: sizes, or weights that are not given. LEVER_EUNSUP: not here (the type of weights, or

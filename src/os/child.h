@@ -2,6 +2,7 @@
 #ifndef LEVER_OS_CHILD_H
 #define LEVER_OS_CHILD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"
@@ -17,5 +18,8 @@
  * limit ends it. Call it before starting threads. */
 int lv_child_run(void (*fn)(void *arg, void *result), void *arg, void *result, size_t result_bytes,
                  unsigned limit_ms, const char *what, lever_error *err);
+
+/* Has this process one thread only? Also true where the system does not say. */
+bool lv_child_is_safe(void);
 
 #endif

@@ -28,7 +28,7 @@ static bool are_times(const double *s, size_t n)
 
 static bool device_valid(const lv_machine_device *d)
 {
-    const double costs[] = { d->call_s, d->out_s, d->give_s, d->give_byte_s, d->take_s };
+    const double costs[] = { d->call_s, d->give_s, d->give_byte_s, d->take_s };
     bool good = is_text(d->kind, sizeof d->kind) && is_text(d->name, sizeof d->name) &&
                 is_text(d->driver, sizeof d->driver) && d->n_products <= LEVER_MACHINE_TYPES &&
                 are_times(costs, sizeof costs / sizeof *costs);

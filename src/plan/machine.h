@@ -34,7 +34,7 @@ double lv_machine_at(const double y[LEVER_MACHINE_ROWS], double rows);
 double lv_machine_products_s(const lv_machine_device *d, uint32_t type, double weights, double rows);
 /* Is the type among those that were measured on the device? */
 bool lv_machine_knows(const lv_machine_device *d, uint32_t type);
-/* Seconds to prepare rows * cols values for products with this type. */
+/* Seconds to prepare rows * cols values for products with this type, on one thread. */
 double lv_machine_pack_s(const lv_machine_device *d, uint32_t type, double rows, double cols);
 
 /* By the rows of the batch: how many times as long products take beside reads at full speed, and what share

@@ -4,8 +4,8 @@
 #include "base/hash.h"
 #include "quant/quant.h"
 
-/* The CPU runs smaller operations on one thread (device/cpu). */
-enum { HANDED_OVER = 1 << 16, EXTENT_USUAL = 4 << 20 };
+/* How device/cpu/cpu.c cuts operations: smaller ones than HANDED_OVER stay on one thread. */
+enum { HANDED_OVER = 1 << 16, ROW_GROUP = 16, ADD_PART = 16384, SWIGLU_PART = 4096, EXTENT_USUAL = 4 << 20 };
 
 /* ---- shapes ---- */
 
@@ -58,6 +58,24 @@ double lv_model_shape_bytes(const lv_model_shape *s)
     return n;
 }
 
+/* ---- operations that the CPU may spread over its threads (device/cpu/cpu.c) ---- */
+
+/* n values in `parts`, each value worth `work` multiply-adds. */
+static double op_s(const lv_run_on *on, double n, double each, double work, double parts)
+{
+    if (n * work < HANDED_OVER) return n * each;
+    double at_once = on->machine->id.n_threads;
+    if (parts < at_once) at_once = parts;
+    return n * each / (at_once > 1 ? at_once : 1) + on->machine->rest.op_s;
+}
+
+static double pack_s(const lv_run_on *on, const lv_machine_device *d, uint32_t type, double rows, double cols)
+{
+    const double all = lv_machine_pack_s(d, type, rows, cols);
+    if (d != &on->machine->devices[0]) return all; /* whoever submits packs */
+    return op_s(on, rows * cols, all / (rows * cols), 1, rows / ROW_GROUP);
+}
+
 /* ---- products ---- */
 
 /* The device where a type is multiplied, or NULL. */
@@ -71,15 +89,14 @@ static const lv_machine_device *device_for(const lv_run_on *on, uint32_t type)
  * bytes comes in slices. A device takes matrices that share rows in one job; the CPU takes each for itself.
  */
 static double calls_s(const lv_run_on *on, const lv_machine_device *d, const lv_shape_matrix *m,
-                      double streamed, double rows)
+                      double streamed)
 {
     const bool cpu = d == &on->machine->devices[0];
     const double extent = on->extent_bytes ? (double)on->extent_bytes : EXTENT_USUAL, bytes = matrix_bytes(m);
     const double slices = bytes > extent ? bytes / extent : 1;
     const double whole = (1 - streamed) * (cpu ? m->count : m->packs), parts = streamed * m->count * slices;
     const double moved = d->give_s + d->take_s + (d->unified ? 0 : d->give_byte_s * bytes / slices);
-    const double results = d->out_s * rows * (double)m->rows * m->count;
-    return (whole + parts) * d->call_s + (cpu ? 0 : parts * moved + results);
+    return (whole + parts) * d->call_s + (cpu ? 0 : parts * moved);
 }
 
 static bool add_products(lv_sweep_cost *c, const lv_run_on *on, const lv_model_shape *s, double rows)
@@ -96,31 +113,27 @@ static bool add_products(lv_sweep_cost *c, const lv_run_on *on, const lv_model_s
             d ? lv_machine_products_s(d, m->type, m->count * matrix_weights(m), rows) : -1;
         if (products < 0) return false;
         c->products += products;
-        c->pack += m->packs * lv_machine_pack_s(d, m->type, rows, (double)m->cols);
-        c->calls += calls_s(on, d, m, streamed, rows);
+        c->pack += m->packs * pack_s(on, d, m->type, rows, (double)m->cols);
+        c->calls += calls_s(on, d, m, streamed);
     }
     return true;
 }
 
 /* ---- the rest ---- */
 
-/* An operation on n values, each of them worth `work` multiply-adds, is handed to the threads or not. */
-static double op_s(const lever_machine_rest *r, double n, double each, double work)
-{
-    return n * each + (n * work >= HANDED_OVER ? r->op_s : 0);
-}
-
 static double rest_s(const lv_run_on *on, const lv_model_shape *s, double rows)
 {
     const lever_machine_rest *r = &on->machine->rest;
-    const double embd = rows * s->n_embd, head = rows * s->head_dim;
-    const double q = head * s->n_heads, kv = head * s->n_kv_heads,
-                 rope = s->qk_norm ? r->rope_norm_s : r->rope_s;
-    double layer = 2 * op_s(r, embd, r->norm_s, 1) + 2 * op_s(r, embd, r->add_s, 1);
-    layer += op_s(r, q, rope, 2) + op_s(r, kv, rope, 2) + op_s(r, 2 * kv, r->write_s[on->kv], 4);
-    layer += op_s(r, rows * s->n_ff, r->swiglu_s, 8);
-    if (s->qkv_bias) layer += op_s(r, q, r->add_s, 1) + 2 * op_s(r, kv, r->add_s, 1);
-    return s->n_layers * layer + op_s(r, embd, r->norm_s, 1);
+    const double embd = rows * s->n_embd, ff = rows * s->n_ff, head = rows * s->head_dim;
+    const double q = head * s->n_heads, kv = head * s->n_kv_heads;
+    const double rope = s->qk_norm ? r->rope_norm_s : r->rope_s;
+    const double norm = op_s(on, embd, r->norm_s, 1, rows);
+    double layer = 2 * norm + 2 * op_s(on, embd, r->add_s, 1, embd / ADD_PART);
+    layer += op_s(on, q, rope, 2, rows) + op_s(on, kv, rope, 2, rows);
+    layer += op_s(on, 2 * kv, r->write_s[on->kv], 4, rows);
+    layer += op_s(on, ff, r->swiglu_s, 8, ff / SWIGLU_PART);
+    if (s->qkv_bias) layer += op_s(on, q, r->add_s, 1, rows / 4) + 2 * op_s(on, kv, r->add_s, 1, rows / 4);
+    return s->n_layers * layer + norm;
 }
 
 static double attend_s(const lv_run_on *on, const lv_model_shape *s, double rows)
@@ -172,8 +185,7 @@ double lv_project_s(const lv_run_on *on, const lv_model_shape *s, double rows)
     const double products = d ? lv_machine_products_s(d, s->head_type, weights, rows) : -1;
     if (products < 0) return -1;
     const lever_machine_model *m = measured_model(on, s);
-    const double all = products + lv_machine_pack_s(d, s->head_type, rows, s->n_embd) + d->call_s +
-                       d->out_s * rows * s->n_vocab;
+    const double all = products + pack_s(on, d, s->head_type, rows, s->n_embd) + d->call_s;
     return all * (m && m->project_factor > 0 ? m->project_factor : 1);
 }
 

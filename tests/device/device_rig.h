@@ -301,6 +301,50 @@ static void case_memory(lv_device *d)
     for (int i = 0; i < PIECES; i++) lv_device_memory_close(d, &m[i]);
 }
 
+/* The host reads weights while the device multiplies with them; then the piece is filled anew. */
+static void case_look(lv_device *d)
+{
+    lever_error e = { 0 };
+    product p = make(LV_TYPE_Q8_0, 33, 64, 512), q = make(LV_TYPE_Q8_0, 5, 64, 512);
+    fill(&p, true);
+    fill(&q, true);
+    lv_device_memory *m = give(d, &p, 17);
+    if (!d->traits.unified) {
+        CHECK_EQ(lv_device_memory_look(d, m, &e), LEVER_EUNSUP);
+        lv_device_memory_close(d, &m);
+        drop(&p);
+        drop(&q);
+        return;
+    }
+    for (int i = 0; i < 2; i++) CHECK_OK(lv_device_memory_look(d, m, &e), &e); /* again: nothing happens */
+    CHECK(m->given && m->looked);
+    const lv_device_job job = job_of(&p, m, 17);
+    const int number = lv_device_submit(d, &job, &e);
+    CHECK_OK(number, &e);
+    CHECK(!memcmp(m->host + 17, p.w, p.w_bytes));
+    CHECK_OK(lv_device_wait(d, number, &e), &e);
+    CHECK(!memcmp(m->host + 17, p.w, p.w_bytes));
+    reference(&p);
+    same(&p, "weights that the host reads");
+
+    CHECK_OK(lv_device_memory_take(d, m, &e), &e);
+    CHECK(!m->given && !m->looked);
+    CHECK_EQ((uintptr_t)m->host % 4096, 0);
+    memcpy(m->host, q.w, q.w_bytes);
+    CHECK_OK(lv_device_memory_give(d, m, &e), &e);
+    const lv_device_job again = job_of(&q, m, 0);
+    const int second = lv_device_submit(d, &again, &e);
+    CHECK_OK(second, &e);
+    CHECK_OK(lv_device_memory_look(d, m, &e), &e); /* while the job is under way */
+    CHECK(!memcmp(m->host, q.w, q.w_bytes));
+    CHECK_OK(lv_device_wait(d, second, &e), &e);
+    reference(&q);
+    same(&q, "weights after a look");
+    lv_device_memory_close(d, &m); /* looked at */
+    drop(&p);
+    drop(&q);
+}
+
 static void case_refusals(lv_device *d)
 {
     lever_error e = { 0 };

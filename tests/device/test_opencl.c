@@ -33,6 +33,10 @@ static void test_memory(void)
 {
     case_memory(device);
 }
+static void test_look(void)
+{
+    case_look(device);
+}
 static void test_refusals(void)
 {
     case_refusals(device);
@@ -221,6 +225,7 @@ int main(int argc, char **argv)
     RUN(test_shared_rows);
     RUN(test_jobs);
     RUN(test_memory);
+    RUN(test_look);
     RUN(test_refusals);
     lv_device_close(&device);
     config.limit_ms = 0;

@@ -27,6 +27,10 @@ static void test_memory(void)
 {
     case_memory(device);
 }
+static void test_look(void)
+{
+    case_look(device);
+}
 static void test_refusals(void)
 {
     case_refusals(device);
@@ -61,6 +65,7 @@ int main(void)
     RUN(test_shared_rows);
     RUN(test_jobs);
     RUN(test_memory);
+    RUN(test_look);
     RUN(test_refusals);
     RUN(test_open);
     lv_device_close(&device);

@@ -65,7 +65,7 @@ static void close(lv_device *d)
 int lv_cpu_device_open(lv_device **out, lv_cpu *cpu, const lv_device_config *c, lever_error *err)
 {
     static const lv_device_table table = { memory_open, memory_close, memory_pass, memory_pass,
-                                           submit,      wait,         close };
+                                           memory_pass, submit,       wait,        close };
     *out = NULL;
     LEVER_TRY(lv_device_config_check(c, err));
     if (c->max_rows > cpu->c.max_rows || c->max_k > cpu->c.max_k)

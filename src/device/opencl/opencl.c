@@ -14,20 +14,36 @@ enum { PAGE = 4096 };
 /* ---- pieces of memory ---- */
 
 /* Reads past the page cache want whole pages, which not every driver gives: the piece is one page larger. */
-static cl_int map_memory(lv_cl_device *d, lv_cl_memory *m)
+static cl_int map_memory(lv_cl_device *d, lv_cl_memory *m, cl_map_flags how)
 {
     cl_int rc;
-    m->map = d->cl.EnqueueMapBuffer(d->transfers, m->mem, CL_TRUE, CL_MAP_WRITE_INVALIDATE_REGION, 0,
-                                    m->base.bytes + PAGE, 0, NULL, NULL, &rc);
-    if (rc == CL_SUCCESS) m->base.host = m->map + (-(uintptr_t)m->map & (PAGE - 1));
+    m->map =
+        d->cl.EnqueueMapBuffer(d->transfers, m->mem, CL_TRUE, how, 0, m->base.bytes + PAGE, 0, NULL, NULL, &rc);
+    if (rc != CL_SUCCESS) m->map = NULL;
     return rc;
+}
+
+static cl_int map_to_fill(lv_cl_device *d, lv_cl_memory *m)
+{
+    const cl_int rc = map_memory(d, m, CL_MAP_WRITE_INVALIDATE_REGION);
+    if (rc != CL_SUCCESS) return rc;
+    m->pad = -(uintptr_t)m->map & (PAGE - 1);
+    m->base.host = m->map + m->pad;
+    return rc;
+}
+
+static cl_int unmap_memory(lv_cl_device *d, lv_cl_memory *m, cl_event *done)
+{
+    uint8_t *map = m->map;
+    m->map = NULL;
+    return map ? d->cl.EnqueueUnmapMemObject(d->transfers, m->mem, map, 0, NULL, done) : CL_SUCCESS;
 }
 
 static void memory_close(lv_device *base, lv_device_memory *memory)
 {
     lv_cl_device *d = (lv_cl_device *)base;
     lv_cl_memory *m = (lv_cl_memory *)memory;
-    if (m->map && !m->base.given) d->cl.EnqueueUnmapMemObject(d->transfers, m->mem, m->map, 0, NULL, NULL);
+    unmap_memory(d, m, NULL);
     if (m->ready) d->cl.ReleaseEvent(m->ready);
     if (m->mem) d->cl.ReleaseMemObject(m->mem);
     lv_free(m);
@@ -42,7 +58,7 @@ static int memory_open(lv_device *base, lv_device_memory **out, size_t bytes, le
     m->base.bytes = bytes;
     m->mem =
         d->cl.CreateBuffer(d->context, CL_MEM_READ_ONLY | CL_MEM_ALLOC_HOST_PTR, bytes + PAGE, NULL, &rc);
-    if (rc == CL_SUCCESS) rc = map_memory(d, m);
+    if (rc == CL_SUCCESS) rc = map_to_fill(d, m);
     if (rc != CL_SUCCESS) {
         memory_close(base, &m->base);
         return lv_cl_fail(err, rc, "OpenCL: a piece of memory");
@@ -53,7 +69,10 @@ static int memory_open(lv_device *base, lv_device_memory **out, size_t bytes, le
 
 static int memory_take(lv_device *base, lv_device_memory *memory, lever_error *err)
 {
-    const cl_int rc = map_memory((lv_cl_device *)base, (lv_cl_memory *)memory);
+    lv_cl_device *d = (lv_cl_device *)base;
+    lv_cl_memory *m = (lv_cl_memory *)memory;
+    cl_int rc = unmap_memory(d, m, NULL);
+    if (rc == CL_SUCCESS) rc = map_to_fill(d, m);
     return rc == CL_SUCCESS ? LEVER_OK : lv_cl_fail(err, rc, "OpenCL: memory back from the device");
 }
 
@@ -63,9 +82,19 @@ static int memory_give(lv_device *base, lv_device_memory *memory, lever_error *e
     lv_cl_memory *m = (lv_cl_memory *)memory;
     if (m->ready) d->cl.ReleaseEvent(m->ready);
     m->ready = NULL;
-    cl_int rc = d->cl.EnqueueUnmapMemObject(d->transfers, m->mem, m->map, 0, NULL, &m->ready);
+    cl_int rc = unmap_memory(d, m, &m->ready);
     if (rc == CL_SUCCESS) rc = d->cl.Flush(d->transfers);
     return rc == CL_SUCCESS ? LEVER_OK : lv_cl_fail(err, rc, "OpenCL: memory to the device");
+}
+
+/* OpenCL lets kernels read a region that is mapped for reading. */
+static int memory_look(lv_device *base, lv_device_memory *memory, lever_error *err)
+{
+    lv_cl_memory *m = (lv_cl_memory *)memory;
+    const cl_int rc = map_memory((lv_cl_device *)base, m, CL_MAP_READ);
+    if (rc != CL_SUCCESS) return lv_cl_fail(err, rc, "OpenCL: a look at the device's memory");
+    m->base.host = m->map + m->pad;
+    return LEVER_OK;
 }
 
 /* ---- opening ---- */
@@ -132,6 +161,7 @@ static int open_parts(lv_cl_device *d, const lv_opencl_config *c, lever_error *e
     d->flushes = c->assume_flush || !d->info.denormals;
     d->base.traits = (lv_device_traits){ .kind = "opencl", .types = lv_cl_types(), .overlaps = true };
     d->base.traits.unified = d->info.unified;
+    d->base.traits.buffer_bytes = lv_opencl_memory_bytes(&c->sizes);
     d->base.traits.piece_bytes = d->info.alloc_bytes > PAGE ? (size_t)(d->info.alloc_bytes - PAGE) : 0;
     snprintf(d->base.traits.name, sizeof d->base.traits.name, "%s", d->info.name);
     return lv_cl_check(&d->base, err);
@@ -139,8 +169,8 @@ static int open_parts(lv_cl_device *d, const lv_opencl_config *c, lever_error *e
 
 static int open_here(lv_device **out, const lv_opencl_config *c, lever_error *err)
 {
-    static const lv_device_table table = { memory_open,  memory_close, memory_take, memory_give,
-                                           lv_cl_submit, lv_cl_wait,   close };
+    static const lv_device_table table = { memory_open, memory_close, memory_take, memory_give,
+                                           memory_look, lv_cl_submit, lv_cl_wait,  close };
     lv_cl_device *d = lv_alloc(sizeof *d, 16);
     if (!d) return lv_fail(err, LEVER_ENOMEM, 0, "OpenCL: the device's description");
     d->base.table = &table;

@@ -34,7 +34,8 @@ typedef struct lv_cl_device {
 typedef struct lv_cl_memory {
     lv_device_memory base;
     cl_mem mem;
-    uint8_t *map;   /* where the driver put it; base.host is in it */
+    uint8_t *map;   /* where the driver put it; base.host is in it; NULL: it is not mapped */
+    size_t   pad;   /* bytes before base.host */
     cl_event ready; /* the device has it; NULL before the first time */
 } lv_cl_memory;
 

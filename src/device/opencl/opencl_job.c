@@ -132,7 +132,7 @@ static cl_int start_product(lv_cl_device *d, lv_cl_slot *s, const lv_device_job 
     const size_t n_tiles = (job->n_rows + LV_CL_ROWS - 1) / LV_CL_ROWS;
     const cl_uint n_out = (cl_uint)p->n_out, n_rows = (cl_uint)job->n_rows, k = (cl_uint)job->k;
     const cl_uint tile = (cl_uint)((job->n_rows + n_tiles - 1) / n_tiles);
-    const cl_ulong w_at = (cl_ulong)(m->base.host - m->map) + p->w_at;
+    const cl_ulong w_at = (cl_ulong)m->pad + p->w_at;
     const size_t sums_bytes = (size_t)tile * LV_CL_GROUP * sizeof(cl_int);
     const size_t mins_bytes = kernel_types[kernel].has_min ? sums_bytes : sizeof(cl_int);
     const argument args[] = {
