@@ -50,6 +50,7 @@ struct lever_engine {
     lv_chat_choice chat;
     lv_exit   *exit;    /* the predictor that prunes; NULL: no pruning */
     lv_prune_rule prune_rule;
+    char       advice[320];    /* why the policy was chosen; empty: it was not */
     char       exit_note[256]; /* why a predictor that lies beside the model is not used */
     lv_policy **policies; /* [n_policies] the first is the default; they learn as long as the engine lives */
     uint32_t   n_policies;
@@ -77,6 +78,9 @@ typedef struct lv_engine_setup {
     lv_vocab      *vocab;
     lv_chat_choice chat;
     lv_exit       *exit;    /* NULL: no pruning */
+    lv_model      *spare_draft; /* open, but not part of this plan: lv_engine_setup_again */
+    lv_exit       *spare_exit;
+    struct lever_advice *advice; /* what config.policy was chosen by; NULL: it was not */
     lv_prune_rule  prune_rule;
     char           exit_note[256];
     lv_policy    **policies; /* [n_policies] config.policy, then config.more_policies */
@@ -111,6 +115,12 @@ int  lv_engine_setup_plan(lv_engine_setup *o, lever_error *err);
 /* o->cpu for these sizes. */
 lv_cpu_config lv_engine_setup_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint32_t max_rows);
 void lv_engine_setup_fini(lv_engine_setup *o);
+/* Plan the opened models again: with another policy (borrowed), without the draft where that does not need it, and
+ * mem_bytes, n_ctx, max_rows of o->config, which the caller may change. As lv_engine_setup_plan; after a failure only
+ * fini is due. */
+int  lv_engine_setup_again(lv_engine_setup *o, const char *policy, lever_error *err);
+/* engine/advise.c: open, choose the policy as c->advise says, and plan. As lv_engine_setup_init. */
+int  lv_engine_setup_advised(lv_engine_setup *o, const lever_config *c, lever_error *err);
 /* The public form of the plan. */
 void lv_engine_setup_export(const lv_engine_setup *o, lever_plan *out);
 /* engine/engine.c: load what was planned; LEVER_ELIMIT when it did not fit. What the engine needs of o

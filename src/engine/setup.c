@@ -364,6 +364,7 @@ int lv_engine_setup_init(lv_engine_setup *o, const lever_config *c, lever_error 
 {
     static const char *const defaults[] = { "lever", "lever:24", "chain:8" };
     const bool draws = c->verify && strcmp(c->verify, "match"); /* which only the last of them does */
+    if (!c->policy && c->advise && c->draft_path && !draws) return lv_engine_setup_advised(o, c, err);
     if (c->policy || !c->draft_path) return open_and_plan(o, c, err);
     for (int i = draws ? 2 : 0;; i++) {
         lever_config with = *c;
@@ -374,8 +375,35 @@ int lv_engine_setup_init(lv_engine_setup *o, const lever_config *c, lever_error 
     }
 }
 
+/* Into the plan or out of it, where it stays open. */
+static void take_part(void **in, void **out, bool part)
+{
+    if (part && !*in) *in = *out, *out = NULL;
+    if (!part && *in) *out = *in, *in = NULL;
+}
+
+int lv_engine_setup_again(lv_engine_setup *o, const char *policy, lever_error *err)
+{
+    lv_policies_close(o->policies, o->n_policies);
+    o->policies = NULL, o->n_policies = 0, o->policy_bytes = 0;
+    o->max_nodes = o->grow_nodes = 1, o->draft_rows = 0;
+    o->config.policy = policy;
+    LEVER_TRY(open_policies(o, err));
+    void *draft = o->draft, *spare_draft = o->spare_draft, *exit = o->exit, *spare_exit = o->spare_exit;
+    take_part(&draft, &spare_draft, policy_that_drafts(o) != NULL);
+    take_part(&exit, &spare_exit, o->max_nodes > 1);
+    o->draft = draft, o->spare_draft = spare_draft, o->exit = exit, o->spare_exit = spare_exit;
+    o->cpu.max_k = o->cpu.max_head_dim = 0, o->cpu.act_kinds = 0;
+    widen_cpu(o, o->target);
+    if (o->draft) widen_cpu(o, o->draft);
+    return lv_engine_setup_plan(o, err);
+}
+
 void lv_engine_setup_fini(lv_engine_setup *o)
 {
+    lv_exit_close(&o->spare_exit);
+    lv_model_close(&o->spare_draft);
+    lv_free(o->advice);
     lv_exit_close(&o->exit);
     lv_policies_close(o->policies, o->n_policies);
     lv_vocab_close(&o->vocab);
