@@ -85,6 +85,11 @@ static void describe_options(const bench_setup *s, char *buf, size_t cap)
     if (m->exit) add_option(buf, cap, " --exit %s", m->exit);
     if (m->isa) add_option(buf, cap, " --isa %s", m->isa);
     if (m->kv_type) add_option(buf, cap, " --kv %s", m->kv_type);
+    if (m->device) add_option(buf, cap, " --device %s", m->device);
+    if (m->draft_device) add_option(buf, cap, " --device-draft %s", m->draft_device);
+    if (m->device_min_rows) add_option(buf, cap, " --device-min-rows %u", m->device_min_rows);
+    if (m->project) add_option(buf, cap, " --project %s", m->project);
+    if (m->project_device) add_option(buf, cap, " --project-device");
     if (s->args->raw) add_option(buf, cap, " --raw");
     if (s->args->chat.template_name) add_option(buf, cap, " --chat-template %s", s->args->chat.template_name);
     if (!chat_args_think(&s->args->chat)) add_option(buf, cap, " --think off");
@@ -303,6 +308,7 @@ static int open_engine(job *j, uint32_t cell, lever_error *err)
     progress_clear(&j->load);
     if (rc < 0) return rc;
     j->cell = cell;
+    model_args_device_note(j->engine);
     lever_engine_get_info(j->engine, &j->info);
     rc = chat_args_apply(&j->s->args->chat, j->engine, err);
     if (rc < 0) return rc;

@@ -46,6 +46,7 @@ static const option options[] = {
       offsetof(bench_args, temperature) },
     { "-s --seed", OPTION_U64, "N", "default 0", offsetof(bench_args, seed) },
     VERIFY_OPTION(bench_args, model),
+    PROJECT_OPTIONS(bench_args, model),
     MODEL_FILE_OPTIONS(bench_args, model),
     PRUNE_OPTIONS(bench_args, model),
     MODEL_RESOURCE_OPTIONS(bench_args, model, "context in tokens; default: the model's, at most 4096"),

@@ -215,6 +215,7 @@ static int open_all(chat *c, model_args *model, lever_error *err)
     if (rc >= 0) rc = lever_session_open(&c->session, c->engine, &c->about.sampling, err);
     if (rc < 0) return rc;
     lever_engine_get_info(c->engine, &c->info);
+    model_args_device_note(c->engine);
     if (c->info.exit_note) fprintf(stderr, "lever: no pruning: %s\n", c->info.exit_note);
     const char *slash = strrchr(config.model_path, '/');
     snprintf(c->about.model, sizeof c->about.model, "%s", slash ? slash + 1 : config.model_path);

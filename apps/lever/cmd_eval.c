@@ -174,6 +174,7 @@ static int evaluate(const eval_args *a, lever_config *c)
     progress_clear(&j.load);
     progress_clear(&j.run);
     free(text);
+    if (r.device_note[0]) fprintf(stderr, "lever: %s\n", r.device_note);
     int code = EXIT_OK;
     if (rc >= 0 || rc == LEVER_ECANCEL || r.n_scored) code = print_result(a, &r, rc, &err);
     if (rc == LEVER_ECANCEL) return EXIT_CANCEL;

@@ -3,34 +3,68 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "app.h"
+#include "cache_dir.h"
 #include "options.h"
 #include "profile_file.h"
+#include "profile_show.h"
 
-enum { PIECE = 4 << 20, PIECES = 256 }; /* of the file that is written when none is given */
+enum { PIECE = 4 << 20, PIECES = 256, LEAST = 64 << 20 }; /* of the file that is written when none is given */
 
 typedef struct profile_args {
-    const char *file, *folder;
+    const char *model, *draft, *folder, *device, *types, *cpus, *isa;
+    uint64_t mem;
+    uint32_t threads;
     float seconds;
-    bool json, help;
+    bool no_run, show, if_stale, json, help;
 } profile_args;
 
 static const option options[] = {
-    { "-m --model", OPTION_TEXT, "FILE", "read this file, e.g. the model that will be run",
-      offsetof(profile_args, file) },
-    { "--dir", OPTION_TEXT, "DIR", "or write 1 GiB here for the time of the measurement; default: .",
-      offsetof(profile_args, folder) },
-    { "--time", OPTION_FLOAT, "S", "seconds in all; default 6", offsetof(profile_args, seconds) },
+    { NULL, OPTION_FLAG, NULL, "what is measured", 0 },
+    { "-m --model", OPTION_TEXT, "FILE", "the model that will be run: its file is read, its types of weights are\n"
+      "measured, and it is run", offsetof(profile_args, model) },
+    { "-md --model-draft", OPTION_TEXT, "FILE", "the draft that will be run with it", offsetof(profile_args, draft) },
+    { "--no-run", OPTION_FLAG, NULL, "do not run the models", offsetof(profile_args, no_run) },
+    { "--dir", OPTION_TEXT, "DIR", "without a model: write 1 GiB here for the time of the measurement;\n"
+      "default: .", offsetof(profile_args, folder) },
+    { "--device", OPTION_TEXT, "NAME", "products on this device too: opencl, opencl:NAME",
+      offsetof(profile_args, device) },
+    { "--types", OPTION_TEXT, "LIST", "types of weights, beside those of the models;\n"
+      "default: Q4_0,Q8_0,Q4_K,Q6_K,F16", offsetof(profile_args, types) },
+    { NULL, OPTION_FLAG, NULL, "how", 0 },
+    { "--mem", OPTION_BYTES, "SIZE", "memory limit for running the models; default: 3/4 of what is free",
+      offsetof(profile_args, mem) },
+    { "-t --threads", OPTION_U32, "N", "threads; default: every core. What is measured holds for this number",
+      offsetof(profile_args, threads) },
+    { "--cpus", OPTION_TEXT, "LIST", "bind the threads to these cores: 0-3,6 or fast", offsetof(profile_args, cpus) },
+    { "--isa", OPTION_TEXT, "NAME", "use at most these instructions", offsetof(profile_args, isa) },
+    { "--time", OPTION_FLOAT, "S", "seconds in all, beside loading models; default 45, of which parts\n"
+      "that are not measured are saved", offsetof(profile_args, seconds) },
+    { NULL, OPTION_FLAG, NULL, "what is shown", 0 },
+    { "--show", OPTION_FLAG, NULL, "measure nothing, print what is kept", offsetof(profile_args, show) },
+    { "--if-stale", OPTION_FLAG, NULL, "measure only what is not kept already for these conditions",
+      offsetof(profile_args, if_stale) },
     { "--json", OPTION_FLAG, NULL, "every measured point as one JSON object on stdout",
       offsetof(profile_args, json) },
     { "-h --help", OPTION_FLAG, NULL, "this page", offsetof(profile_args, help) },
 };
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int signal_number)
+{
+    (void)signal_number;
+    interrupted = 1;
+}
+
+/* ---- a file to read ---- */
 
 static int fail(lever_error *err, const char *folder)
 {
@@ -49,7 +83,7 @@ static int scratch_file(const char *folder, progress *p, lever_error *err)
     unlink(path);
     uint64_t *piece = malloc(PIECE), x = 88172645463325252u;
     int rc = piece ? fd : fail(err, folder);
-    for (int i = 0; i < PIECES && rc >= 0; i++) {
+    for (int i = 0; i < PIECES && rc >= 0 && !interrupted; i++) {
         for (size_t k = 0; k < PIECE / sizeof x; k++) piece[k] = x ^= x << 13, x ^= x >> 7, x ^= x << 17;
         if (write(fd, piece, PIECE) != PIECE) rc = fail(err, folder);
         progress_show(p, "writing a file to measure with", (uint64_t)i + 1, PIECES);
@@ -60,85 +94,166 @@ static int scratch_file(const char *folder, progress *p, lever_error *err)
     return rc;
 }
 
-static void on_point(void *user, uint32_t done, uint32_t total)
+/* What is read: the model, or where it is too small, or none is given, a file beside it or in the folder. */
+typedef struct flash_file {
+    char path[64];      /* of the descriptor */
+    char folder[4096];
+    const char *use;    /* path or the model */
+    int  fd;            /* -1: none was written */
+} flash_file;
+
+static void folder_of(const profile_args *a, flash_file *f)
 {
-    progress_show(user, "reading in different ways", done, total);
+    const char *slash = a->model && !a->folder ? strrchr(a->model, '/') : NULL;
+    if (a->folder || !slash) snprintf(f->folder, sizeof f->folder, "%s", a->folder ? a->folder : ".");
+    else snprintf(f->folder, sizeof f->folder, "%.*s", (int)(slash - a->model) + 1, a->model);
 }
 
-static void print_table(const lever_flash_profile *p)
+static int open_flash(flash_file *f, const profile_args *a, progress *line, lever_error *err)
 {
-    const lever_flash_point *best = &p->points[p->best];
-    printf("reads in GB/s, by their size and the number in flight (%s)\n\n%8s", p->points[0].backend, "");
-    for (uint32_t d = 1; d <= 16; d *= 2) printf("%8u", d);
-    for (uint32_t i = 0, block = 0; i < p->n_points; i++) {
-        const lever_flash_point *q = &p->points[i];
-        if (!q->huge_pages || q->backend != p->points[0].backend) continue;
-        if (q->block_bytes != block) printf("\n%4u KiB", (block = q->block_bytes) >> 10);
-        printf("%7.2f%c", q->bytes_per_s * 1e-9, i == p->best ? '*' : ' ');
-    }
-    puts("\n");
-    for (uint32_t i = 0; i < p->n_points; i++) {
-        const lever_flash_point *q = &p->points[i];
-        if (q->huge_pages && q->backend == p->points[0].backend) continue;
-        printf("%s, %u KiB, %u in flight%s: %.2f GB/s\n", q->backend, q->block_bytes >> 10, q->depth,
-               q->huge_pages ? "" : ", pages of 4 KiB", q->bytes_per_s * 1e-9);
-    }
-    printf("\nbest: %u reads of %u KiB, %.2f GB/s with %.0f%% of one core\n", best->depth,
-           best->block_bytes >> 10, best->bytes_per_s * 1e-9, best->cpu_share * 100);
-    if (!p->direct) puts("no direct reads on this file system: these numbers are of memory, not of flash");
+    struct stat st;
+    f->use = a->model;
+    if (a->model && (stat(a->model, &st) || st.st_size >= LEAST)) return LEVER_OK; /* none: the library says so */
+    f->fd = scratch_file(f->folder, line, err);
+    if (f->fd < 0) return f->fd;
+    snprintf(f->path, sizeof f->path, "/proc/self/fd/%d", f->fd);
+    f->use = f->path;
+    return LEVER_OK;
 }
 
-static void print_json(const lever_flash_profile *p)
+/* ---- measuring ---- */
+
+static bool on_progress(void *user, const char *what, uint32_t done, uint32_t total)
 {
-    json_t *root = json_pack("{s:b, s:i, s:o}", "direct", (int)p->direct, "best", (int)p->best, "points",
-                             profile_points(p));
-    json_dumpf(root, stdout, JSON_INDENT(1));
-    putchar('\n');
-    json_decref(root);
+    (void)what; /* one line for all steps, so that the time left is of all of them */
+    progress_show(user, "measuring this machine", done, total);
+    return !interrupted;
 }
 
-static int measure(const profile_args *a, lever_flash_profile *p, lever_error *err)
+/* Compiled kernels of devices stay beside the profile; NULL where there is no such folder. */
+static const char *device_cache(char *buf, size_t cap)
+{
+    return cache_path(buf, cap, "") && !cache_make() ? buf : NULL;
+}
+
+static int measure(const profile_args *a, flash_file *f, const char *where, lever_machine *m,
+                   lever_error *err)
 {
     progress line = { 0 };
-    char path[64];
-    int fd = -1;
-    const char *on = a->file ? a->file : a->folder ? a->folder : ".";
-    if (!a->file) {
-        fd = scratch_file(on, &line, err);
-        if (fd < 0) return fd;
-        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    }
-    int rc = lever_profile_flash(p, a->file ? a->file : path, (double)a->seconds, on_point, &line, err);
+    char cache[CACHE_PATH_CAP];
+    int rc = open_flash(f, a, &line, err);
+    const lever_profile_params params = { .flash_path = f->use,
+                                          .flash_where = where,
+                                          .model_path = a->model,
+                                          .draft_path = a->draft,
+                                          .no_run = a->no_run,
+                                          .device = a->device,
+                                          .device_cache = device_cache(cache, sizeof cache),
+                                          .types = a->types,
+                                          .mem_bytes = a->mem,
+                                          .n_threads = a->threads,
+                                          .cpus = a->cpus,
+                                          .isa = a->isa,
+                                          .seconds = (double)a->seconds,
+                                          .on_progress = on_progress,
+                                          .user = &line };
+    if (rc >= 0) rc = lever_profile(m, &params, err);
     progress_clear(&line);
-    if (fd >= 0) close(fd);
-    if (rc >= 0 && p->direct) rc = profile_store(on, p, err);
+    if (f->fd >= 0) close(f->fd);
     return rc;
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static bool knows_model(const lever_machine *m, const char *path)
+{
+    for (uint32_t i = 0; path && i < m->n_models; i++)
+        if (!strncmp(m->models[i].name, base_name(path), sizeof m->models[i].name - 1)) return true;
+    return !path;
+}
+
+/* Is everything kept that would be measured? */
+static bool is_complete(const profile_args *a, const lever_machine *m, const char *where)
+{
+    bool flash = false, device = !a->device || !strcmp(a->device, "cpu");
+    for (uint32_t i = 0; i < m->n_flashes; i++)
+        flash |= !strcmp(m->flashes[i].where, where) && m->flashes[i].reads.n_points;
+    const size_t kind = a->device ? strcspn(a->device, ":") : 0;
+    for (uint32_t i = 1; i < m->n_devices; i++)
+        device |= !strncmp(m->devices[i].kind, a->device ? a->device : "", kind);
+    return flash && device && m->measured[0] &&
+           (a->no_run || (knows_model(m, a->model) && knows_model(m, a->draft)));
+}
+
+/* ---- the command ---- */
+
+static int print(const profile_args *a, const lever_machine *m, const char *where)
+{
+    if (!a->json) profile_print(m, where);
+    else if (!profile_print_json(m, where)) return EXIT_OTHER;
+    return fflush(stdout) == 0 && !ferror(stdout) ? EXIT_OK : EXIT_IO;
+}
+
+static int show(const profile_args *a, const lever_machine *m, enum profile_found found, const char *why)
+{
+    if (found == PROFILE_STALE) fprintf(stderr, "lever: this was measured under other conditions: %s\n", why);
+    else if (found == PROFILE_NONE) fputs("lever: nothing is kept of this machine; run lever profile\n", stderr);
+    return print(a, m, NULL);
+}
+
+static int measure_and_keep(const profile_args *a, flash_file *f, const char *where, lever_machine *m)
+{
+    char path[CACHE_PATH_CAP];
+    lever_error err = { 0 };
+    signal(SIGINT, on_interrupt);
+    int rc = measure(a, f, where, m, &err);
+    if (rc < 0) return app_fail(rc, &err);
+    rc = profile_store(m, &err);
+    const int code = print(a, m, where);
+    if (rc < 0) return app_fail(rc, &err);
+    if (profile_path(path, sizeof path) && !a->json) printf("\nkept in %s; later runs use it\n", path);
+    return code;
+}
+
+static int check(const profile_args *a)
+{
+    if (!a->draft || a->model) return EXIT_OK;
+    fputs("lever: a draft (-md) is measured beside a model (-m)\n", stderr);
+    return EXIT_USAGE;
 }
 
 int cmd_profile(int argc, char **argv)
 {
     static profile_args a;
-    static lever_flash_profile p;
+    static lever_machine m;
+    static flash_file f = { .fd = -1 };
     lever_error err = { 0 };
-    char path[4096];
+    lever_machine_id id;
+    char why[256], where[PROFILE_WHERE_CAP];
     const char *none[1];
     int n;
     const size_t n_options = sizeof options / sizeof *options;
-    if (options_parse(options, n_options, &a, argc, argv, 2, none, 0, &n)) return EXIT_USAGE;
+    if (options_parse(options, n_options, &a, argc, argv, 2, none, 0, &n) || check(&a)) return EXIT_USAGE;
     if (a.help) {
-        puts("usage: lever profile [-m FILE | --dir DIR] [--json]\n\n"
-             "Measures how this machine reads files, in about six seconds, and keeps the result for later "
-             "runs\n"
-             "on models of the same device.");
+        puts("usage: lever profile [-m FILE [-md FILE] | --dir DIR] [--device NAME] [--json]\n\n"
+             "Measures in under a minute how this machine reads files and multiplies, and keeps the result for\n"
+             "later runs: docs/profile.md.");
         options_help(options, n_options);
         return EXIT_OK;
     }
-    const int rc = measure(&a, &p, &err);
-    if (p.n_points && a.json)
-        print_json(&p);
-    else if (p.n_points)
-        print_table(&p);
+    const int rc = lever_machine_identify(&id, a.threads, a.cpus, a.isa, &err);
     if (rc < 0) return app_fail(rc, &err);
-    if (p.direct && profile_path(path, sizeof path) && !a.json) printf("kept in %s\n", path);
-    return fflush(stdout) == 0 && !ferror(stdout) ? EXIT_OK : EXIT_IO;
+    const enum profile_found found = profile_load(&m, &id, why, sizeof why);
+    if (a.show) return show(&a, &m, found, why);
+    folder_of(&a, &f);
+    if (!profile_where(a.model ? a.model : f.folder, where, sizeof where)) {
+        fail(&err, a.model ? a.model : f.folder);
+        return app_fail(LEVER_EIO, &err);
+    }
+    if (a.if_stale && found == PROFILE_GOOD && is_complete(&a, &m, where)) return print(&a, &m, where);
+    return measure_and_keep(&a, &f, where, &m);
 }

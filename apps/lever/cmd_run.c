@@ -48,6 +48,7 @@ static const option options[] = {
     LEARN_OPTION(run_args, model),
     SAMPLING_OPTIONS(run_args, sampling),
     VERIFY_OPTION(run_args, model),
+    PROJECT_OPTIONS(run_args, model),
     { NULL, OPTION_FLAG, NULL, "output", 0 },
     { "--check", OPTION_U32, "N",
       "afterwards decode the first N new tokens again without a draft\n"
@@ -245,6 +246,7 @@ static int open_all(run *r, progress *load, lever_error *err)
     if (!r->args->model.no_learn) learnt_load(r->engine);
     const int chat_rc = chat_args_apply(&r->args->chat, r->engine, err);
     if (chat_rc < 0) return chat_rc;
+    if (!r->args->quiet) model_args_device_note(r->engine);
     lever_engine_get_info(r->engine, &r->report.info);
     if (r->report.info.exit_note && !r->args->quiet)
         fprintf(stderr, "lever: no pruning: %s\n", r->report.info.exit_note);
@@ -319,6 +321,7 @@ int cmd_run(int argc, char **argv)
         signal(SIGINT, SIG_DFL);
         signal_session = NULL;
     }
+    if (r.engine) lever_engine_get_info(r.engine, &r.report.info); /* a device may have failed meanwhile */
     int code = rc < 0 ? exit_code_of(rc) : EXIT_OK;
     const bool differs = r.report.check.n_equal != r.report.check.n_compared;
     if (code == EXIT_OK && differs) code = EXIT_CHECK;

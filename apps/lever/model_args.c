@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "model_args.h"
 
+#include "cache_dir.h"
 #include "profile_file.h"
 
 #include <stdio.h>
@@ -8,6 +9,26 @@
 #include <string.h>
 
 void model_args_init(model_args *a) { *a = (model_args){ 0 }; }
+
+static void set_devices(model_args *a, lever_config *c)
+{
+    c->device = a->device;
+    c->draft_device = a->draft_device;
+    c->device_min_rows = a->device_min_rows;
+    c->project = a->project;
+    c->project_device = a->project_device;
+    if ((a->device || a->draft_device) && cache_path(a->cache, sizeof a->cache, "") && cache_make() == 0)
+        c->device_cache_dir = a->cache;
+}
+
+void model_args_device_note(const lever_engine *engine)
+{
+    lever_engine_info info;
+    lever_engine_get_info(engine, &info);
+    static bool said; /* engines of one command have the same device */
+    if (info.device_note && !said) fprintf(stderr, "lever: %s\n", info.device_note);
+    said = info.device_note != NULL;
+}
 
 int model_args_config(model_args *a, lever_config *c)
 {
@@ -35,9 +56,10 @@ int model_args_config(model_args *a, lever_config *c)
     c->io_backend = a->io;
     c->flash_model = a->flash_model;
     c->flash_limit_bytes_per_s = a->flash_limit;
-    profile_apply(a->model, c);
+    set_devices(a, c);
     c->isa = a->isa;
     c->cpus = a->cpus;
+    profile_apply(a->model, c);
     c->kv_type = a->kv_type;
     c->pin_first_layers = a->pin_first;
     c->no_pin = a->no_pin;

@@ -9,10 +9,11 @@
 
 typedef struct model_args {
     const char *model, *draft_model, *policy, *io, *isa, *kv_type, *cpus, *flash_model, *exit, *prune, *verify;
+    const char *device, *draft_device, *project;
     uint64_t    mem, flash_limit;
-    uint32_t    ctx, threads, rows;
-    bool        pin_first, no_pin, verify_reads, no_learn;
-    char        demo_model[4096], demo_draft[4096];
+    uint32_t    ctx, threads, rows, device_min_rows;
+    bool        pin_first, no_pin, verify_reads, no_learn, project_device;
+    char        demo_model[4096], demo_draft[4096], cache[4096];
 } model_args;
 
 /* Rows for the option table; `base` is the struct that holds `field`, a model_args. MODEL_OPTIONS are those
@@ -46,6 +47,17 @@ typedef struct model_args {
             "neither use nor keep what earlier runs of these models have shown\n"                            \
             "(how sure the draft is, how long things take): ~/.cache/lever",                                 \
             offsetof(base, field.no_learn)                                                                   \
+    }
+
+/* For commands that compare ways to project rows. */
+#define PROJECT_OPTIONS(base, field)                                                                         \
+    { "--project", OPTION_TEXT, "MODE",                                                                      \
+      "rows that meet the output head: demand (default: those on the path\n"                                 \
+      "the model takes) or eager (all at once, for comparison)",                                             \
+      offsetof(base, field.project) },                                                                       \
+    {                                                                                                        \
+        "--project-device", OPTION_FLAG, NULL, "with --device: the output head runs there too",              \
+            offsetof(base, field.project_device)                                                             \
     }
 
 /* For commands that compare rules of verification; beside MODEL_OPTIONS, as inspect has another --verify. */
@@ -97,6 +109,14 @@ typedef struct model_args {
           offsetof(base, field.isa) },                                                                       \
         { "--kv", OPTION_TEXT, "TYPE", "KV cache: f16 or q8_0 (half the memory); default: q8_0 if it can be", \
           offsetof(base, field.kv_type) },                                                                   \
+        { "--device", OPTION_TEXT, "NAME",                                                                   \
+          "where products of the model run: cpu (default), opencl (a GPU or\n"                               \
+          "accelerator), opencl:PART-OF-A-NAME (the text is the same with all)",                             \
+          offsetof(base, field.device) },                                                                    \
+        { "--device-draft", OPTION_TEXT, "NAME", "the same for the draft model; default cpu",                \
+          offsetof(base, field.draft_device) },                                                              \
+        { "--device-min-rows", OPTION_U32, "N", "sweeps of fewer rows run on the CPU; default 0: none do",   \
+          offsetof(base, field.device_min_rows) },                                                           \
         { "--pin-first", OPTION_FLAG, NULL, "keep whole first layers in memory instead of an even share",    \
           offsetof(base, field.pin_first) },                                                                 \
         { "--no-pin", OPTION_FLAG, NULL, "keep no layer in memory: stream everything",                       \
@@ -156,5 +176,7 @@ int  chat_args_apply(const chat_args *a, lever_engine *engine, lever_error *err)
 void model_args_init(model_args *a);
 /* Fill c; without -m the demo pair. Returns 0, or an exit code after a message. */
 int  model_args_config(model_args *a, lever_config *c);
+/* One line on stderr where a device that was asked for is not in use. */
+void model_args_device_note(const lever_engine *engine);
 
 #endif

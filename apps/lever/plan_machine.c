@@ -9,10 +9,12 @@
 bool plan_machine_load(lever_advise_params *p, const model_args *a, const lever_config *c, float temperature, char *why,
                        size_t why_cap)
 {
-    (void)c;
-    snprintf(why, why_cap, "there is no profile of this machine; run lever profile -m MODEL first");
-    *p = (lever_advise_params){ .temperature = temperature, .load_learnt = a->no_learn ? NULL : learnt_read };
-    return false;
+    static char where[PROFILE_WHERE_CAP];
+    *p = (lever_advise_params){ .machine = c->machine, .temperature = temperature,
+                                .load_learnt = a->no_learn ? NULL : learnt_read };
+    snprintf(why, why_cap, "there is no profile of this machine with these settings: run lever profile -m MODEL first");
+    if (profile_where(c->model_path, where, sizeof where)) p->where = where;
+    return c->machine != NULL;
 }
 
 void plan_machine_apply(lever_advise_params *p, const model_args *a, lever_config *c, float temperature)

@@ -76,6 +76,15 @@ static const char *held_back(const lever_engine_info *info, char *buf, size_t ca
     return buf;
 }
 
+static void print_devices(const lever_engine_info *info)
+{
+    const bool draft = info->draft_device && strcmp(info->draft_device, "cpu");
+    if (!info->device_jobs) return; /* a note was shown at the start */
+    fprintf(stderr, "  device       %s%s%s; %llu jobs\n", info->device, draft ? ", draft on " : "",
+            draft ? info->draft_device : "", (unsigned long long)info->device_jobs);
+    if (info->device_note) fprintf(stderr, "               %s\n", info->device_note);
+}
+
 void run_report_text(const run_report *r)
 {
     const lever_stats *s = &r->stats;
@@ -117,6 +126,7 @@ void run_report_text(const run_report *r)
     fprintf(stderr, " of the limit of %s; the model has %s\n",
             format_bytes(a, sizeof a, (double)s->mem_limit_bytes),
             format_bytes(b, sizeof b, (double)r->info.target_file_bytes));
+    print_devices(&r->info);
     print_check(r);
 }
 
@@ -169,7 +179,8 @@ bool run_report_json(const run_report *r, const lever_error *err)
     json_object_set_new(root, "tokens", tokens);
     json_object_set_new(root, "stats", stats_json(&r->stats));
     json_object_set_new(root, "engine",
-                        json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:s?, s:I, s:i}", "isa",
+                        json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:s?, s:I, s:i, s:s, s:s?, "
+                                  "s:s?, s:I}", "isa",
                                   r->info.isa, "io", r->info.io_backend, "policy", r->info.policy, "verify",
                                   r->info.verify, "arch", r->info.arch,
                                   "threads", (int)r->info.n_threads, "n_ctx", (int)r->info.n_ctx,
@@ -178,7 +189,9 @@ bool run_report_json(const run_report *r, const lever_error *err)
                                   (json_int_t)r->info.target_streamed_bytes, "planned_bytes",
                                   (json_int_t)r->info.planned_bytes, "flash_model", r->info.flash_model,
                                   "flash_limit_bytes_per_s", (json_int_t)r->info.flash_limit_bytes_per_s,
-                                  "exit_layer", (int)r->info.exit_layer));
+                                  "exit_layer", (int)r->info.exit_layer, "device", r->info.device, "draft_device",
+                                  r->info.draft_device, "device_note", r->info.device_note, "device_jobs",
+                                  (json_int_t)r->info.device_jobs));
     if (r->info.advice)
         json_object_set_new(json_object_get(root, "engine"), "advice", json_string(r->info.advice));
     if (r->check.n_compared)

@@ -5,7 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-static const char *const tracks[] = { "cycle", "draft", "target", "flash" };
+static const char *const tracks[] = { "cycle", "draft", "target", "flash", "device" };
 enum { N_TRACKS = sizeof tracks / sizeof *tracks };
 
 static int fail(const trace_file *t, int why, lever_error *err)
@@ -55,15 +55,15 @@ void trace_event(void *user, const lever_trace_event *e)
     const char *head = ",\n{\"name\": \"%s\", \"pid\": 1, \"tid\": %d, \"ts\": %.3f, ";
     errno = 0;
     fprintf(t->f, head, e->name, track, begin);
-    if (strcmp(e->track, "flash")) {
+    if (strcmp(e->track, "flash") && strcmp(e->track, "device")) {
         fprintf(t->f, "\"ph\": \"X\", \"dur\": %.3f", us);
         put_args(t->f, e);
-    } else { /* reads overlap: pairs of asynchronous events */
+    } else { /* these overlap: pairs of asynchronous events */
         const uint64_t id = t->n_async++;
-        fprintf(t->f, "\"ph\": \"b\", \"cat\": \"flash\", \"id\": %" PRIu64, id);
+        fprintf(t->f, "\"ph\": \"b\", \"cat\": \"%s\", \"id\": %" PRIu64, e->track, id);
         put_args(t->f, e);
         fprintf(t->f, head, e->name, track, begin + us);
-        fprintf(t->f, "\"ph\": \"e\", \"cat\": \"flash\", \"id\": %" PRIu64 "}", id);
+        fprintf(t->f, "\"ph\": \"e\", \"cat\": \"%s\", \"id\": %" PRIu64 "}", e->track, id);
     }
     note_failure(t);
 }

@@ -48,6 +48,8 @@ typedef struct lever_config {
     uint32_t    n_ctx;         /* positions of context; 0 = the model's own, at most 4096 */
     uint32_t    n_sessions;    /* texts that may be open at once, at most 64; memory is planned for each; 0 = 1 */
     uint32_t    n_threads;     /* 0 = every core this process may use, or those of cpus */
+    const lever_machine *machine; /* what lever_profile measured with the same threads (lever/profile.h), nullable:
+                                   * policies that weigh costs begin with what it predicts. Borrowed for the call */
     const char *cpus;   /* cores to bind the threads to, in turn: "0-3,6", or "fast" for the strong ones of
                          * unequal cores; NULL = as the system likes. The calling thread is the first; it
                          * is released by lever_engine_close */
@@ -80,6 +82,18 @@ typedef struct lever_config {
     const char *kv_type; /* of the KV caches: "f16", "q8_0" (half the memory); "auto" = NULL = q8_0 where a head
                           * has a multiple of 32 elements, else f16. Each gives a text of its own */
     const char *isa; /* NULL = best; "ref", "avx2", "avx512vnni", "neon", ... forces at most this one */
+    const char *device;  /* where matrix products of the target run: "cpu" = NULL; "opencl": a GPU or accelerator;
+                          * "opencl:NAME": one with NAME in its name or platform (docs/devices.md). The text is the
+                          * same. One that can not be used is no error: the CPU does its work, and the engine's
+                          * info says why. Drivers are tried in a child process first where this process has a
+                          * single thread, so open engines with a device before starting threads */
+    const char *draft_device;  /* the same for the draft */
+    const char *device_cache_dir; /* existing folder for compiled kernels; NULL = none */
+    uint32_t    device_min_rows; /* sweeps of fewer rows run on the CPU; 0 = none do */
+    const char *project; /* which rows of a tree are multiplied with the output head: "demand" = NULL: along the
+                          * path that the target takes; "eager": all at once. For comparison: it costs time and
+                          * memory, and changes no text */
+    bool        project_device; /* the target's output head is multiplied on its device too */
     bool        pin_first_layers; /* resident weights: whole first layers instead of spread evenly */
     bool        no_pin;        /* keep no layer resident: everything streams (baselines, tests) */
     uint32_t    max_rows;      /* rows of one sweep (prefill chunk); 0 = chosen by the memory plan */
@@ -132,6 +146,9 @@ typedef struct lever_engine_info {
     uint32_t    exit_layer;    /* layers before rows may be dropped; 0: there is no exit predictor */
     const char *advice;        /* why the policy was chosen (lever_config.advise); NULL: it was not */
     const char *exit_note;     /* why the predictor that lies beside the model is not used; NULL: nothing to say */
+    const char *device, *draft_device; /* names of devices that are in use; "cpu": none; NULL: there is no draft */
+    const char *device_note;   /* why a device that was asked for is not, or no longer, in use; NULL: nothing to say */
+    uint64_t    device_jobs;   /* started on devices since the engine was opened */
     const char *flash_model;   /* as configured, or NULL */
     uint64_t    flash_limit_bytes_per_s; /* of the model and the limit, the lower one; 0 = neither is set */
 } lever_engine_info;
@@ -303,6 +320,7 @@ typedef struct lever_eval_result {
     uint64_t eval_ns, flash_wait_ns; /* without loading; part of it: compute waited for flash */
     uint64_t bytes_read;             /* from flash for the target, without loading */
     uint64_t peak_rss_bytes, mem_limit_bytes;
+    char     device_note[200];       /* why a device that was asked for is not in use; "": nothing to say */
 } lever_eval_result;
 
 /* Called often, several times per pass over the model, from the calling thread; return false to stop. */

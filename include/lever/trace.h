@@ -7,7 +7,8 @@
 /* One stretch of time. Times are nanoseconds of one monotonic clock; strings are static. */
 typedef struct lever_trace_event {
     const char *track;  /* "cycle": cycles and their parts; "target", "draft": layers and what they wait for;
-                         * "flash": reads, of which several are in flight at a time */
+                         * "flash": reads, of which several are in flight at a time; "device": jobs of an
+                         * accelerator, from submission until their results are collected, several at a time too */
     const char *name;
     uint64_t begin_ns, end_ns;
     int64_t  index;     /* of the layer, cycle or read, counted from 0; -1: none */

@@ -28,7 +28,7 @@ typedef struct lv_device_config {
 
 typedef struct lv_device_traits {
     const char *kind;      /* "cpu", "opencl" */
-    char     name[96];
+    char     name[96], driver[96]; /* driver: its version, "" where there is none */
     uint64_t types;        /* of weights it multiplies: bits 1 << enum lv_type */
     size_t   piece_bytes;  /* largest piece of memory */
     size_t   buffer_bytes; /* of host memory for rows in and out, taken at open */

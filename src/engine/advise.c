@@ -30,11 +30,10 @@ static const lv_acceptance *counts_for(const lv_acceptances *a, float sharpness,
 
 /* ---- one configuration ---- */
 
-static const char *device_name(const lv_machine_device *d, char *buf, size_t cap)
+/* As lever_config.device takes it. */
+static void device_name(const lv_machine_device *d, char *buf, size_t cap)
 {
     if (d) snprintf(buf, cap, "%s:%s", d->kind, d->name);
-    else buf[0] = '\0';
-    return buf;
 }
 
 static void copy_plan(lever_choice *c, const lv_engine_setup *o)
@@ -102,16 +101,43 @@ static void insert(lever_advice *out, const lever_choice *c)
     out->choices[at] = *c;
 }
 
-/* Every device of the profile for the layers and for the draft; NULL is the CPU. */
+static int add_choice(lever_advice *out, const lv_adviser *a, lv_engine_setup *o, const lv_machine_device *layers,
+                      const lv_machine_device *draft, lever_error *err)
+{
+    lever_choice c;
+    LEVER_TRY(predict(&c, a, o, layers, draft, err));
+    insert(out, &c);
+    return LEVER_OK;
+}
+
+static bool names_device(const lever_config *c) { return c->device || c->draft_device; }
+
+/* The profile's entry of an open device; NULL, where it was not measured, with *gap set. */
+static const lv_machine_device *entry_of(const lv_machine *m, const lv_device *d, bool *gap)
+{
+    if (!d) return NULL;
+    const lv_machine_device *e = lv_machine_device_find(m, d->traits.kind, d->traits.name, d->traits.driver);
+    *gap = *gap || !e;
+    return e;
+}
+
+/* As a name that opens it; kinds that are files can not be named by their kind. */
+static bool can_be_named(const lv_machine_device *d) { return !strcmp(d->kind, "opencl"); }
+
+/* Every device of the profile for the layers and for the draft, or those that were asked for; NULL is the CPU. */
 static int add_devices(lever_advice *out, const lv_adviser *a, lv_engine_setup *o, lever_error *err)
 {
     const lv_machine *m = a->params->machine;
-    const uint32_t n = m->n_devices ? m->n_devices : 1;
-    for (uint32_t layers = 0; layers < n; layers++)
-        for (uint32_t draft = 0; draft < (o->draft ? n : 1); draft++) {
-            lever_choice c;
-            LEVER_TRY(predict(&c, a, o, layers ? &m->devices[layers] : NULL, draft ? &m->devices[draft] : NULL, err));
-            insert(out, &c);
+    if (names_device(&o->config)) {
+        bool gap = false;
+        const lv_machine_device *layers = entry_of(m, o->devices.target, &gap);
+        const lv_machine_device *draft = entry_of(m, o->devices.draft, &gap);
+        return gap ? LEVER_OK : add_choice(out, a, o, layers, draft, err);
+    }
+    for (uint32_t i = 0; i == 0 || i < m->n_devices; i++)
+        for (uint32_t k = 0; k == 0 || (o->draft && k < m->n_devices); k++) {
+            if ((i && !can_be_named(&m->devices[i])) || (k && !can_be_named(&m->devices[k]))) continue;
+            LEVER_TRY(add_choice(out, a, o, i ? &m->devices[i] : NULL, k ? &m->devices[k] : NULL, err));
         }
     return LEVER_OK;
 }
@@ -242,7 +268,9 @@ static int open_for_advice(lv_engine_setup *o, const lever_config *c, lever_erro
     with.policy = c->draft_path ? preferred : "none";
     with.more_policies = NULL, with.n_more_policies = 0;
     with.advise = NULL;
-    return lv_engine_setup_open(o, &with, false, err);
+    LEVER_TRY(lv_engine_setup_open(o, &with, false, err));
+    o->devices.tried = !names_device(c); /* those that are only compared are not opened for it */
+    return LEVER_OK;
 }
 
 int lever_advise(const lever_config *c, const lever_advise_params *params, lever_advice *out, lever_error *err)
@@ -261,8 +289,11 @@ int lv_engine_setup_advised(lv_engine_setup *o, const lever_config *c, lever_err
     int rc = o->advice ? advise(o->advice, o, c->advise, err)
                        : lv_fail(err, LEVER_ENOMEM, 0, "comparison of configurations");
     if (rc >= 0) {
-        const char *best = o->advice->choices[o->advice->best].policy;
-        rc = lv_engine_setup_again(o, o->advice->any ? best : preferred, err);
+        const lever_choice *best = &o->advice->choices[o->advice->best];
+        if (o->advice->any && best->device[0]) o->config.device = best->device;
+        if (o->advice->any && best->draft_device[0]) o->config.draft_device = best->draft_device;
+        o->devices.tried = names_device(c);
+        rc = lv_engine_setup_again(o, o->advice->any ? best->policy : preferred, err);
     }
     if (rc < 0) {
         lv_engine_setup_fini(o);

@@ -92,12 +92,14 @@ static double embedding_s(const lv_adviser *a, const lv_engine_setup *o)
 
 /* ---- curves ---- */
 
-static bool fill_target(lv_speed_costs *c, const lv_adviser *a, const lv_run_on *on)
+static bool fill_target(lv_speed_costs *c, const lv_adviser *a, const lv_run_on *on, uint32_t min_rows)
 {
     for (uint32_t i = 0; i < N_GRID; i++) {
         lv_sweep_cost s;
-        const double head = lv_project_s(on, &a->target, grid[i]);
-        if (!lv_sweep_time(&s, on, &a->target, grid[i]) || head < 0) return false;
+        lv_run_on now = *on;
+        if (grid[i] < min_rows) now.products = NULL;
+        const double head = lv_project_s(&now, &a->target, grid[i]);
+        if (!lv_sweep_time(&s, &now, &a->target, grid[i]) || head < 0) return false;
         lv_curve_add(&c->sweep, grid[i], s.compute);
         lv_curve_add(&c->project, grid[i], head);
         if (!a->flash) continue;
@@ -146,7 +148,8 @@ bool lv_adviser_costs(lv_speed_costs *c, const lv_adviser *a, lv_engine_setup *o
     lv_run_on on = { .machine = a->params->machine, .products = layers, .kv = kv_of(o->target_kv_type),
                      .n_ctx = positions < o->plan.n_ctx ? positions : o->plan.n_ctx,
                      .streamed_bytes = (uint64_t)c->streamed_bytes, .extent_bytes = o->plan.extent_bytes };
-    if (!fill_target(c, a, &on)) return false;
+    on.head_on_device = o->config.project_device;
+    if (!fill_target(c, a, &on, o->config.device_min_rows)) return false;
     c->pick_s = lv_pick_s(&on, &a->target);
     c->row_s = embedding_s(a, o);
     if (o->exit) c->exit_layer = lv_exit_layer(o->exit) + 1;

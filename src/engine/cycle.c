@@ -112,7 +112,7 @@ int lv_session_node_logits(lever_session *s, uint32_t root_row, int32_t node, fl
                            lever_error *err)
 {
     const size_t n_vocab = (size_t)lv_vocab_n_tokens(s->engine->vocab);
-    if (!lv_model_head_streamed(s->engine->target)) {
+    if (!lv_engine_projects_all(s->engine)) {
         uint32_t i = 0;
         while (i < s->n_projected && s->projected[i] != node) i++;
         if (i == s->n_projected) {

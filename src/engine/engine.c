@@ -40,7 +40,9 @@ static int load_models(lever_engine *e, const lv_engine_setup *o, lever_error *e
     lv_model_load_config load = { .cpu = e->cpu, .io = e->io, .max_rows = o->plan.max_rows,
                                   .extent_bytes = o->plan.extent_bytes, .ring_bytes = o->plan.ring_bytes,
                                   .progress = on_load, .user = &p,
-                                  .trace = { o->config.on_trace, o->config.trace_user }, .track = "target" };
+                                  .trace = { o->config.on_trace, o->config.trace_user }, .track = "target",
+                                  .device = e->devices.target, .device_min_rows = o->config.device_min_rows,
+                                  .device_head = o->config.project_device };
     e->trace = load.trace;
     LEVER_TRY(lv_model_load(e->target, &load, err));
     if (!e->draft) return LEVER_OK;
@@ -48,6 +50,8 @@ static int load_models(lever_engine *e, const lv_engine_setup *o, lever_error *e
     load.ring_bytes = 0;
     load.track = "draft";
     load.io = NULL;
+    load.device = e->devices.draft;
+    load.device_head = false;
     return lv_model_load(e->draft, &load, err);
 }
 
@@ -65,6 +69,8 @@ static double count_weights(lv_model *m, bool head)
 static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
 {
     /* From here on the engine owns what prepare opened. */
+    e->devices = o->devices, o->devices = (lv_engine_devices){ 0 };
+    e->eager = o->eager;
     e->target = o->target, e->draft = o->draft, e->vocab = o->vocab;
     e->policies = o->policies, e->n_policies = o->n_policies;
     e->chat = o->chat;
@@ -109,6 +115,7 @@ int lv_engine_load(lever_engine **out, lv_engine_setup *o, lever_error *err)
         lv_engine_setup_export(o, &e->plan);
         e->target_file_bytes = o->target_file_bytes;
         rc = build_engine(e, o, err);
+        if (rc >= 0) lv_engine_seed(e, o);
     }
     if (rc < 0) {
         lever_engine_close(&e);
@@ -135,6 +142,7 @@ void lever_engine_close(lever_engine **engine)
     *engine = NULL;
     lv_model_close(&e->target);
     lv_model_close(&e->draft);
+    lv_devices_close(&e->devices);
     lv_io_close(&e->io);
     lv_cpu_close(&e->cpu);
     lv_vocab_close(&e->vocab);
@@ -167,6 +175,19 @@ int lever_policy_rows(const char *spec, lever_error *err)
     return (int)rows;
 }
 
+static void device_info(const lever_engine *e, lever_engine_info *info)
+{
+    const lv_engine_devices *d = &e->devices;
+    lv_model_stats t, dr = { 0 };
+    const char *lost = lv_model_device_note(e->target), *draft_lost = NULL;
+    lv_model_get_stats(e->target, &t);
+    if (e->draft) lv_model_get_stats(e->draft, &dr), draft_lost = lv_model_device_note(e->draft);
+    info->device = d->target && !lost ? d->target->traits.name : "cpu";
+    if (e->draft) info->draft_device = d->draft && !draft_lost ? d->draft->traits.name : "cpu";
+    info->device_note = lost ? lost : draft_lost ? draft_lost : d->note;
+    info->device_jobs = t.device_jobs + dr.device_jobs;
+}
+
 void lever_engine_get_info(const lever_engine *e, lever_engine_info *info)
 {
     *info = (lever_engine_info){ .isa = lv_cpu_kernels(e->cpu)->isa,
@@ -188,6 +209,7 @@ void lever_engine_get_info(const lever_engine *e, lever_engine_info *info)
                                  .exit_note = e->exit_note[0] ? e->exit_note : NULL,
                                  .flash_model = e->flash.name,
                                  .flash_limit_bytes_per_s = e->flash.bytes_per_s };
+    device_info(e, info);
     memcpy(info->arch, lv_model_hparams(e->target)->arch, sizeof info->arch);
 }
 

@@ -41,8 +41,17 @@ typedef struct lv_chat_choice {
     char           why[512]; /* why there is no own one */
 } lv_chat_choice;
 
+/* Where products run beside the CPU. */
+typedef struct lv_engine_devices {
+    lv_device *target, *draft; /* NULL: the CPU; both may be the same one */
+    char      *note;           /* why one that was asked for is not there; NULL: nothing to say */
+    bool       tried;
+} lv_engine_devices;
+
 struct lever_engine {
     size_t     charged_bytes; /* to the budget of the process */
+    lv_engine_devices devices;
+    bool       eager;   /* a cycle projects all rows at once */
     lv_cpu    *cpu;
     lv_io     *io;      /* of the target's stream */
     lv_model  *target, *draft; /* draft NULL: no speculation */
@@ -83,6 +92,8 @@ typedef struct lv_engine_setup {
     struct lever_advice *advice; /* what config.policy was chosen by; NULL: it was not */
     lv_prune_rule  prune_rule;
     char           exit_note[256];
+    lv_engine_devices devices;
+    bool           eager;
     lv_policy    **policies; /* [n_policies] config.policy, then config.more_policies */
     uint32_t       n_policies;
     uint64_t       policy_bytes; /* of all policies */
@@ -225,6 +236,22 @@ struct lever_session {
     lv_run        run;
     uint64_t      n_cycles;   /* of this session, for traces */
 };
+
+/* engine/seed.c: tell the engine's policies what config.machine predicts of its models. Does nothing without. */
+void lv_engine_seed(lever_engine *e, const lv_engine_setup *o);
+
+/* engine/devices.c: open those that the configuration names, once for a setup; one that can not be had leaves a note.
+ * Both models' metadata are there, no threads yet. */
+void lv_devices_open(lv_engine_setup *o);
+void lv_devices_close(lv_engine_devices *d); /* after the models */
+/* For the plan: what drivers take for themselves, measured; buffers for rows, and for slots if the target streams. */
+uint64_t lv_devices_driver_bytes(const lv_engine_devices *d);
+uint64_t lv_devices_buffer_bytes(const lv_engine_devices *d, bool streams);
+/* Are all rows of a cycle projected at once? Then there are logits for each. */
+static inline bool lv_engine_projects_all(const lever_engine *e)
+{
+    return e->eager || lv_model_head_streamed(e->target);
+}
 
 /* engine/prune.c */
 /* Read the rule, and the predictor if there is one. As lv_exit_open; a predictor that was not asked for and does

@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/eval_score.h"
@@ -296,6 +297,11 @@ int lever_eval(const lever_config *c, const char *text, size_t len, const lever_
     *r.result = (lever_eval_result){ 0 };
     int rc = open_run(&r, c, text, len == SIZE_MAX ? strlen(text) : len, err);
     if (rc >= 0) rc = run_windows(&r, err);
+    if (r.engine) {
+        lever_engine_info info;
+        lever_engine_get_info(r.engine, &info);
+        if (info.device_note) snprintf(r.result->device_note, sizeof r.result->device_note, "%s", info.device_note);
+    }
     close_run(&r);
     r.result->peak_rss_bytes = lv_memory_peak_rss();
     return rc;

@@ -67,7 +67,7 @@ static int open_buffers(lever_session *s, lever_error *err)
     LEVER_TRY(lv_kv_init(&s->kv, lv_model_hparams(e->target), e->kv_type, s->n_ctx, max_rows, err));
     LEVER_TRY(lv_tree_init(&s->tree, e->grow_nodes, err));
     s->logit_rows = e->max_nodes;
-    if (!lv_model_head_streamed(e->target) && s->logit_rows > LV_PROJECT_ROWS) s->logit_rows = LV_PROJECT_ROWS;
+    if (!lv_engine_projects_all(e) && s->logit_rows > LV_PROJECT_ROWS) s->logit_rows = LV_PROJECT_ROWS;
     s->text_cap = lv_detok_max_bytes(e->vocab);
     s->tokens = lv_alloc_array(s->n_ctx, sizeof *s->tokens, 64);
     s->talk = lv_alloc_array(s->n_ctx, sizeof *s->talk, 64);

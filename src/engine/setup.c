@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "device/select.h"
 #include "os/cpu.h"
 #include "os/file.h"
 #include "os/memory.h"
@@ -76,6 +77,11 @@ static int resolve_config(lv_engine_setup *o, const lever_config *c, lever_error
                        c->flash_depth, c->flash_block_bytes);
     LEVER_TRY(lv_flash_model_get(&o->flash, c->flash_model, c->flash_limit_bytes_per_s, err));
     if (c->io_faults) LEVER_TRY(lv_read_fault_parse(&o->io_fault, c->io_faults, err));
+    LEVER_TRY(lv_device_want_check(c->device, err));
+    LEVER_TRY(lv_device_want_check(c->draft_device, err));
+    if (c->project && strcmp(c->project, "demand") && strcmp(c->project, "eager"))
+        return lv_fail(err, LEVER_EINVAL, 0, "rows are projected on 'demand' or 'eager', not '%s'", c->project);
+    o->eager = c->project && !strcmp(c->project, "eager") && !o->eval;
     if (c->cpus) LEVER_TRY(lv_cpu_list_parse(&o->cpu.cpus, c->cpus, err));
     o->cpu.n_threads = c->n_threads ? c->n_threads : c->cpus ? o->cpu.cpus.n : lv_cpu_count();
     o->cpu.cpu_flags = lv_cpu_detect();
@@ -221,11 +227,15 @@ static size_t fixed_lines(const lv_engine_setup *o, lv_plan_line *lines)
         add_line(lines, &n, "checksums of the target", lv_model_sums_bytes(o->target));
     if (o->exit) add_line(lines, &n, "exit predictor", lv_exit_memory_bytes(o->exit));
     if (o->text_bytes) add_line(lines, &n, "the text and its tokens", o->text_bytes);
+    if (o->devices.target || o->devices.draft) {
+        add_line(lines, &n, "driver of the device", lv_devices_driver_bytes(&o->devices));
+        add_line(lines, &n, "buffers of the device", lv_devices_buffer_bytes(&o->devices, true));
+    }
     if (!o->draft) return n;
     size_t n_weights;
     const lv_model_weight *w = lv_model_weights(o->draft, &n_weights);
     uint64_t bytes = lv_model_fixed_bytes(o->draft);
-    for (size_t i = 0; i < n_weights; i++) bytes += lv_model_resident_bytes(w[i].bytes);
+    for (size_t i = 0; i < n_weights; i++) bytes += lv_model_place_bytes(&w[i], o->devices.draft, false);
     add_line(lines, &n, "draft weights", bytes);
     return n;
 }
@@ -273,16 +283,16 @@ int lv_engine_setup_plan(lv_engine_setup *o, lever_error *err)
     if (!items) return lv_fail(err, LEVER_ENOMEM, 0, "memory plan");
     lv_plan_input in = { 0 };
     size_t n_items = 0;
+    lv_devices_open(o);
     for (size_t i = 0; i < n; i++) {
         if (w[i].bytes / w[i].rows > in.max_row_bytes) in.max_row_bytes = w[i].bytes / w[i].rows;
-        if (w[i].layer < 0) in.head_bytes = lv_model_resident_bytes(w[i].bytes);
-        else
-            items[n_items++] =
-                (lv_residency_item){ .bytes = lv_model_resident_bytes(w[i].bytes), .layer = w[i].layer };
+        const uint64_t bytes = lv_model_place_bytes(&w[i], o->devices.target, o->config.project_device);
+        if (w[i].layer < 0) in.head_bytes = bytes;
+        else items[n_items++] = (lv_residency_item){ .bytes = bytes, .layer = w[i].layer };
     }
     /* A few rows of logits are enough while the head is resident; a streamed head is read once per cycle and
      * multiplied with every row of the tree, or once per chunk of a window with all that are scored. */
-    o->logit_rows = o->eval ? LV_EVAL_LOGIT_ROWS : at_most(o->max_nodes, LV_PROJECT_ROWS);
+    o->logit_rows = o->eval ? LV_EVAL_LOGIT_ROWS : o->eager ? o->max_nodes : at_most(o->max_nodes, LV_PROJECT_ROWS);
     int rc = run_plan(o, items, n_items, &in, err);
     if (rc >= 0 && !(o->fits && o->plan.head_resident)) {
         o->logit_rows = o->eval ? lv_eval_scored(o->config.n_ctx) : o->max_nodes;
@@ -336,9 +346,10 @@ static int open_policies(lv_engine_setup *o, lever_error *err)
     return LEVER_OK;
 }
 
-int lv_engine_setup_open(lv_engine_setup *o, const lever_config *c, bool eval, lever_error *err)
+static int setup_open(lv_engine_setup *o, const lever_config *c, bool eval, const lv_engine_devices *devices,
+                      lever_error *err)
 {
-    *o = (lv_engine_setup){ .max_nodes = 1, .grow_nodes = 1, .eval = eval };
+    *o = (lv_engine_setup){ .max_nodes = 1, .grow_nodes = 1, .eval = eval, .devices = *devices };
     int rc = resolve_config(o, c, err);
     if (rc >= 0) rc = open_policies(o, err);
     if (rc >= 0) rc = open_target(o, err);
@@ -351,9 +362,15 @@ int lv_engine_setup_open(lv_engine_setup *o, const lever_config *c, bool eval, l
     return LEVER_OK;
 }
 
-static int open_and_plan(lv_engine_setup *o, const lever_config *c, lever_error *err)
+int lv_engine_setup_open(lv_engine_setup *o, const lever_config *c, bool eval, lever_error *err)
 {
-    LEVER_TRY(lv_engine_setup_open(o, c, false, err));
+    return setup_open(o, c, eval, &(lv_engine_devices){ 0 }, err);
+}
+
+static int open_and_plan(lv_engine_setup *o, const lever_config *c, const lv_engine_devices *devices,
+                         lever_error *err)
+{
+    LEVER_TRY(setup_open(o, c, false, devices, err));
     const int rc = lv_engine_setup_plan(o, err);
     if (rc < 0) lv_engine_setup_fini(o);
     return rc;
@@ -365,12 +382,15 @@ int lv_engine_setup_init(lv_engine_setup *o, const lever_config *c, lever_error 
     static const char *const defaults[] = { "lever", "lever:24", "chain:8" };
     const bool draws = c->verify && strcmp(c->verify, "match"); /* which only the last of them does */
     if (!c->policy && c->advise && c->draft_path && !draws) return lv_engine_setup_advised(o, c, err);
-    if (c->policy || !c->draft_path) return open_and_plan(o, c, err);
+    lv_engine_devices devices = { 0 }; /* which are opened only once */
+    if (c->policy || !c->draft_path) return open_and_plan(o, c, &devices, err);
     for (int i = draws ? 2 : 0;; i++) {
         lever_config with = *c;
         with.policy = defaults[i];
-        LEVER_TRY(open_and_plan(o, &with, err));
+        LEVER_TRY(open_and_plan(o, &with, &devices, err));
         if (i == 2 || (o->fits && o->plan.n_ctx >= o->n_ctx_wanted)) return LEVER_OK;
+        devices = o->devices;
+        o->devices = (lv_engine_devices){ 0 };
         lv_engine_setup_fini(o);
     }
 }
@@ -409,6 +429,7 @@ void lv_engine_setup_fini(lv_engine_setup *o)
     lv_vocab_close(&o->vocab);
     lv_model_close(&o->target);
     lv_model_close(&o->draft);
+    lv_devices_close(&o->devices);
 }
 
 void lv_engine_setup_export(const lv_engine_setup *o, lever_plan *out)

@@ -25,6 +25,7 @@ struct lv_stream {
     uint32_t n_extents;
     uint8_t *ring;
     size_t   ring_bytes, head;     /* head: where the next extent goes */
+    void *const *slots;            /* NULL: the ring; else place i is slot i */
     place   *places;               /* [n_places] */
     uint32_t n_places, first, n, n_held;
     uint32_t next_extent;          /* to be submitted */
@@ -61,6 +62,7 @@ static place *place_at(const lv_stream *s, uint32_t i) { return &s->places[(s->f
 /* Room for `bytes` in one piece at the head or, after wrapping, at 0. */
 static bool find_room(const lv_stream *s, size_t bytes, size_t *at)
 {
+    if (s->slots) return *at = 0, s->n < s->n_places;
     if (s->n == 0) {
         *at = 0;
         return bytes <= s->ring_bytes;
@@ -79,8 +81,9 @@ static void queue_extent(lv_stream *s, size_t at, size_t bytes)
     const lv_extent *e = &s->extents[s->next_extent];
     place *p = place_at(s, s->n);
     *p = (place){ .at = at, .bytes = bytes, .extent = s->next_extent };
+    uint8_t *dst = s->slots ? s->slots[p - s->places] : s->ring + at;
     p->read = (lv_io_read){
-        .file = e->file, .off = superset_begin(e), .dst = s->ring + at, .len = (uint32_t)bytes, .user = p
+        .file = e->file, .off = superset_begin(e), .dst = dst, .len = (uint32_t)bytes, .user = p
     };
     s->n++;
     s->head = at + bytes;
@@ -147,19 +150,31 @@ static int reap(lv_stream *s, uint32_t wait_for, lever_error *err)
     return LEVER_OK;
 }
 
+static int check_room(const lv_stream_config *c, lever_error *err)
+{
+    const size_t least = lv_stream_min_ring(c->extents, c->n_extents);
+    const size_t room = c->slots ? c->n_slots * c->slot_bytes : c->ring_bytes;
+    if (room < least)
+        return lv_fail(err, LEVER_EINVAL, 0,
+                       "the ring of %zu bytes is smaller than the %zu bytes that the longest reads need", room, least);
+    for (uint32_t i = 0; c->slots && i < c->n_extents; i++)
+        if (lv_extent_ring_bytes(&c->extents[i]) > c->slot_bytes)
+            return lv_fail(err, LEVER_EINVAL, 0, "slots of %zu bytes are too short for a read of %zu", c->slot_bytes,
+                           lv_extent_ring_bytes(&c->extents[i]));
+    return LEVER_OK;
+}
+
 int lv_stream_open(lv_stream **out, const lv_stream_config *c, lever_error *err)
 {
     *out = NULL;
     if (c->n_extents == 0) return lv_fail(err, LEVER_EINVAL, 0, "nothing to stream");
-    if (c->ring_bytes < lv_stream_min_ring(c->extents, c->n_extents))
-        return lv_fail(err, LEVER_EINVAL, 0,
-                       "the ring of %zu bytes is smaller than the %zu bytes that the longest reads need",
-                       c->ring_bytes, lv_stream_min_ring(c->extents, c->n_extents));
+    LEVER_TRY(check_room(c, err));
     lv_stream *s = lv_alloc(sizeof *s, 64);
     if (!s) goto fail;
     s->io = c->io;
     s->n_extents = c->n_extents;
     s->ring = c->ring;
+    s->slots = c->slots;
     s->sums = c->sums;
     s->trace = c->trace;
     s->track = c->track;
@@ -173,6 +188,7 @@ int lv_stream_open(lv_stream **out, const lv_stream_config *c, lever_error *err)
     const size_t most = c->ring_bytes / smallest;
     s->n_places = most < 2 * (size_t)c->n_extents ? (uint32_t)most : 2 * c->n_extents;
     if (s->n_places > 256) s->n_places = 256;
+    if (s->slots) s->n_places = c->n_slots;
     if (!(s->places = lv_alloc_array(s->n_places, sizeof *s->places, 64))) goto fail;
     const int rc = fill(s, err);
     if (rc < 0) {
@@ -297,7 +313,7 @@ int lv_stream_next(lv_stream *s, const void **bytes, lever_error *err)
     if (s->sums) LEVER_TRY(check_bytes(s, p, err));
     /* Again at the end: nothing this sweep read came from a file that changed meanwhile. */
     if (s->taken + 1 == s->n_extents) LEVER_TRY(lv_file_check(s->extents[0].file, err));
-    *bytes = s->ring + p->at + (s->extents[p->extent].off - p->read.off);
+    *bytes = (const uint8_t *)p->read.dst + (s->extents[p->extent].off - p->read.off);
     s->n_held++;
     s->taken = (s->taken + 1) % s->n_extents;
     return LEVER_OK;
@@ -309,6 +325,16 @@ void lv_stream_release(lv_stream *s)
     s->first = (s->first + 1) % s->n_places;
     s->n--;
     s->n_held--;
+}
+
+uint32_t lv_stream_oldest(const lv_stream *s) { return (uint32_t)(place_at(s, 0) - s->places); }
+uint32_t lv_stream_newest(const lv_stream *s) { return (uint32_t)(place_at(s, s->n_held - 1) - s->places); }
+
+bool lv_stream_is_ready(lv_stream *s)
+{
+    if (s->n_held < s->n && place_at(s, s->n_held)->ready) return true;
+    lv_stream_pump(s);
+    return s->n_held < s->n && place_at(s, s->n_held)->ready;
 }
 
 void lv_stream_pump(lv_stream *s)

@@ -31,8 +31,12 @@ typedef struct lv_stream_config {
     lv_io           *io;      /* borrowed; not shared with another stream while open */
     const lv_extent *extents; /* [n_extents] copied */
     uint32_t         n_extents;
-    void            *ring;    /* borrowed, 4 KiB-aligned or better */
+    void            *ring;    /* borrowed, 4 KiB-aligned or better; NULL with slots */
     size_t           ring_bytes;
+    void     *const *slots;   /* or, one extent each: [n_slots] of slot_bytes, 4 KiB-aligned. Borrowed; a slot that is
+                               * held may move, by another address here before its release or a restart */
+    uint32_t         n_slots;
+    size_t           slot_bytes;
     const lv_sums   *sums;    /* borrowed; not NULL: every extent is checked before it is handed out */
     lv_trace         trace;   /* reads, and the waits for them */
     const char      *track;   /* of the waits */
@@ -60,6 +64,11 @@ void lv_stream_close(lv_stream **s); /* waits for reads in flight */
  * then restarts with lv_stream_restart. */
 int  lv_stream_next(lv_stream *s, const void **bytes, lever_error *err);
 void lv_stream_release(lv_stream *s); /* the oldest held one; its room is used from the next call on */
+/* With slots: which of them holds the oldest, or newest, extent that is held. There is one. */
+uint32_t lv_stream_oldest(const lv_stream *s);
+uint32_t lv_stream_newest(const lv_stream *s);
+/* Collect what was read and start reads, without waiting: can the next extent be had without waiting? */
+bool lv_stream_is_ready(lv_stream *s);
 /* Collect what was read and start reads into free room, without waiting. Errors show in the next lv_stream_next. */
 void lv_stream_pump(lv_stream *s);
 /* After an aborted sweep: drop everything, also what was read ahead, and start again at extent 0.

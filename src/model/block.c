@@ -13,6 +13,12 @@ static void overwritten(lv_sweep *s, const float *b)
         if (s->packed[kind] == b) s->packed[kind] = NULL;
 }
 
+/* Results of products are needed: wait for those that a device computes. */
+static void settle(lv_sweep *s)
+{
+    if (s->offload) lv_offload_settle(s);
+}
+
 static const lv_vector *vector(const lv_sweep *s, int t)
 {
     return &s->m->vectors[s->layer * s->m->vecs_per_layer + s->m->ordinal[t]];
@@ -47,13 +53,21 @@ static int mul(lv_sweep *s, float *y, const float *x, size_t at)
     const lv_place *place = &s->m->places[at];
     if (lv_sweep_cancelled(s))
         return lv_fail(s->err, LEVER_ECANCEL, 0, "canceled before '%s'", w->name);
+    if (s->offload && lv_offload_takes(s, at)) {
+        overwritten(s, y);
+        return lv_offload_mul(s, y, x, at);
+    }
     const int kind = lv_type_act_kind(w->type);
     if (s->packed[kind] != x) {
         lv_cpu_pack(s->cpu, (enum lv_act_kind)kind, x, s->n_rows, (size_t)w->cols);
         s->packed[kind] = x;
     }
     overwritten(s, y);
-    if (!place->bytes) return mul_streamed(s, y, w, place->extent_rows);
+    if (place->extent_rows && s->offload) { /* extents are released in order: those of jobs under way first */
+        settle(s);
+        LEVER_TRY(s->rc);
+    }
+    if (place->extent_rows) return mul_streamed(s, y, w, place->extent_rows);
     lv_cpu_matmul_beside(s->cpu, y, (size_t)w->rows, w->type, place->bytes, (size_t)w->rows, s->n_rows,
                          (size_t)w->cols, beside(s));
     return LEVER_OK;
@@ -69,12 +83,15 @@ int lv_block_mul(lv_sweep *s, float *y, const float *x, int w)
 
 int lv_block_head(lv_sweep *s, float *logits, const float *x)
 {
-    return mul(s, logits, x, s->m->n_weights - 1);
+    LEVER_TRY(mul(s, logits, x, s->m->n_weights - 1));
+    settle(s);
+    return s->rc;
 }
 
 void lv_block_bias(lv_sweep *s, float *x, int b)
 {
     const lv_vector *v = vector(s, b);
+    settle(s);
     overwritten(s, x);
     lv_cpu_add_bias(s->cpu, x, v->data, s->n_rows, (size_t)v->n);
 }
@@ -87,6 +104,7 @@ void lv_block_norm(lv_sweep *s, int w)
 
 void lv_block_residual(lv_sweep *s)
 {
+    settle(s);
     overwritten(s, s->x);
     lv_cpu_add(s->cpu, s->x, s->n, s->n_rows * s->h->n_embd);
 }
@@ -95,6 +113,7 @@ void lv_block_rope(lv_sweep *s, int w_q, int w_k)
 {
     const lv_hparams *h = s->h;
     const lv_cpu_rope rope = { .cs = s->m->cs, .n_rot = h->n_rot, .neox = h->rope_neox };
+    settle(s);
     overwritten(s, s->q);
     overwritten(s, s->k);
     lv_cpu_rope_heads(s->cpu, s->q, s->n_rows, h->n_heads, h->head_dim, w_q < 0 ? NULL : vector(s, w_q)->data,
@@ -107,6 +126,7 @@ void lv_block_attend(lv_sweep *s)
 {
     const lv_hparams *h = s->h;
     lv_cpu_attn_row *spans = s->m->spans;
+    settle(s);
     for (size_t t = 0; t < s->n_rows; t++) {
         const lv_kv *kv = s->batch->kv[s->batch->rows[s->m->row_of[t]].seq];
         const size_t layer = lv_kv_offset(kv, s->layer, 0);
@@ -125,6 +145,7 @@ void lv_block_attend(lv_sweep *s)
 
 void lv_block_swiglu(lv_sweep *s)
 {
+    settle(s);
     overwritten(s, s->gate);
     lv_cpu_silu_mul(s->cpu, s->gate, s->up, s->n_rows * s->h->n_ff);
 }

@@ -1,6 +1,7 @@
 /* The words architectures are written in: products with layer weights, norms, rotary embedding,
  * attention, each over the whole row batch. Knows which buffer is already packed for products, and
- * takes streamed weights from the stream slice by slice.
+ * takes streamed weights from the stream slice by slice. Products may run on a device and be done later:
+ * whatever uses their results waits for them, and s->rc tells after a layer whether that went well.
  * Threading: the model's owner thread. SPDX-License-Identifier: MIT */
 #ifndef LEVER_MODEL_BLOCK_H
 #define LEVER_MODEL_BLOCK_H
@@ -25,6 +26,8 @@ struct lv_sweep {
     size_t            n_rows;
     uint32_t          layer;
     size_t            next_weight; /* index in the weight map that the stream delivers next */
+    bool              offload;     /* products go to the model's device, where it can do them */
+    int               rc;          /* of products on the device that were waited for: LEVER_OK, LEVER_E* */
     /* Activations, row-major f32. Attention and feed-forward buffers share memory: q, k, v, a are
      * dead once the feed-forward part starts. */
     float *x;          /* residual stream [n_rows][n_embd] */

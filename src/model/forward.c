@@ -125,8 +125,9 @@ static int embed(lv_model *m, const lv_batch *b, lever_error *err)
  * an error the next call does that: what is read now may be as wrong as what failed. */
 static void abort_stream(lv_model *m, int rc)
 {
+    lv_offload_abort(m);
     if (!m->stream) return;
-    m->stream_dirty = rc != LEVER_ECANCEL || lv_stream_restart(m->stream, NULL) < 0;
+    m->stream_dirty = rc != LEVER_ECANCEL || m->offload.lost || lv_stream_restart(m->stream, NULL) < 0;
     m->at_head = !m->layers_streamed;
 }
 
@@ -154,6 +155,7 @@ static void begin(lv_model *m, size_t n_rows, lever_error *err)
     s->layer = 0;
     s->next_weight = 0;
     memset(s->packed, 0, sizeof s->packed); /* the device is shared with other models */
+    lv_offload_begin(s);
 }
 
 static void trace(const lv_model *m, const char *name, int64_t index, uint64_t begin_ns)
@@ -208,6 +210,7 @@ static int run_layers(lv_model *m, lv_batch *b, lever_error *err)
     for (s->layer = 0; s->layer < m->h.n_layers; s->layer++) {
         const uint64_t t0 = m->trace.fn ? lv_clock_ns() : 0;
         LEVER_TRY(m->arch->layer(s));
+        LEVER_TRY(s->rc);
         if (m->trace.fn) trace(m, "layer", s->layer, t0);
         if (b->after_layer && s->layer + 1 < m->h.n_layers) LEVER_TRY(drop_rows(m, err));
     }
@@ -220,6 +223,7 @@ static int run_checked(lv_model *m, lv_batch *b, lever_error *err)
 {
     const bool reads = reads_file(m);
     if (reads) LEVER_TRY(lv_file_check(&m->file, err));
+    if (m->offload.lost) LEVER_TRY(lv_model_leave_device(m, err));
     LEVER_TRY(rewind_stream(m, err));
     LEVER_TRY(run_layers(m, b, err));
     if (m->stream) lv_stream_pump(m->stream); /* the room of the last extent: reads go on across the sweep's end */
@@ -337,6 +341,7 @@ int lv_model_project(lv_model *m, const uint32_t *rows, uint32_t n, float *logit
     const uint64_t start = lv_clock_ns();
     begin(m, n, err);
     const int rc = m->head_streamed ? project_streamed(s, logits, err) : lv_block_head(s, logits, s->x);
+    if (rc < 0) lv_offload_abort(m);
     m->stats.project_ns += lv_clock_ns() - start;
     if (m->trace.fn) trace(m, "projection", -1, start);
     return rc;

@@ -132,6 +132,58 @@ size_t lv_model_min_ring(const lv_model *m, size_t extent_bytes)
     return bytes;
 }
 
+/* ---- what lies on a device ---- */
+
+/* Alignment of what a device allocates, and the page it adds to have whole ones. */
+enum { PIECE_COST = 2 * IN_PLACE_ALIGN };
+
+static bool can_place(const lv_device *d, const lv_model_weight *w, bool head_too)
+{
+    return lv_model_can_offload(w, d) && (head_too || w->layer >= 0) &&
+           w->bytes + IN_PLACE_ALIGN <= d->traits.piece_bytes;
+}
+
+static bool belongs_to_device(const lv_model *m, size_t at)
+{
+    return can_place(m->offload.device, &m->weights[at], m->offload.head);
+}
+
+static bool streams_to_device(const lv_model *m)
+{
+    for (size_t i = 0; i < m->n_weights; i++)
+        if (!m->weights[i].resident && belongs_to_device(m, i)) return true;
+    return false;
+}
+
+/* A ring or, for a device, as many slots as go into its bytes. */
+static int make_room(lv_model *m, lv_stream_config *sc, size_t ring_bytes, lever_error *err)
+{
+    const size_t min_ring = lv_stream_min_ring(sc->extents, sc->n_extents);
+    if (ring_bytes < min_ring)
+        return lv_fail(err, LEVER_EINVAL, 0, "ring of %zu bytes; streaming needs at least %zu", ring_bytes, min_ring);
+    if (streams_to_device(m)) {
+        lever_error e = { 0 };
+        lv_offload *o = &m->offload;
+        for (uint32_t i = 0; i < sc->n_extents; i++) {
+            const size_t bytes = lv_extent_ring_bytes(&sc->extents[i]);
+            if (bytes > sc->slot_bytes) sc->slot_bytes = bytes;
+        }
+        sc->n_slots = ring_bytes / sc->slot_bytes < LV_SLOTS_MOST ? (uint32_t)(ring_bytes / sc->slot_bytes)
+                                                                  : LV_SLOTS_MOST;
+        if (lv_offload_open_slots(o, sc->n_slots, sc->slot_bytes, &e) < 0) {
+            lv_offload_lose(o, &e);
+            return LEVER_OK; /* and be left */
+        }
+        sc->slots = o->slot_host;
+        return LEVER_OK;
+    }
+    if (!m->ring && !(m->ring = lv_map(ring_bytes)))
+        return lv_fail(err, LEVER_ENOMEM, 0, "ring of %zu bytes", ring_bytes);
+    sc->ring = m->ring;
+    sc->ring_bytes = m->ring_bytes = ring_bytes;
+    return LEVER_OK;
+}
+
 static int open_stream(lv_model *m, const lv_model_load_config *c, lever_error *err)
 {
     const size_t extent_bytes = bound_extent(c->extent_bytes), n = list_extents(m, extent_bytes, NULL);
@@ -146,21 +198,10 @@ static int open_stream(lv_model *m, const lv_model_load_config *c, lever_error *
     lv_extent *e = n > UINT32_MAX ? NULL : lv_alloc_array(n, sizeof *e, 64);
     if (!e) return lv_fail(err, LEVER_ENOMEM, 0, "list of %zu extents", n);
     list_extents(m, extent_bytes, e);
-    int rc = LEVER_OK;
-    const size_t min_ring = lv_stream_min_ring(e, (uint32_t)n);
-    if (c->ring_bytes < min_ring)
-        rc = lv_fail(err, LEVER_EINVAL, 0, "ring of %zu bytes; streaming needs at least %zu", c->ring_bytes,
-                     min_ring);
-    else if (!(m->ring = lv_map(c->ring_bytes)))
-        rc = lv_fail(err, LEVER_ENOMEM, 0, "ring of %zu bytes", c->ring_bytes);
-    if (rc == LEVER_OK) {
-        m->ring_bytes = c->ring_bytes;
-        const lv_stream_config sc = {
-            .io = c->io, .extents = e, .n_extents = (uint32_t)n, .ring = m->ring, .ring_bytes = c->ring_bytes,
-            .sums = m->sums, .trace = c->trace, .track = c->track
-        };
-        rc = lv_stream_open(&m->stream, &sc, err);
-    }
+    lv_stream_config sc = { .io = c->io, .extents = e, .n_extents = (uint32_t)n,
+                            .sums = m->sums, .trace = c->trace, .track = c->track };
+    int rc = make_room(m, &sc, c->ring_bytes, err);
+    if (rc == LEVER_OK && (sc.ring || sc.slots)) rc = lv_stream_open(&m->stream, &sc, err);
     lv_free(e);
     m->at_head = !m->layers_streamed;
     return rc;
@@ -225,6 +266,17 @@ uint64_t lv_model_resident_bytes(uint64_t bytes)
     return lv_round_up(bytes, 64) + (bytes >= IN_PLACE_BYTES ? IN_PLACE_ALIGN : 0);
 }
 
+uint64_t lv_model_place_bytes(const lv_model_weight *w, const lv_device *d, bool head_too)
+{
+    if (!can_place(d, w, head_too)) return lv_model_resident_bytes(w->bytes);
+    return lv_round_up(w->bytes, IN_PLACE_ALIGN) + IN_PLACE_ALIGN + PIECE_COST;
+}
+
+uint64_t lv_model_slots_bytes(const lv_device *d)
+{
+    return d ? LV_SLOTS_MOST * (PIECE_COST + sizeof(void *) * 2) : 0;
+}
+
 /* Where the matrix goes: next multiple of 64, or as its file offset lies in a block. */
 static size_t resident_place(const lv_model_weight *w, size_t at)
 {
@@ -232,29 +284,93 @@ static size_t resident_place(const lv_model_weight *w, size_t at)
     return at + (size_t)((w->offset - at) & (IN_PLACE_ALIGN - 1));
 }
 
-static int load_resident(lv_model *m, progress *p, lever_error *err)
+static int read_weight(lv_model *m, const lv_model_weight *w, void *dst, progress *p, lever_error *err)
 {
+    for (uint64_t done = 0; done < w->bytes;) {
+        const uint64_t off = w->offset + done;
+        const size_t most = PIECE_BYTES - (size_t)(off % IN_PLACE_ALIGN); /* the next begins a block */
+        const size_t n = w->bytes - done < most ? (size_t)(w->bytes - done) : most;
+        LEVER_TRY(lv_model_read(m, (char *)dst + done, n, off, err));
+        done += n;
+        advance(p, n);
+    }
+    return LEVER_OK;
+}
+
+static bool waits_for_host_memory(const lv_model *m, size_t i)
+{
+    return m->weights[i].resident && !m->places[i].bytes && !m->places[i].piece && !belongs_to_device(m, i);
+}
+
+/* Resident matrices that no device has into one mapping. */
+static int load_resident(lv_model *m, char **arena, size_t *arena_bytes, progress *p, lever_error *err)
+{
+    size_t bytes = 0, at = 0;
     for (size_t i = 0; i < m->n_weights; i++)
-        if (m->weights[i].resident) m->arena_bytes += (size_t)lv_model_resident_bytes(m->weights[i].bytes);
-    if (!m->arena_bytes) return LEVER_OK;
-    m->arena = lv_map(m->arena_bytes);
-    if (!m->arena) return lv_fail(err, LEVER_ENOMEM, 0, "resident weights (%zu bytes)", m->arena_bytes);
-    size_t at = 0;
+        if (waits_for_host_memory(m, i)) bytes += (size_t)lv_model_resident_bytes(m->weights[i].bytes);
+    if (!bytes) return LEVER_OK;
+    *arena_bytes = bytes;
+    if (!(*arena = lv_map(bytes))) return lv_fail(err, LEVER_ENOMEM, 0, "resident weights (%zu bytes)", bytes);
     for (size_t i = 0; i < m->n_weights; i++) {
         const lv_model_weight *w = &m->weights[i];
-        if (!w->resident) continue;
+        if (!waits_for_host_memory(m, i)) continue;
         at = resident_place(w, at);
-        for (uint64_t done = 0; done < w->bytes;) {
-            const uint64_t off = w->offset + done;
-            const size_t most = PIECE_BYTES - (size_t)(off % IN_PLACE_ALIGN); /* the next begins a block */
-            const size_t n = w->bytes - done < most ? (size_t)(w->bytes - done) : most;
-            LEVER_TRY(lv_model_read(m, m->arena + at + done, n, off, err));
-            done += n;
-            advance(p, n);
-        }
-        m->places[i].bytes = m->arena + at;
+        LEVER_TRY(read_weight(m, w, *arena + at, p, err));
+        m->places[i].bytes = *arena + at;
         at = lv_round_up(at + (size_t)w->bytes, 64);
     }
+    return LEVER_OK;
+}
+
+/* To the device, and readable for the CPU where that is the same memory. */
+static int pass_piece(lv_model *m, lv_place *place, lever_error *err)
+{
+    lv_offload *o = &m->offload;
+    LEVER_TRY(lv_device_memory_give(o->device, place->piece, err));
+    if (!o->reachable) return LEVER_OK;
+    LEVER_TRY(lv_device_memory_look(o->device, place->piece, err));
+    place->bytes = place->piece->host + place->piece_at;
+    return LEVER_OK;
+}
+
+/* Resident matrices into pieces. The device may fail, which is no error: then it is lost. */
+static int load_pieces(lv_model *m, progress *p, lever_error *err)
+{
+    lv_offload *o = &m->offload;
+    lever_error e = { 0 };
+    for (size_t i = 0; i < m->n_weights; i++) {
+        const lv_model_weight *w = &m->weights[i];
+        lv_place *place = &m->places[i];
+        if (!w->resident || !belongs_to_device(m, i)) continue;
+        place->piece_at = (size_t)(w->offset & (IN_PLACE_ALIGN - 1)); /* as in the file: read past the page cache */
+        const size_t bytes = (size_t)w->bytes + place->piece_at;
+        place->in_piece = true;
+        int rc = lv_device_memory_open(o->device, &place->piece, bytes, &e);
+        if (rc >= 0) LEVER_TRY(read_weight(m, w, place->piece->host + place->piece_at, p, err));
+        if (rc >= 0) rc = pass_piece(m, place, &e);
+        if (rc < 0) return lv_offload_lose(o, &e), LEVER_OK;
+    }
+    return LEVER_OK;
+}
+
+int lv_model_leave_device(lv_model *m, lever_error *err)
+{
+    lv_offload *o = &m->offload;
+    progress p = { .c = &m->load };
+    lv_stream_close(&m->stream);
+    if (o->device) {
+        lv_offload_close_slots(o);
+        for (size_t i = 0; i < m->n_weights; i++) lv_device_memory_close(o->device, &m->places[i].piece);
+        o->device = NULL;
+    }
+    lv_unmap(m->moved, m->moved_bytes); /* of a try that failed */
+    m->moved = NULL;
+    for (size_t i = 0; i < m->n_weights; i++)
+        if (m->places[i].in_piece) m->places[i].bytes = NULL;
+    LEVER_TRY(load_resident(m, &m->moved, &m->moved_bytes, &p, err));
+    LEVER_TRY(open_stream(m, &m->load, err));
+    m->stream_dirty = false;
+    o->lost = false;
     return LEVER_OK;
 }
 
@@ -267,6 +383,10 @@ int lv_model_load(lv_model *m, const lv_model_load_config *c, lever_error *err)
     m->cpu = c->cpu;
     m->trace = c->trace;
     m->track = c->track;
+    m->load = *c;
+    m->load.progress = NULL;
+    m->offload = (lv_offload){ .device = c->device, .min_rows = c->device_min_rows, .head = c->device_head,
+                               .reachable = c->device && c->device->traits.unified };
     progress p = { .c = c };
     for (size_t i = 0; i < m->n_vectors; i++) p.total += m->vectors[i].bytes;
     for (size_t i = 0; i < m->n_weights; i++) p.total += m->weights[i].resident ? m->weights[i].bytes : 0;
@@ -276,9 +396,11 @@ int lv_model_load(lv_model *m, const lv_model_load_config *c, lever_error *err)
     m->act = lv_map(m->act_bytes);
     if (!m->act) return lv_fail(err, LEVER_ENOMEM, 0, "activations (%zu bytes)", m->act_bytes);
     lv_act_layout(m, m->act, c->max_rows);
-    LEVER_TRY(load_resident(m, &p, err));
+    LEVER_TRY(load_resident(m, &m->arena, &m->arena_bytes, &p, err));
+    LEVER_TRY(load_pieces(m, &p, err));
     LEVER_TRY(lv_file_check(&m->file, err));
-    LEVER_TRY(open_stream(m, c, err));
+    if (!m->offload.lost) LEVER_TRY(open_stream(m, c, err)); /* for whose slots it may fail */
+    if (m->offload.lost) LEVER_TRY(lv_model_leave_device(m, err));
     m->loaded = true;
     return LEVER_OK;
 }

@@ -30,7 +30,11 @@ void lv_model_close(lv_model **m)
     if (!m || !*m) return;
     lv_model *p = *m;
     lv_stream_close(&p->stream); /* before the ring it reads into */
+    lv_offload_close_slots(&p->offload);
+    for (size_t i = 0; p->places && i < p->n_weights; i++)
+        lv_device_memory_close(p->offload.device, &p->places[i].piece);
     lv_unmap(p->ring, p->ring_bytes);
+    lv_unmap(p->moved, p->moved_bytes);
     lv_unmap(p->act, p->act_bytes);
     lv_unmap(p->arena, p->arena_bytes);
     lv_free(p->fixed);
@@ -94,6 +98,20 @@ unsigned lv_model_act_kinds(const lv_model *m)
     return kinds;
 }
 
+void lv_model_device_sizes(const lv_model *m, lv_device_config *sizes)
+{
+    const lv_hparams *h = &m->h;
+    const size_t kv = (size_t)h->n_kv_heads * h->head_dim, qkv = (size_t)h->n_heads * h->head_dim + 2 * kv;
+    const size_t ff = 2 * (size_t)h->n_ff, out = qkv > ff ? qkv : ff, most = out > h->n_embd ? out : h->n_embd;
+    if (lv_model_max_k(m) > sizes->max_k) sizes->max_k = lv_model_max_k(m);
+    if (most > sizes->max_out) sizes->max_out = most;
+}
+
+const char *lv_model_device_note(const lv_model *m)
+{
+    return m->offload.note[0] ? m->offload.note : NULL;
+}
+
 uint64_t lv_model_fixed_bytes(const lv_model *m)
 {
     uint64_t n = sizeof *m + m->n_weights * (sizeof *m->weights + sizeof *m->places) +
@@ -121,6 +139,8 @@ void lv_model_get_stats(const lv_model *m, lv_model_stats *out)
 {
     *out = m->stats;
     out->bytes_read = m->read_bytes;
+    out->device_jobs = m->offload.n_jobs;
+    out->device_wait_ns = m->offload.wait_ns;
     if (!m->stream) return;
     lv_stream_stats s;
     lv_stream_get_stats(m->stream, &s);

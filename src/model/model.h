@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "device/cpu/cpu.h"
+#include "device/device.h"
 #include "flash/io.h"
 #include "flash/residency.h"
 #include "flash/stream.h"
@@ -105,9 +106,22 @@ typedef struct lv_model_load_config {
     size_t     ring_bytes;   /* 0 when nothing streams */
     void     (*progress)(void *user, uint64_t done_bytes, uint64_t total_bytes); /* nullable */
     void      *user;
-    lv_trace   trace;        /* layers and projections go to this track, reads to "flash" */
+    lv_trace   trace;        /* layers and projections go to this track, reads to "flash", jobs to "device" */
     const char *track;
+    lv_device *device;       /* borrowed, may be shared; NULL: the CPU computes everything. Opened for at least
+                              * lv_model_device_sizes; layer matrices it can multiply lie in its memory */
+    uint32_t   device_min_rows; /* sweeps of fewer rows are the CPU's, where it can read the weights */
+    bool       device_head;  /* the output head too */
 } lv_model_load_config;
+
+/* Raise k and out to what this model's products want of a device. */
+void lv_model_device_sizes(const lv_model *m, lv_device_config *sizes);
+/* Has a device the products of this matrix? d NULL: no. */
+bool lv_model_can_offload(const lv_model_weight *w, const lv_device *d);
+/* Memory that a resident matrix takes when this device, NULL for none, has those it can multiply. */
+uint64_t lv_model_place_bytes(const lv_model_weight *w, const lv_device *d, bool head_too);
+/* The same for what a stream needs beside its ring. */
+uint64_t lv_model_slots_bytes(const lv_device *d);
 
 /* Read resident weights past the page cache, allocate buffers, open the stream.
  * LEVER_OK, LEVER_EIO, LEVER_ENOMEM, LEVER_EINVAL (ring too small). Half-loaded models are closable. */
@@ -148,7 +162,10 @@ typedef struct lv_model_stats {
     uint64_t bytes_read;    /* from flash during sweeps and projections, embedding rows included */
     uint64_t wait_ns, sweep_ns, project_ns;
     uint64_t idle_ns;       /* nothing was being read, because the ring was full */
+    uint64_t device_jobs, device_wait_ns; /* started on the device; the CPU waited for them */
 } lv_model_stats;
 void lv_model_get_stats(const lv_model *m, lv_model_stats *out);
+/* Why the device was left; NULL: it was not, or there never was one. Lives as long as the model. */
+const char *lv_model_device_note(const lv_model *m);
 
 #endif

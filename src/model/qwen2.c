@@ -25,10 +25,10 @@ static int layer(lv_sweep *s)
     /* x += Wo attention(rope(Wq n + bq), rope(Wk n + bk), Wv n + bv)   with n = rmsnorm(x) */
     lv_block_norm(s, ATTN_NORM);
     LEVER_TRY(lv_block_mul(s, s->q, s->n, WQ));
-    lv_block_bias(s, s->q, BQ);
     LEVER_TRY(lv_block_mul(s, s->k, s->n, WK));
-    lv_block_bias(s, s->k, BK);
     LEVER_TRY(lv_block_mul(s, s->v, s->n, WV));
+    lv_block_bias(s, s->q, BQ);
+    lv_block_bias(s, s->k, BK);
     lv_block_bias(s, s->v, BV);
     lv_block_rope(s, -1, -1);
     lv_block_attend(s);

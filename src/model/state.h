@@ -6,15 +6,19 @@
 #include "model/arch.h"
 #include "model/block.h"
 #include "model/model.h"
+#include "model/offload.h"
 #include "os/file.h"
 
 enum { LV_TENSOR_NAME_MAX = 64 };
 
-/* Where a matrix lives after load: bytes != NULL is resident, else it comes from the stream in
- * slices of extent_rows rows (the last one shorter). */
+/* Where a matrix lives after load: extent_rows != 0: it comes from the stream in slices of that many rows (the
+ * last one shorter). Else it is resident: in memory of the host, or in a piece of a device's. */
 typedef struct lv_place {
-    const void *bytes;
+    const void *bytes;       /* NULL: the CPU can not read it */
     uint64_t    extent_rows;
+    lv_device_memory *piece; /* NULL: it lies in memory of the host */
+    size_t      piece_at;    /* byte of the piece where it begins */
+    bool        in_piece;    /* it lies or lay in one */
     char        name[LV_TENSOR_NAME_MAX]; /* lv_model_weight.name points here */
 } lv_place;
 
@@ -49,8 +53,12 @@ struct lv_model {
     /* Load. */
     lv_cpu   *cpu;
     uint32_t  max_rows;
+    lv_model_load_config load; /* what it was loaded with; without progress */
     char     *arena;       /* resident matrices */
     size_t    arena_bytes;
+    char     *moved;       /* those that were in pieces of a device that was left */
+    size_t    moved_bytes;
+    lv_offload offload;
     float    *fixed;       /* every vector */
     double   *rope_freq;   /* [n_rot/2] radians per position */
     char     *act;         /* activations, laid out by lv_act_layout */
@@ -91,6 +99,10 @@ uint64_t lv_model_dim(const lv_hparams *h, uint8_t dim);
 int lv_model_map_weights(lv_model *m, lever_error *err);
 /* Point the activation fields into base (NULL: only count). Returns bytes. */
 size_t lv_act_layout(lv_model *m, char *base, size_t max_rows);
+
+/* Nothing of the model stays on its device, which has failed: read the resident matrices into memory of the host and
+ * start the stream anew. LEVER_OK; LEVER_ENOMEM, LEVER_EIO: to be called again. */
+int lv_model_leave_device(lv_model *m, lever_error *err);
 
 /* lv_file_read of the model's file, checked where that was asked for. */
 int lv_model_read(lv_model *m, void *dst, size_t n, uint64_t off, lever_error *err);

@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -112,6 +114,12 @@ int lv_file_read(const lv_file *f, void *dst, size_t n, uint64_t off, lever_erro
 void lv_file_forget(const lv_file *f, uint64_t off, uint64_t n)
 {
     posix_fadvise(f->fd, (off_t)off, (off_t)n, POSIX_FADV_DONTNEED);
+}
+
+const char *lv_file_where(const lv_file *f, char *buf, size_t cap)
+{
+    snprintf(buf, cap, "%u:%u", major((dev_t)f->dev), minor((dev_t)f->dev));
+    return buf;
 }
 
 int lv_file_check(const lv_file *f, lever_error *err)

@@ -33,6 +33,8 @@ int  lv_file_read(const lv_file *f, void *dst, size_t n, uint64_t off, lever_err
 void lv_file_forget(const lv_file *f, uint64_t off, uint64_t n);
 /* Size, identity and mtime still as at open? LEVER_OK or LEVER_EIO: "file changed while in use". */
 int  lv_file_check(const lv_file *f, lever_error *err);
+/* The device the file lies on as the system numbers it: "259:1". buf [cap], returned. */
+const char *lv_file_where(const lv_file *f, char *buf, size_t cap);
 /* Tests only: from now on lv_file_read, counted from here, meets this fault; NULL: none. Copied. For the whole
  * process, and to be called while nothing reads. */
 void lv_file_set_fault(const lv_read_fault *f);

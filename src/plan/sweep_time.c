@@ -180,7 +180,9 @@ bool lv_sweep_time(lv_sweep_cost *out, const lv_run_on *on, const lv_model_shape
 
 double lv_project_s(const lv_run_on *on, const lv_model_shape *s, double rows)
 {
-    const lv_machine_device *d = device_for(on, s->head_type);
+    lv_run_on head = *on;
+    if (!on->head_on_device) head.products = NULL;
+    const lv_machine_device *d = device_for(&head, s->head_type);
     const double weights = (double)s->n_vocab * s->n_embd;
     const double products = d ? lv_machine_products_s(d, s->head_type, weights, rows) : -1;
     if (products < 0) return -1;

@@ -36,6 +36,7 @@ double lv_model_shape_bytes(const lv_model_shape *s);
 typedef struct lv_run_on {
     const lv_machine *machine;
     const lv_machine_device *products; /* NULL: the CPU. Types it has no product for run on the CPU too */
+    bool head_on_device;           /* the output head runs there too, not on the CPU */
     uint32_t n_ctx;                /* positions each row attends to */
     uint32_t kv;                   /* 0 F16, 1 Q8_0 */
     uint64_t streamed_bytes;       /* of the layers, per sweep; 0: all is in memory */

@@ -79,6 +79,18 @@ static double of_model(const lv_cost_model *m, uint32_t rows)
     return m ? m->fixed + m->per_row * rows : 0;
 }
 
+void lv_cost_seed_table(lv_cost_table *c, const uint32_t *rows, const double *seconds, uint32_t n)
+{
+    static const double seed_weight = 0.5;
+    if (lv_cost_known(c)) return;
+    for (uint32_t i = 0; i < n; i++) {
+        if (rows[i] == 0 || !(seconds[i] >= 0 && seconds[i] < 1e6)) continue;
+        const uint32_t b = bin_of(rows[i]);
+        c->rows[b] = rows[i], c->seconds[b] = seconds[i], c->weight[b] = seed_weight;
+    }
+    rebuild(c);
+}
+
 double lv_cost_get(const lv_cost_table *c, uint32_t rows, const lv_cost_model *model)
 {
     const uint32_t n = c->n_curve;

@@ -26,6 +26,10 @@ typedef struct lv_cost_model { double fixed, per_row; } lv_cost_model;
 double lv_cost_get(const lv_cost_table *c, uint32_t rows, const lv_cost_model *model);
 /* Take over a table of an earlier run, whose means then give way to new ones soon. False: it can not be one. */
 bool lv_cost_restore(lv_cost_table *c);
+/* For a table that knows nothing: seconds [n] that were predicted for batches of rows [n]. They count as half a
+ * measurement each, so that the first real one of a size outweighs them, and those of other sizes are
+ * forgotten after some 50 batches. Others that are not numbers from 0 to 1e6 are left out. */
+void lv_cost_seed_table(lv_cost_table *c, const uint32_t *rows, const double *seconds, uint32_t n);
 /* The straight line through the smallest and the largest size seen; one size: through 0. False: nothing seen. */
 bool lv_cost_line(const lv_cost_table *c, lv_cost_model *out);
 

@@ -115,6 +115,17 @@ void   lv_policy_get_learnt(const lv_policy *p, void *out);
 /* Start from such bytes; costs: times were taken under the same conditions, else they are left out. False: the
  * content can not be right, and nothing changes. */
 bool   lv_policy_set_learnt(lv_policy *p, const void *in, bool costs);
+/* What was predicted of the costs of models on this machine, for a policy that has not seen any. */
+enum { LV_SEED_ROWS = 8 };
+typedef struct lv_cost_seed {
+    uint32_t n, rows[LV_SEED_ROWS];              /* ascending */
+    double   verify_s[LV_SEED_ROWS], draft_s[LV_SEED_ROWS]; /* of sweeps; of draft batches, heads included */
+    double   project_s;  /* of one row of the target, with choosing its token */
+    double   overhead_s; /* of a drafted row beside evaluating it */
+    double   flash_s;    /* reads of a sweep; 0: nothing is streamed */
+} lv_cost_seed;
+/* Begin with these, which give way to what is observed. What was learnt before or is set later stays. */
+void   lv_policy_seed(lv_policy *p, const lv_cost_seed *s);
 /* A new text begins: forget what belongs to the old one, not what was learnt about the models. */
 void lv_policy_reset(lv_policy *p);
 

@@ -426,6 +426,18 @@ static bool set_learnt(lv_policy *p, const void *in, bool costs)
     return good;
 }
 
+/* Predictions of a measured machine, where nothing was learnt. */
+static void seed(lv_policy *p, const lv_cost_seed *c)
+{
+    lever_learnt *l = &((lever_state *)p->state)->learnt;
+    if (lv_cost_known(&l->verify) || lv_cost_known(&l->draft)) return;
+    lv_cost_seed_table(&l->verify, c->rows, c->verify_s, c->n);
+    lv_cost_seed_table(&l->draft, c->rows, c->draft_s, c->n);
+    l->project_s = c->project_s;
+    l->overhead_s = c->overhead_s;
+    l->flash_s = c->flash_s;
+}
+
 static void reset(lv_policy *p)
 {
     lever_state *s = p->state;
@@ -445,4 +457,5 @@ const lv_policy_type lv_policy_lever = { .name = "lever",
                                          .reset = reset,
                                          .learnt_bytes = sizeof(lever_learnt),
                                          .get_learnt = get_learnt,
-                                         .set_learnt = set_learnt };
+                                         .set_learnt = set_learnt,
+                                         .seed = seed };

@@ -137,6 +137,59 @@ static void bytes_are_right_for_every_ring(void)
     }
 }
 
+/* Slots instead of a ring: what is held stays where it is, and a slot that was held may move before its release. */
+static void slots_may_move(void)
+{
+    enum { MOST = 7 };
+    const lv_io_config c = io_config();
+    make_extents(5, 30000);
+    size_t slot_bytes = 0;
+    for (int i = 0; i < N; i++)
+        if (lv_extent_ring_bytes(&extents[i]) > slot_bytes) slot_bytes = lv_extent_ring_bytes(&extents[i]);
+    for (uint32_t n = 2; n <= MOST; n++) {
+        lever_error err = { 0 };
+        lv_stream *s = NULL;
+        void *slots[MOST], *spare = lv_map(slot_bytes);
+        for (uint32_t i = 0; i < n; i++) slots[i] = lv_map(slot_bytes);
+        CHECK_OK(lv_io_open(&io, backend, &c, &err), &err);
+        lv_stream_config sc = { .io = io, .extents = extents, .n_extents = N, .slots = slots, .n_slots = n,
+                                .slot_bytes = slot_bytes - 4096, .track = "test" };
+        CHECK_EQ(lv_stream_open(&s, &sc, &err), LEVER_EINVAL); /* too short */
+        sc.slot_bytes = slot_bytes;
+        CHECK_OK(lv_stream_open(&s, &sc, &err), &err);
+        int held[MOST] = { 0 }, n_held = 0;
+        for (int turn = 0; turn < 3 * N; turn++) {
+            const void *p;
+            const int e = turn % N;
+            CHECK_OK(lv_stream_next(s, &p, &err), &err);
+            const uint32_t at = lv_stream_newest(s);
+            CHECK((const uint8_t *)p >= (uint8_t *)slots[at]);
+            held[n_held++] = e;
+            if (n_held < (int)(turn % n) + 1 && n_held < (int)n) continue;
+            for (int i = 0; i < n_held; i++) { /* all of them are still right, oldest first */
+                const uint32_t slot = lv_stream_oldest(s);
+                const uint8_t *b = (uint8_t *)slots[slot] + extents[held[i]].off % 4096;
+                for (uint32_t j = 0; j < extents[held[i]].len; j++) CHECK_EQ(b[j], temp_byte(extents[held[i]].off + j));
+                void *moved = spare;
+                spare = slots[slot];
+                memset(spare, 0x77, slot_bytes);
+                slots[slot] = moved;
+                lv_stream_release(s);
+            }
+            n_held = 0;
+            if (turn == N + 3) { /* in the middle of a sweep */
+                CHECK_OK(lv_stream_restart(s, &err), &err);
+                turn = 2 * N - 1;
+            }
+        }
+        while (!lv_stream_is_ready(s)) continue;
+        lv_stream_close(&s);
+        lv_io_close(&io);
+        for (uint32_t i = 0; i < n; i++) lv_unmap(slots[i], slot_bytes);
+        lv_unmap(spare, slot_bytes);
+    }
+}
+
 static void two_extents_may_be_held(void)
 {
     const lv_io_config c = io_config();
@@ -483,6 +536,7 @@ int main(int argc, char **argv)
         SKIP("no place for a test file");
     unlink(path);
     RUN(bytes_are_right_for_every_ring);
+    RUN(slots_may_move);
     RUN(two_extents_may_be_held);
     RUN(restart_works_at_every_step);
     RUN(streaming_allocates_nothing);

@@ -164,6 +164,7 @@ static int open_parts(lv_cl_device *d, const lv_opencl_config *c, lever_error *e
     d->base.traits.buffer_bytes = lv_opencl_memory_bytes(&c->sizes);
     d->base.traits.piece_bytes = d->info.alloc_bytes > PAGE ? (size_t)(d->info.alloc_bytes - PAGE) : 0;
     snprintf(d->base.traits.name, sizeof d->base.traits.name, "%s", d->info.name);
+    snprintf(d->base.traits.driver, sizeof d->base.traits.driver, "%s", d->info.driver);
     return lv_cl_check(&d->base, err);
 }
 

@@ -1,0 +1,132 @@
+/* Reading the flash: alone, and beside products. SPDX-License-Identifier: MIT */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "engine/profile_impl.h"
+#include "flash/load.h"
+#include "flash/probe.h"
+#include "os/clock.h"
+#include "plan/machine.h"
+
+_Static_assert((int)LEVER_FLASH_POINTS >= (int)LV_PROBE_POINTS, "the public list holds every point");
+
+int lever_profile_flash(lever_flash_profile *out, const char *path, double seconds,
+                        void (*progress)(void *user, uint32_t done, uint32_t total), void *user,
+                        lever_error *err)
+{
+    const lv_probe_config c = { .path = path,
+                                .progress = progress,
+                                .user = user,
+                                .point_ns =
+                                    seconds > 0 ? (uint64_t)(seconds * 1e9 / LV_PROBE_POINTS_USUAL) : 0 };
+    lv_probe probe;
+    LEVER_TRY(lv_probe_run(&probe, &c, err));
+    *out = (lever_flash_profile){ .n_points = probe.n_points, .best = probe.best, .direct = probe.direct };
+    for (uint32_t i = 0; i < probe.n_points; i++) {
+        const lv_probe_point *p = &probe.points[i];
+        out->points[i] = (lever_flash_point){ .backend = p->backend,
+                                              .block_bytes = p->block_bytes,
+                                              .depth = p->depth,
+                                              .huge_pages = p->huge_pages,
+                                              .bytes_per_s = p->bytes_per_s,
+                                              .cpu_share = p->cpu_share };
+    }
+    return LEVER_OK;
+}
+
+static void on_point(void *user, uint32_t done, uint32_t total)
+{
+    lv_profile_progress(user, (double)done / total, NULL); /* a wish to stop is heard at the next step */
+}
+
+int lv_profile_flash(lv_profile *p, double seconds, lever_error *err)
+{
+    lever_flash_profile reads;
+    LEVER_TRY(lever_profile_flash(&reads, p->params->flash_path, seconds, on_point, p, err));
+    LEVER_TRY(lv_profile_progress(p, 1, err));
+    lever_machine_flash *f =
+        lv_profile_flash_entry(p->m, p->params->flash_where ? p->params->flash_where : "");
+    f->reads = reads;
+    f->beside = (lever_machine_beside){ 0 };
+    p->flash = f;
+    lv_profile_now(f->measured, sizeof f->measured);
+    return LEVER_OK;
+}
+
+/* ---- beside products ---- */
+
+enum { WINDOWS = 8, SLICE_BYTES = 4 << 20 };
+
+typedef struct beside_state {
+    lv_profile *p;
+    lv_flash_load *load;
+    uint32_t type, rows, n_out;
+    double window_s;
+} beside_state;
+
+/* Slices of streamed size until the window is over; reads are started anew where the engine does it: at the
+ * beginning of each product, by the thread that leads it. *flash: bytes per second. Returns seconds of a
+ * product. */
+static double products(const beside_state *s, bool beside, double *flash)
+{
+    lv_profile *p = s->p;
+    const size_t bytes = s->n_out * lv_type_row_bytes(s->type, LV_PROFILE_K);
+    const lv_beside pump = { beside ? lv_flash_load_pump : NULL, s->load };
+    if (beside) lv_flash_load_pump(s->load);
+    const uint64_t before = lv_flash_load_bytes(s->load), t0 = lv_clock_ns();
+    uint32_t n = 0;
+    double passed;
+    do {
+        if (p->weights_at + bytes > p->weights_bytes) p->weights_at = 0;
+        lv_cpu_matmul_beside(p->cpu, p->y, s->n_out, s->type, p->weights + p->weights_at, s->n_out, s->rows,
+                             LV_PROFILE_K, pump);
+        p->weights_at += bytes;
+        n++;
+        passed = (double)(lv_clock_ns() - t0) * 1e-9;
+    } while (passed < s->window_s);
+    *flash = (double)(lv_flash_load_bytes(s->load) - before) / passed;
+    return passed / n;
+}
+
+static int measure_beside(beside_state *s, double best, double *slower, double *kept, lever_error *err)
+{
+    double alone[WINDOWS], beside[WINDOWS], lost[WINDOWS], speed;
+    lv_cpu_pack(s->p->cpu, (enum lv_act_kind)lv_type_act_kind(s->type), s->p->x, s->rows, LV_PROFILE_K);
+    for (uint32_t i = 0; i < WINDOWS; i++) {
+        alone[i] = products(s, false, &speed);
+        beside[i] = products(s, true, &speed);
+        lost[i] = 1 - speed / best;
+        LEVER_TRY(lv_profile_progress(s->p, (double)i / WINDOWS, err));
+    }
+    const double factor = lv_lower_quartile(beside, WINDOWS) / lv_lower_quartile(alone, WINDOWS);
+    const double share = 1 - lv_lower_quartile(lost, WINDOWS);
+    *slower = factor > 1 ? factor : 1;
+    *kept = share > 1 ? 1 : share < 0.01 ? 0.01 : share;
+    return LEVER_OK;
+}
+
+int lv_profile_beside(lv_profile *p, double seconds, lever_error *err)
+{
+    static const uint32_t rows[LEVER_MACHINE_BESIDE] = { 1, 8, 32 };
+    lever_machine_flash *f =
+        lv_profile_flash_entry(p->m, p->params->flash_where ? p->params->flash_where : "");
+    const lever_flash_point *best = &f->reads.points[f->reads.best];
+    if (!f->reads.direct || best->bytes_per_s <= 0) return LEVER_OK;
+    beside_state s = { .p = p,
+                       .type = p->types[0],
+                       .window_s = seconds / (2 * WINDOWS * LEVER_MACHINE_BESIDE) };
+    s.n_out = SLICE_BYTES / (uint32_t)lv_type_row_bytes(s.type, LV_PROFILE_K);
+    if (s.n_out > LV_PROFILE_SLICE) s.n_out = LV_PROFILE_SLICE;
+    lv_profile_fill(p, s.type);
+    LEVER_TRY(lv_flash_load_open(&s.load, p->params->flash_path, best->backend, best->block_bytes,
+                                 best->depth, err));
+    int rc = LEVER_OK;
+    for (uint32_t i = 0; i < LEVER_MACHINE_BESIDE && rc >= 0; i++) {
+        s.rows = rows[i];
+        rc = measure_beside(&s, best->bytes_per_s, &f->beside.products[i], &f->beside.flash[i], err);
+        if (rc >= 0) f->beside.rows[i] = rows[i];
+    }
+    lv_flash_load_close(&s.load);
+    return rc;
+}
