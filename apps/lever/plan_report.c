@@ -7,7 +7,7 @@
 #include "options.h"
 
 static const char *const bounds[] = { "flash", "compute", "draft" };
-enum { NAME_MOST = 26, WIDTH = 79 };
+enum { NAME_MOST = 21, WIDTH = 79 };
 
 /* Devices of the table beside the CPU, as footnotes. */
 typedef struct footnotes {
@@ -23,12 +23,12 @@ static uint32_t footnote(footnotes *f, const char *name)
     return f->n;
 }
 
-/* "chain:4", "chain:4 draft[1]", "lever on[1] draft[1]". */
+/* "chain:4", "chain:4 draft@1", "lever @1 draft@1". */
 static void name_of(char *buf, size_t cap, const lever_choice *c, footnotes *f)
 {
     int at = snprintf(buf, cap, "%s", c->policy);
-    if (c->device[0]) at += snprintf(buf + at, cap - (size_t)at, " on[%u]", footnote(f, c->device));
-    if (c->draft_device[0]) snprintf(buf + at, cap - (size_t)at, " draft[%u]", footnote(f, c->draft_device));
+    if (c->device[0]) at += snprintf(buf + at, cap - (size_t)at, " @%u", footnote(f, c->device));
+    if (c->draft_device[0]) snprintf(buf + at, cap - (size_t)at, " draft@%u", footnote(f, c->draft_device));
 }
 
 /* "1.81 GB" read per sweep; "-": nothing. */
@@ -99,7 +99,7 @@ void plan_report_table(const lever_advice *a)
     printf("\n  %-*s%9s %6s %5s %8s %-7s %9s %8s\n", NAME_MOST, "configuration", "tokens/s", "tokens", "rows", "cycle",
            "bound", "memory", "read");
     for (uint32_t i = 0; i < a->n_choices; i++) print_row(&a->choices[i], a->any && i == a->best, &f);
-    for (uint32_t i = 0; i < f.n; i++) printf("  [%u] %s\n", i + 1, f.names[i]);
+    for (uint32_t i = 0; i < f.n; i++) printf("  @%u: %s\n", i + 1, f.names[i]);
     putchar('\n');
     print_wrapped(a->why);
     for (uint32_t i = 0; i < a->n_choices; i++)
@@ -139,7 +139,7 @@ void plan_report_limits(const lever_advice *advices, uint32_t n)
                bounds[c->bound], read, gain);
         before = c->tokens_per_s;
     }
-    for (uint32_t i = 0; i < f.n; i++) printf("  [%u] %s\n", i + 1, f.names[i]);
+    for (uint32_t i = 0; i < f.n; i++) printf("  @%u: %s\n", i + 1, f.names[i]);
     if (n && any_drafts(&advices[0])) print_acceptance(&advices[0]);
 }
 

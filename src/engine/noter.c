@@ -67,9 +67,9 @@ void lv_noter_observe(const lever_session *s, const lv_cycle *c)
         if ((node && row < 0) || set >= n->n_sets || !n->n_candidates[set]) return; /* not evaluated */
         const uint32_t class = n->class[set];
         if (i == 0) lv_acceptance_fade(a), lv_acceptance_add_root(a, class);
-        else if (linked) lv_acceptance_add_next(a, of, rank, class);
+        else if (linked) lv_acceptance_add_next(a, i - 1, of, rank, class);
         rank = rank_of(n, set, s->tokens[s->n_tokens - c->n_new + i]);
-        lv_acceptance_add(a, class, n->n_candidates[set], rank);
+        lv_acceptance_add(a, i, class, n->n_candidates[set], rank);
         linked = rank < n->n_candidates[set];
         of = class;
     }

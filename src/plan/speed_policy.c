@@ -64,7 +64,9 @@ static int expand(void *user, lv_tree *t, const int32_t *ids, uint32_t n, lv_cos
     for (uint32_t i = 0; i < t->n; i++) t->nodes[i].draft_slot = -1;
     for (uint32_t i = 0; i < n; i++) {
         guess *g = &v->guesses[t->nodes[ids[i]].token];
-        g->class = ids[i] ? pick(v->in->rates->next[g->of][g->rank > 0], LV_ACC_CLASSES, uniform(v)) : root_class(v);
+        const uint32_t above = ids[i] ? lv_acceptance_depth((uint32_t)t->nodes[ids[i]].depth - 1) : 0;
+        g->class = ids[i] ? pick(v->in->rates->next[above][g->of][g->rank > 0], LV_ACC_CLASSES, uniform(v))
+                          : root_class(v);
         t->nodes[ids[i]].draft_slot = (int32_t)i;
         if (ids[i]) t->nodes[ids[i]].draft_row = 0;
     }
@@ -72,20 +74,23 @@ static int expand(void *user, lv_tree *t, const int32_t *ids, uint32_t n, lv_cos
     return LEVER_OK;
 }
 
-static double hit_rate(const lv_acceptance_rates *r, uint8_t class, uint32_t rank)
+/* Beyond the counted ranks each is half of the one before. */
+static double hit_rate(const double hit[LV_ACC_RANKS], uint32_t rank)
 {
-    if (rank < LV_ACC_RANKS) return r->hit[class][rank];
-    return r->hit[class][LV_ACC_RANKS - 1] / (1u << (rank - LV_ACC_RANKS < 20 ? rank - LV_ACC_RANKS : 20)) / 2;
+    if (rank < LV_ACC_RANKS) return hit[rank];
+    const uint32_t beyond = rank - LV_ACC_RANKS + 1;
+    return hit[LV_ACC_RANKS - 1] / (1u << (beyond < 20 ? beyond : 20));
 }
 
 static uint32_t candidates(void *user, lv_tree *t, int32_t id, uint32_t k, int32_t *tokens, float *probs)
 {
     virtual_run *v = user;
     const uint8_t class = v->guesses[t->nodes[id].token].class;
+    const double *hit = v->in->rates->hit[lv_acceptance_depth((uint32_t)t->nodes[id].depth)][class];
     t->nodes[id].draft_slot = -1;
     uint32_t n = 0;
     for (; n < k && v->n_guesses < TOKENS; n++) {
-        probs[n] = (float)hit_rate(v->in->rates, class, n);
+        probs[n] = (float)hit_rate(hit, n);
         tokens[n] = (int32_t)v->n_guesses;
         v->guesses[v->n_guesses++] = (guess){ .prob = probs[n], .rank = (uint8_t)(n < 255 ? n : 255), .of = class };
     }
@@ -188,8 +193,26 @@ static void mean(lv_speed *s, double n)
     s->bound = lv_speed_bound(&s->parts);
 }
 
+/* What the engine tells a policy before it has seen anything (engine/seed.c). */
+static void seed(virtual_run *v)
+{
+    const lv_speed_costs *c = v->in->costs;
+    lv_cost_seed s = { .project_s = lv_curve_at(&c->project, 1, 0) + c->pick_s, .overhead_s = c->candidates_s };
+    for (uint32_t rows = 1; s.n < LV_SEED_ROWS; rows *= 2) {
+        const lv_speed_work w = { .rows = rows, .kept = 1, .tokens = 1 };
+        lv_speed_parts p;
+        lv_speed_steady(c, &w, &p);
+        s.rows[s.n] = rows;
+        s.verify_s[s.n] = p.sweep_s;
+        s.draft_s[s.n++] = lv_curve_at(&c->draft, rows, 0);
+        s.flash_s = p.flash_s;
+    }
+    lv_policy_seed(v->policy, &s);
+}
+
 static int run(virtual_run *v, lv_speed *out, lever_error *err)
 {
+    seed(v);
     /* Without a tree every cycle is the same once the ring is. */
     const bool plain = lv_policy_max_nodes(v->policy) == 1;
     const uint32_t n = plain ? 1 : v->in->n_cycles ? v->in->n_cycles : CYCLES_DEFAULT;

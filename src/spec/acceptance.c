@@ -25,11 +25,12 @@ void lv_acceptance_fade(lv_acceptance *a)
     for (uint32_t i = 0; i < sizeof *a / sizeof *all; i++) all[i] *= keep;
 }
 
-void lv_acceptance_add(lv_acceptance *a, uint32_t of, uint32_t n, uint32_t rank)
+void lv_acceptance_add(lv_acceptance *a, uint32_t levels, uint32_t of, uint32_t n, uint32_t rank)
 {
+    const uint32_t d = lv_acceptance_depth(levels);
     if (n > LV_ACC_RANKS) n = LV_ACC_RANKS;
-    for (uint32_t r = 0; r < n; r++) a->trials[of][r] += 1;
-    if (rank < n) a->hits[of][rank] += 1;
+    for (uint32_t r = 0; r < n; r++) a->trials[d][of][r] += 1;
+    if (rank < n) a->hits[d][of][rank] += 1;
 }
 
 double lv_acceptance_roots(const lv_acceptance *a)
@@ -45,9 +46,8 @@ bool lv_acceptance_valid(const lv_acceptance *a)
     const double *all = &a->start[0];
     for (uint32_t i = 0; i < sizeof *a / sizeof *all; i++)
         if (!(all[i] >= 0 && all[i] <= most)) return false;
-    for (uint32_t c = 0; c < LV_ACC_CLASSES; c++)
-        for (uint32_t r = 0; r < LV_ACC_RANKS; r++)
-            if (a->hits[c][r] > a->trials[c][r]) return false;
+    for (uint32_t i = 0; i < LV_ACC_DEPTHS * LV_ACC_CLASSES * LV_ACC_RANKS; i++)
+        if ((&a->hits[0][0][0])[i] > (&a->trials[0][0][0])[i]) return false;
     return true;
 }
 
@@ -64,16 +64,48 @@ static void usual_next(double *out, uint32_t of)
     for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) out[c] = (1 - stays) * usual_start[c] + (c == of ? stays : 0);
 }
 
-static void hit_rates(double *hit, const lv_acceptance *a, uint32_t c)
+/* What is usual at rank r for a node of this class, whose best candidate is right with `best`. */
+static double usual_rate(uint32_t c, uint32_t r, double best)
+{
+    return r ? usual_other[r - 1] * (1 - best) : usual_hit[c];
+}
+
+/* Keep rates falling, as the order is the draft's and few were counted, and their sum at most 1. */
+static void tidy(double *hit)
 {
     double left = 1;
     for (uint32_t r = 0; r < LV_ACC_RANKS; r++) {
-        const double usual = r ? usual_other[r - 1] * (1 - hit[0]) : usual_hit[c];
-        hit[r] = (a->hits[c][r] + prior_trials * usual) / (a->trials[c][r] + prior_trials);
-        if (r && hit[r] > hit[r - 1]) hit[r] = hit[r - 1]; /* the order is the draft's, and few were counted */
+        if (r && hit[r] > hit[r - 1]) hit[r] = hit[r - 1];
         if (hit[r] > left) hit[r] = left;
         left -= hit[r];
     }
+}
+
+/* At every depth; where little was counted, as at all of them together. */
+static void hit_rates(lv_acceptance_rates *out, const lv_acceptance *a, uint32_t c)
+{
+    double all[LV_ACC_RANKS];
+    for (uint32_t r = 0; r < LV_ACC_RANKS; r++) {
+        double hits = 0, trials = 0;
+        for (uint32_t d = 0; d < LV_ACC_DEPTHS; d++) hits += a->hits[d][c][r], trials += a->trials[d][c][r];
+        all[r] = (hits + prior_trials * usual_rate(c, r, all[0])) / (trials + prior_trials);
+    }
+    for (uint32_t d = 0; d < LV_ACC_DEPTHS; d++) {
+        for (uint32_t r = 0; r < LV_ACC_RANKS; r++)
+            out->hit[d][c][r] = (a->hits[d][c][r] + prior_trials * all[r]) / (a->trials[d][c][r] + prior_trials);
+        tidy(out->hit[d][c]);
+    }
+}
+
+static void next_rates(lv_acceptance_rates *out, const lv_acceptance *a, uint32_t c, uint32_t other)
+{
+    double usual[LV_ACC_CLASSES], counts[LV_ACC_CLASSES] = { 0 }, all[LV_ACC_CLASSES];
+    usual_next(usual, c);
+    for (uint32_t d = 0; d < LV_ACC_DEPTHS; d++)
+        for (uint32_t t = 0; t < LV_ACC_CLASSES; t++) counts[t] += a->next[d][c][other][t];
+    shares(all, counts, usual, LV_ACC_CLASSES);
+    for (uint32_t d = 0; d < LV_ACC_DEPTHS; d++)
+        shares(out->next[d][c][other], a->next[d][c][other], all, LV_ACC_CLASSES);
 }
 
 void lv_acceptance_get_rates(lv_acceptance_rates *r, const lv_acceptance *a)
@@ -82,11 +114,9 @@ void lv_acceptance_get_rates(lv_acceptance_rates *r, const lv_acceptance *a)
     if (!a) a = &nothing;
     shares(r->start, a->start, usual_start, LV_ACC_CLASSES);
     for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) {
-        double usual[LV_ACC_CLASSES];
-        usual_next(usual, c);
-        for (uint32_t other = 0; other < 2; other++)
-            shares(r->next[c][other], a->next[c][other], usual, LV_ACC_CLASSES);
-        hit_rates(r->hit[c], a, c);
+        hit_rates(r, a, c);
+        next_rates(r, a, c, 0);
+        next_rates(r, a, c, 1);
     }
 }
 
@@ -95,12 +125,13 @@ void lv_acceptance_chain(const lv_acceptance_rates *r, double *p, uint32_t k)
     double at[LV_ACC_CLASSES], then[LV_ACC_CLASSES]; /* share of chains that reach a level in this class */
     for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) at[c] = r->start[c];
     for (uint32_t i = 0; i < k; i++) {
+        const uint32_t d = lv_acceptance_depth(i);
         double all = 0, right = 0;
         for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) then[c] = 0;
         for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) {
-            const double go_on = at[c] * r->hit[c][0];
+            const double go_on = at[c] * r->hit[d][c][0];
             all += at[c], right += go_on;
-            for (uint32_t t = 0; t < LV_ACC_CLASSES; t++) then[t] += go_on * r->next[c][0][t];
+            for (uint32_t t = 0; t < LV_ACC_CLASSES; t++) then[t] += go_on * r->next[d][c][0][t];
         }
         p[i] = all > 0 ? right / all : 0;
         for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) at[c] = then[c];

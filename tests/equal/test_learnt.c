@@ -157,7 +157,8 @@ static void a_chain_counts_and_keeps_what_others_know(void)
     const double roots = lv_acceptance_roots(a); /* one in every cycle that drafted, less what fades */
     CHECK(roots > 0 && roots <= st.n_cycles + st.n_prefill_sweeps && roots > 0.9 * st.n_cycles);
     double hits = 0;
-    for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) hits += a->hits[c][0];
+    for (uint32_t d = 0; d < LV_ACC_DEPTHS; d++)
+        for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) hits += a->hits[d][c][0];
     CHECK(st.n_accepted > 0 && hits > 0.9 * st.n_accepted && hits <= st.n_accepted + st.n_prefill_sweeps * 2);
     const uint32_t lever = lv_acceptance_kind(2, 0);
     CHECK(lv_acceptance_roots(&before.kind[lever]) > 0);

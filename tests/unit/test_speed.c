@@ -31,13 +31,18 @@ static lv_speed_costs resident(double draft_s)
     return (lv_speed_costs){ .n_layers = 10, .sweep = flat(1), .draft = flat(draft_s) };
 }
 
-static lv_acceptance_rates constant(double alpha)
+static lv_acceptance_rates rates; /* too large for frames */
+
+static const lv_acceptance_rates *constant(double alpha)
 {
-    lv_acceptance_rates r = { 0 };
+    lv_acceptance_rates *r = &rates;
+    memset(r, 0, sizeof *r);
     for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) {
-        r.start[c] = 1.0 / LV_ACC_CLASSES;
-        r.hit[c][0] = alpha;
-        for (uint32_t n = 0; n < LV_ACC_CLASSES; n++) r.next[c][0][n] = r.next[c][1][n] = 1.0 / LV_ACC_CLASSES;
+        r->start[c] = 1.0 / LV_ACC_CLASSES;
+        for (uint32_t d = 0; d < LV_ACC_DEPTHS; d++) {
+            r->hit[d][c][0] = alpha;
+            for (uint32_t n = 0; n < LV_ACC_CLASSES; n++) r->next[d][c][0][n] = r->next[d][c][1][n] = r->start[c];
+        }
     }
     return r;
 }
@@ -160,21 +165,22 @@ static void chains_with_constant_costs_are_the_published_formula(void)
                 const double published = (1 - pow(alpha, g + 1)) / ((1 - alpha) * (g * c + 1));
                 CHECK(near(lv_speedup_of_chain(alpha, g, c), published, 1e-9));
                 const lv_speed_costs costs = resident(c);
-                const lv_acceptance_rates r = constant(alpha);
+                const lv_acceptance_rates *r = constant(alpha);
                 char policy[16];
                 snprintf(policy, sizeof policy, "chain:%u", g);
-                const double plain = predict(&costs, &r, "none").tokens_per_s;
-                const double ratio = predict(&costs, &r, policy).tokens_per_s / plain;
+                const double plain = predict(&costs, r, "none").tokens_per_s;
+                const double ratio = predict(&costs, r, policy).tokens_per_s / plain;
                 CHECK(near(ratio, published, 1e-6));
             }
 }
 
 static void a_tree_of_known_rates_by_hand(void)
 {
-    lv_acceptance_rates r = constant(0.5);
-    for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) r.hit[c][1] = 0.25;
+    const lv_acceptance_rates *r = constant(0.5);
+    for (uint32_t d = 0; d < LV_ACC_DEPTHS; d++)
+        for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) rates.hit[d][c][1] = 0.25;
     const lv_speed_costs c = resident(0.1);
-    const lv_speed s = predict(&c, &r, "tree:2,1"); /* 1 + (0.5 + 0.25)(1 + 0.5) */
+    const lv_speed s = predict(&c, r, "tree:2,1"); /* 1 + (0.5 + 0.25)(1 + 0.5) */
     CHECK(near(s.tokens, 2.125, 1e-6) && near(s.rows, 5, 1e-9));
     CHECK(near(s.draft_batches, 2, 1e-9) && near(s.parts.draft_s, 0.2, 1e-9));
 }
@@ -182,25 +188,25 @@ static void a_tree_of_known_rates_by_hand(void)
 static void speculation_that_does_not_pay_is_slower(void)
 {
     const lv_speed_costs slow = resident(2), fast = resident(0.01);
-    const lv_acceptance_rates r = constant(0.7);
-    CHECK(predict(&slow, &r, "chain:4").tokens_per_s < predict(&slow, &r, "none").tokens_per_s);
-    CHECK(predict(&slow, &r, "chain:4").bound == LV_BOUND_DRAFT);
-    CHECK(predict(&fast, &r, "chain:4").tokens_per_s > 2 * predict(&fast, &r, "none").tokens_per_s);
+    const lv_acceptance_rates *r = constant(0.7);
+    CHECK(predict(&slow, r, "chain:4").tokens_per_s < predict(&slow, r, "none").tokens_per_s);
+    CHECK(predict(&slow, r, "chain:4").bound == LV_BOUND_DRAFT);
+    CHECK(predict(&fast, r, "chain:4").tokens_per_s > 2 * predict(&fast, r, "none").tokens_per_s);
 }
 
 /* Rows are free under reads, so the policy takes many; where they cost, few. */
 static void lever_follows_the_costs(void)
 {
-    lv_acceptance_rates r;
-    lv_acceptance_get_rates(&r, NULL);
+    const lv_acceptance_rates *r = &rates;
+    lv_acceptance_get_rates(&rates, NULL);
     lv_speed_costs c = { .n_layers = 20, .sweep = line(0.1, 0.001), .draft = line(0.005, 0.0005),
                          .streamed_bytes = 1e9, .flash_bytes_s = 1e9, .ring_bytes = 1e8 };
-    const lv_speed streamed = predict(&c, &r, "lever");
+    const lv_speed streamed = predict(&c, r, "lever");
     c.streamed_bytes = 0, c.sweep = line(0.01, 0.05);
-    const lv_speed dear = predict(&c, &r, "lever");
+    const lv_speed dear = predict(&c, r, "lever");
     CHECK(streamed.rows > 3 * dear.rows && streamed.tokens > 1.3 * dear.tokens);
     CHECK(streamed.bound == LV_BOUND_FLASH && dear.bound == LV_BOUND_COMPUTE);
-    const lv_speed again = predict(&c, &r, "lever");
+    const lv_speed again = predict(&c, r, "lever");
     CHECK(again.tokens_per_s == dear.tokens_per_s);
 }
 
@@ -209,21 +215,21 @@ static void lever_follows_the_costs(void)
 static void more_memory_is_never_slower(void)
 {
     static const char *const policies[] = { "none", "chain:4", "tree:2,2" };
-    const lv_acceptance_rates r = constant(0.7);
+    const lv_acceptance_rates *r = constant(0.7);
     for (int i = 0; i < 3; i++) {
         double before = 0;
         for (double share = 1; share >= 0; share -= 0.0625) {
             const lv_speed_costs c = { .n_layers = 12, .sweep = line(0.2, 0.004), .draft = flat(0.01),
                                        .streamed_bytes = share * 2e9, .flash_bytes_s = 2e9, .ring_bytes = 5e7,
                                        .products_beside = flat(1.2), .flash_beside = flat(0.9) };
-            const double now = predict(&c, &r, policies[i]).tokens_per_s;
+            const double now = predict(&c, r, policies[i]).tokens_per_s;
             CHECK(now >= before * (1 - 1e-9));
             before = now;
         }
         for (double ring = 0; ring < 1e9; ring = ring * 2 + 1e6) {
             const lv_speed_costs c = { .n_layers = 12, .sweep = line(0.2, 0.004), .draft = flat(0.01),
                                        .streamed_bytes = 1e9, .flash_bytes_s = 2e9, .ring_bytes = ring };
-            const double now = predict(&c, &r, policies[i]).tokens_per_s;
+            const double now = predict(&c, r, policies[i]).tokens_per_s;
             CHECK(ring == 0 || now >= before * (1 - 1e-9));
             before = now;
         }
@@ -232,7 +238,7 @@ static void more_memory_is_never_slower(void)
 
 static void impossible_costs_are_refused(void)
 {
-    const lv_acceptance_rates r = constant(0.7);
+    const lv_acceptance_rates *r = constant(0.7);
     const lv_speed_costs good = { .n_layers = 2, .sweep = flat(1), .draft = flat(1), .streamed_bytes = 1,
                                   .flash_bytes_s = 1e6, .ring_bytes = 1 };
     CHECK(lv_speed_costs_valid(&good));
@@ -254,7 +260,7 @@ static void impossible_costs_are_refused(void)
     for (int i = 0; i < 13; i++) {
         lever_error e = { 0 };
         lv_speed s;
-        const lv_speed_input in = { .costs = &bad[i], .rates = &r, .draft_batch = 16 };
+        const lv_speed_input in = { .costs = &bad[i], .rates = r, .draft_batch = 16 };
         CHECK_EQ(lv_speed_of_policy(&s, &in, "none", &e), LEVER_EINVAL);
         CHECK(strstr(e.msg, "profile") != NULL);
     }
@@ -262,7 +268,7 @@ static void impossible_costs_are_refused(void)
     lv_speed s;
     lv_speed_costs no_draft = good;
     no_draft.draft.n = 0;
-    const lv_speed_input in = { .costs = &no_draft, .rates = &r, .draft_batch = 16 };
+    const lv_speed_input in = { .costs = &no_draft, .rates = r, .draft_batch = 16 };
     CHECK_EQ(lv_speed_of_policy(&s, &in, "chain:2", &e), LEVER_EINVAL);
     CHECK_EQ(lv_speed_of_policy(&s, &in, "nonsense", &e), LEVER_EINVAL);
 }
@@ -271,10 +277,10 @@ static void impossible_costs_are_refused(void)
 static void free_parts_are_fine(void)
 {
     const lv_speed_costs c = { .n_layers = 1, .sweep = flat(0), .draft = flat(0) };
-    const lv_acceptance_rates r = constant(0.7);
+    const lv_acceptance_rates *r = constant(0.7);
     static const char *const policies[] = { "none", "chain:4", "lever", "opttree", "sequoia", "edgellm" };
     for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
-        const lv_speed s = predict(&c, &r, policies[i]);
+        const lv_speed s = predict(&c, r, policies[i]);
         CHECK(isfinite(s.tokens_per_s) && isfinite(s.tokens) && s.tokens >= 1);
     }
 }
