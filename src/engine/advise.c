@@ -71,9 +71,14 @@ static int predict(lever_choice *c, const lv_adviser *a, lv_engine_setup *o, con
     if (!o->fits || !lv_adviser_costs(&costs, a, o, layers, draft)) return LEVER_OK;
     lv_acceptance_rates rates;
     const lv_policy *p = o->policies[0];
-    lv_acceptance_get_rates(&rates, counts_for(&a->acceptances, lv_policy_sharpness(p), a->params->temperature));
+    const lv_acceptance *counts =
+        counts_for(&a->acceptances, lv_policy_sharpness(p), a->params->temperature);
+    lv_acceptance_get_rates(&rates, counts);
+    const bool looks_up = !strncmp(c->policy, preferred, strlen(preferred)); /* in the text, too */
     const lv_speed_input in = { .costs = &costs, .rates = &rates, .target_ratio = a->target_ratio,
-                                .kept = usual_kept, .draft_batch = LV_DRAFT_LOGIT_ROWS, .max_rows = o->plan.max_rows,
+                                .tokens_factor = 1 + (looks_up && counts ? lv_acceptance_lookup(counts) : 0),
+                                .kept = counts ? lv_acceptance_kept(counts, usual_kept) : usual_kept,
+                                .draft_batch = LV_DRAFT_LOGIT_ROWS, .max_rows = o->plan.max_rows,
                                 .n_cycles = a->params->quick ? QUICK_CYCLES : 0 };
     lv_speed s;
     LEVER_TRY(lv_speed_of_policy(&s, &in, c->policy, err));

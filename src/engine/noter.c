@@ -51,12 +51,27 @@ static uint32_t rank_of(const lv_noter *n, uint32_t set, int32_t token)
     return r;
 }
 
+/* Who had proposed what became text; what pruning left. */
+static void observe_sources(lv_acceptance *a, const lever_session *s, const lv_cycle *c)
+{
+    for (uint32_t i = 0; i < c->n_new; i++) {
+        const int32_t node = s->path_nodes[i];
+        if (node < 0) continue;
+        if (s->tree.nodes[node].source == LV_SOURCE_LOOKUP) a->by_lookup += 1;
+        else a->by_draft += 1;
+    }
+    if (!s->prune.decided) return;
+    a->pruned_rows += s->tree.n;
+    a->pruned_kept += c->n_kept;
+}
+
 void lv_noter_observe(const lever_session *s, const lv_cycle *c)
 {
     const lv_noter *n = &s->noter;
     if (!n->n_candidates || lv_session_draws(s)) return; /* draws are no ranks */
     lv_acceptance *a =
         &s->engine->acceptances.kind[lv_acceptance_kind(lv_policy_sharpness(c->policy), s->params.temperature)];
+    observe_sources(a, s, c);
     bool linked = false; /* the node before was of class `of`, and its candidate `rank` led here */
     uint32_t of = 0, rank = 0;
     for (uint32_t i = 0; i < c->n_new; i++) {

@@ -40,6 +40,15 @@ double lv_acceptance_roots(const lv_acceptance *a)
     return n;
 }
 
+static const double few = 50; /* tokens or rows that say nothing yet */
+
+double lv_acceptance_lookup(const lv_acceptance *a) { return a->by_draft > few ? a->by_lookup / a->by_draft : 0; }
+
+double lv_acceptance_kept(const lv_acceptance *a, double otherwise)
+{
+    return a->pruned_rows > few ? a->pruned_kept / a->pruned_rows : otherwise;
+}
+
 bool lv_acceptance_valid(const lv_acceptance *a)
 {
     static const double most = 1e6; /* nodes of a cycle times cycles that count */
@@ -48,7 +57,7 @@ bool lv_acceptance_valid(const lv_acceptance *a)
         if (!(all[i] >= 0 && all[i] <= most)) return false;
     for (uint32_t i = 0; i < LV_ACC_DEPTHS * LV_ACC_CLASSES * LV_ACC_RANKS; i++)
         if ((&a->hits[0][0][0])[i] > (&a->trials[0][0][0])[i]) return false;
-    return true;
+    return a->pruned_kept <= a->pruned_rows;
 }
 
 /* Shares of counts [n], in which `prior` [n] (sum 1) has a weight of prior_trials. */

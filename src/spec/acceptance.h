@@ -5,7 +5,8 @@
  * the draft had evaluated: their class; which of their candidates, in order, the text went on with; and the class of
  * the node that this led to; each by depth, as deep nodes are reached where the text is easy. Classes of nodes do not
  * depend on whether a policy went on to evaluate them, so counts of one policy hold for others, as long as
- * probabilities are sharpened alike: kinds are told apart by that and by temperature. Old counts are forgotten slowly. Plain data, no allocation. Threading: one owner.
+ * probabilities are sharpened alike: kinds are told apart by that and by temperature. Old counts are forgotten slowly.
+ * Plain data, no allocation. Threading: one owner.
  * SPDX-License-Identifier: MIT */
 #ifndef LEVER_SPEC_ACCEPTANCE_H
 #define LEVER_SPEC_ACCEPTANCE_H
@@ -21,6 +22,8 @@ typedef struct lv_acceptance {
     double hits[LV_ACC_DEPTHS][LV_ACC_CLASSES][LV_ACC_RANKS];   /* the text went on with it */
     double next[LV_ACC_DEPTHS][LV_ACC_CLASSES][2][LV_ACC_CLASSES]; /* class of the node behind: of the best candidate;
                                                                     * of another */
+    double by_draft, by_lookup; /* proposed tokens that became text: by the draft, or only by what the text has */
+    double pruned_rows, pruned_kept; /* rows of sweeps that were pruned; of them, those that went on */
 } lv_acceptance; /* zeroed: nothing seen */
 
 /* Of a pair of models, by kind. */
@@ -48,6 +51,10 @@ static inline void lv_acceptance_add_next(lv_acceptance *a, uint32_t levels, uin
 {
     a->next[lv_acceptance_depth(levels)][of][rank > 0][then] += 1;
 }
+/* Tokens that lookup adds to each of the draft's, 0 where little is known; share of rows that pruning leaves,
+ * `otherwise` where little is known. */
+double lv_acceptance_lookup(const lv_acceptance *a);
+double lv_acceptance_kept(const lv_acceptance *a, double otherwise);
 double lv_acceptance_roots(const lv_acceptance *a); /* cycles it stands for */
 /* Counts of an earlier run: false if they can not be ones. */
 bool lv_acceptance_valid(const lv_acceptance *a);

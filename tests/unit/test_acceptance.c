@@ -8,7 +8,7 @@
 static lv_acceptance a; /* too large for frames */
 static lv_acceptance_rates r;
 
-static bool near(double a, double b, double by) { return fabs(a - b) <= by; }
+static bool near(double x, double y, double by) { return fabs(x - y) <= by; }
 
 static void classes_cover_every_probability(void)
 {
@@ -119,6 +119,19 @@ static void old_counts_fade(void)
     CHECK(lv_acceptance_valid(&a));
 }
 
+static void lookup_and_pruning_count_once_there_is_enough(void)
+{
+    memset(&a, 0, sizeof a);
+    CHECK(lv_acceptance_lookup(&a) == 0 && lv_acceptance_kept(&a, 0.6) == 0.6);
+    a.by_draft = 10, a.by_lookup = 10, a.pruned_rows = 20, a.pruned_kept = 1;
+    CHECK(lv_acceptance_lookup(&a) == 0 && lv_acceptance_kept(&a, 0.6) == 0.6);
+    a.by_draft = 100, a.by_lookup = 25, a.pruned_rows = 200, a.pruned_kept = 50;
+    CHECK(near(lv_acceptance_lookup(&a), 0.25, 1e-12) && near(lv_acceptance_kept(&a, 0.6), 0.25, 1e-12));
+    CHECK(lv_acceptance_valid(&a));
+    a.pruned_kept = 201;
+    CHECK(!lv_acceptance_valid(&a));
+}
+
 static void impossible_counts_are_refused(void)
 {
     memset(&a, 0, sizeof a);
@@ -142,6 +155,7 @@ int main(void)
     RUN(depths_are_apart);
     RUN(a_chain_follows_the_classes);
     RUN(old_counts_fade);
+    RUN(lookup_and_pruning_count_once_there_is_enough);
     RUN(impossible_counts_are_refused);
     return check_done();
 }
