@@ -18,7 +18,7 @@ typedef struct plan_args {
     model_args  model;
     const char *mem, *policies, *file;
     float       measure, temperature;
-    uint32_t    positions;
+    uint32_t    positions, n_predict;
     bool        json, help;
 } plan_args;
 
@@ -28,6 +28,8 @@ static const option options[] = {
       offsetof(plan_args, policies) },
     { "--temp", OPTION_FLOAT, "T", "texts are drawn with this temperature; default 0.8",
       offsetof(plan_args, temperature) },
+    { "-n --n-predict", OPTION_U32, "N", "tokens of an answer: short ones gain less; default 0: long",
+      offsetof(plan_args, n_predict) },
     { "--positions", OPTION_U32, "N", "of context that a token looks back on, in the mean; default 256",
       offsetof(plan_args, positions) },
     { "--measure", OPTION_FLOAT, "S", "first run the models for S seconds and count how often the draft\nis right",
@@ -183,6 +185,7 @@ static int plan(plan_run *r)
         return EXIT_USAGE;
     }
     r->params.n_positions = a->positions;
+    r->params.n_tokens = a->n_predict;
     int rc = choose_policies(r, &err);
     if (rc >= 0 && a->measure > 0) rc = measure(r, &err);
     if (rc < 0) return app_fail(rc, &err);

@@ -53,6 +53,7 @@ typedef struct lever_advise_params {
     const char *where;              /* which of its flashes the target lies on; NULL: the first */
     float       temperature;        /* texts are drawn with it */
     uint32_t    n_positions;        /* of context that a row looks back on, in the mean; 0 = 256 */
+    uint32_t    n_tokens;           /* of an answer, at least 2: short ones gain less; 0 = long */
     const char *const *policies;    /* [n_policies] to compare; NULL: none, chains, lever */
     uint32_t    n_policies;
     bool        quick;              /* fewer of them, and shorter predictions: some tens of milliseconds */

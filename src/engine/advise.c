@@ -79,6 +79,7 @@ static int predict(lever_choice *c, const lv_adviser *a, lv_engine_setup *o, con
                                 .tokens_factor = 1 + (looks_up && counts ? lv_acceptance_lookup(counts) : 0),
                                 .kept = counts ? lv_acceptance_kept(counts, usual_kept) : usual_kept,
                                 .draft_batch = LV_DRAFT_LOGIT_ROWS, .max_rows = o->plan.max_rows,
+                                .n_tokens = a->params->n_tokens,
                                 .n_cycles = a->params->quick ? QUICK_CYCLES : 0 };
     lv_speed s;
     LEVER_TRY(lv_speed_of_policy(&s, &in, c->policy, err));

@@ -29,6 +29,7 @@ typedef struct virtual_run {
     uint32_t  n_guesses;
     double    path[LV_GROW_MAX]; /* [tree.n] that a node becomes text */
     uint64_t  random, n_roots;
+    uint32_t  left;       /* tokens that the text may still get; 0: a new one begins */
     double    ring;
 } virtual_run;
 
@@ -137,7 +138,8 @@ static double share_kept(const virtual_run *v)
     return lv_policy_would_prune(v->policy, v->tree.n, done) ? v->in->kept : 1;
 }
 
-static void tell(virtual_run *v, const lv_speed_work *w, const lv_speed_parts *p)
+/* Returns how many of the tree's tokens became text. */
+static uint32_t tell(virtual_run *v, const lv_speed_work *w, const lv_speed_parts *p)
 {
     int32_t path[LEVELS];
     const uint32_t n = walk(v, path);
@@ -146,12 +148,26 @@ static void tell(virtual_run *v, const lv_speed_work *w, const lv_speed_parts *p
                            .n_kept_rows = (uint32_t)(kept + 0.5), .draft_s = p->draft_s, .verify_s = p->sweep_s,
                            .project_s = p->project_s, .flash_s = p->flash_s < p->sweep_s ? p->flash_s : p->sweep_s };
     lv_policy_observe(v->policy, &o);
+    return n;
 }
 
 /* ---- cycles ---- */
 
+static void add_cycle(lv_speed *sum, const lv_drafter *d, const lv_speed_work *w, const lv_speed_parts *p)
+{
+    sum->tokens += w->tokens, sum->rows += w->rows, sum->kept += w->kept;
+    sum->draft_rows += d->total.rows, sum->draft_batches += d->total.calls;
+    sum->parts.draft_s += p->draft_s, sum->parts.sweep_s += p->sweep_s, sum->parts.project_s += p->project_s;
+    sum->parts.other_s += p->other_s, sum->parts.wait_s += p->wait_s, sum->parts.flash_s += p->flash_s;
+    sum->parts.cycle_s += p->cycle_s;
+}
+
+/* The first cycle of a text comes with its prompt, and is not counted. */
 static int cycle(virtual_run *v, lv_speed *sum, lever_error *err)
 {
+    const bool first = v->in->n_tokens && v->left == 0;
+    if (first) v->left = v->in->n_tokens;
+    const uint32_t depth = v->in->n_tokens && v->left <= LEVELS ? v->left - 1 : LEVELS;
     const lv_speed_input *in = v->in;
     const bool drafts = lv_policy_needs_draft(v->policy);
     const uint32_t most = in->max_rows && in->max_rows < lv_policy_max_nodes(v->policy)
@@ -164,7 +180,7 @@ static int cycle(virtual_run *v, lv_speed *sum, lever_error *err)
     v->guesses[0] = (guess){ 0 };
     v->n_guesses = 1;
     LEVER_TRY(lv_policy_grow(v->policy, &v->tree, drafts ? &d : &(lv_drafter){ .text = &text, .n_text = 1 }, most,
-                             LEVELS, err));
+                             depth, err));
     lv_speed_work w = { .draft_s = d.total.seconds + in->costs->candidates_s * d.total.rows, .rows = v->tree.n,
                         .tokens = expected_tokens(v) };
     w.kept = share_kept(v);
@@ -174,12 +190,9 @@ static int cycle(virtual_run *v, lv_speed *sum, lever_error *err)
     w.head_passes = streamed ? 1 : 1 + (w.tokens - 1) / PROJECTED;
     lv_speed_parts p;
     lv_speed_cycle(in->costs, &w, &v->ring, &p);
-    tell(v, &w, &p);
-    sum->tokens += w.tokens, sum->rows += w.rows, sum->kept += w.kept;
-    sum->draft_rows += d.total.rows, sum->draft_batches += d.total.calls;
-    sum->parts.draft_s += p.draft_s, sum->parts.sweep_s += p.sweep_s, sum->parts.project_s += p.project_s;
-    sum->parts.other_s += p.other_s, sum->parts.wait_s += p.wait_s, sum->parts.flash_s += p.flash_s;
-    sum->parts.cycle_s += p.cycle_s;
+    const uint32_t new_tokens = 1 + tell(v, &w, &p);
+    if (v->in->n_tokens) v->left = v->left > new_tokens ? v->left - new_tokens : 0;
+    if (!first) add_cycle(sum, &d, &w, &p), sum->n_cycles++;
     return LEVER_OK;
 }
 
@@ -219,14 +232,15 @@ static int run(virtual_run *v, lv_speed *out, lever_error *err)
     const uint32_t before = plain ? 16 : n / 4 < 24 ? 24 : n / 4; /* the policy learns what things cost */
     for (uint32_t i = 0; i < before; i++) LEVER_TRY(cycle(v, out, err));
     *out = (lv_speed){ 0 };
-    for (uint32_t i = 0; i < n; i++) LEVER_TRY(cycle(v, out, err));
-    mean(out, n);
+    while (out->n_cycles < n) LEVER_TRY(cycle(v, out, err));
+    mean(out, out->n_cycles);
     return LEVER_OK;
 }
 
 int lv_speed_of_policy(lv_speed *out, const lv_speed_input *in, const char *policy, lever_error *err)
 {
     *out = (lv_speed){ 0 };
+    if (in->n_tokens == 1) return lv_fail(err, LEVER_EINVAL, 0, "a text of one token has no cycles to predict");
     if (!lv_speed_costs_valid(in->costs) || in->draft_batch < 1)
         return lv_fail(err, LEVER_EINVAL, 0, "these costs can not be: a profile is damaged; run lever profile again");
     virtual_run *v = lv_alloc(sizeof *v, 64);

@@ -20,6 +20,7 @@ typedef struct lv_speed_input {
     double   kept;          /* share of rows that pruning leaves, where the policy prunes; 0 = 1 */
     uint32_t draft_batch;   /* rows of one draft batch at most, >= 1 */
     uint32_t max_rows;      /* of a sweep; 0 = as many as the policy wants */
+    uint32_t n_tokens;      /* of a text, whose last tree is cut to what is wanted; 0 = texts are long */
     uint32_t n_cycles;      /* that count; 0 = 200. A quarter more are run before */
 } lv_speed_input;
 
@@ -30,10 +31,11 @@ typedef struct lv_speed {
     double kept;                   /* share of rows that went through all layers */
     lv_speed_parts parts;          /* of a cycle, in the mean */
     enum lv_speed_bound bound;
+    uint32_t n_cycles;             /* that were counted */
 } lv_speed;
 
 /* policy: as lv_policy_open takes it; one that drafts needs costs with a draft. LEVER_OK; LEVER_EINVAL: an unknown
- * policy, or costs that can not be (lv_speed_costs_valid); LEVER_ENOMEM. */
+ * policy, a text of one token, or costs that can not be (lv_speed_costs_valid); LEVER_ENOMEM. */
 int lv_speed_of_policy(lv_speed *out, const lv_speed_input *in, const char *policy, lever_error *err);
 
 #endif

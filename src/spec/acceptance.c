@@ -2,7 +2,7 @@
 #include "spec/acceptance.h"
 
 static const float edges[LV_ACC_CLASSES - 1] = { 0.2f, 0.35f, 0.5f, 0.65f, 0.8f, 0.92f, 0.985f };
-static const double keep = 0.999;     /* of counts, each cycle: some thousand cycles count */
+static const double keep = 0.9998;    /* of counts, each cycle: some five thousand cycles count */
 static const double prior_trials = 4; /* what is usual counts for so many nodes */
 
 /* Of a usual pair: how often a root is of each class, and its best candidate right. */

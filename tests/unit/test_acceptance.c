@@ -109,13 +109,13 @@ static void a_chain_follows_the_classes(void)
 static void old_counts_fade(void)
 {
     memset(&a, 0, sizeof a);
-    for (int i = 0; i < 20000; i++) {
+    for (int i = 0; i < 40000; i++) {
         lv_acceptance_fade(&a);
         lv_acceptance_add_root(&a, 3);
         lv_acceptance_add(&a, 1, 3, 2, i < 10000 ? 0 : 5);
     }
     lv_acceptance_get_rates(&r, &a);
-    CHECK(lv_acceptance_roots(&a) < 1001 && r.hit[1][3][0] < 0.02);
+    CHECK(lv_acceptance_roots(&a) < 5001 && r.hit[1][3][0] < 0.02);
     CHECK(lv_acceptance_valid(&a));
 }
 

@@ -185,6 +185,19 @@ static void a_tree_of_known_rates_by_hand(void)
     CHECK(near(s.draft_batches, 2, 1e-9) && near(s.parts.draft_s, 0.2, 1e-9));
 }
 
+/* A draft that is always right, 4 tokens a cycle, answers of 10: 4 come with the prompt, then 4, then 2. */
+static void the_last_tree_of_a_short_text_is_cut(void)
+{
+    const lv_speed_costs c = resident(0.1);
+    lever_error e = { 0 };
+    lv_speed s;
+    lv_speed_input in = { .costs = &c, .rates = constant(1), .target_ratio = 10, .draft_batch = 16, .n_tokens = 10 };
+    CHECK_OK(lv_speed_of_policy(&s, &in, "chain:3", &e), &e);
+    CHECK(near(s.tokens, 3, 1e-6) && near(s.rows, 3, 1e-6) && near(s.parts.draft_s, 0.2, 1e-6));
+    in.n_tokens = 1;
+    CHECK_EQ(lv_speed_of_policy(&s, &in, "chain:3", &e), LEVER_EINVAL);
+}
+
 static void speculation_that_does_not_pay_is_slower(void)
 {
     const lv_speed_costs slow = resident(2), fast = resident(0.01);
@@ -297,6 +310,7 @@ int main(void)
     RUN(tokens_of_chains);
     RUN(chains_with_constant_costs_are_the_published_formula);
     RUN(a_tree_of_known_rates_by_hand);
+    RUN(the_last_tree_of_a_short_text_is_cut);
     RUN(speculation_that_does_not_pay_is_slower);
     RUN(lever_follows_the_costs);
     RUN(more_memory_is_never_slower);
