@@ -16,10 +16,11 @@
 #include "profile_file.h"
 #include "profile_show.h"
 
-enum { PIECE = 4 << 20, PIECES = 256, LEAST = 64 << 20 }; /* of the file that is written when none is given */
+/* The file that is written when none is given: 1 GiB, and less in less time than usual. */
+enum { PIECE = 4 << 20, PIECES = 256, PIECES_LEAST = 16, LEAST = PIECE * PIECES_LEAST, USUAL_S = 45 };
 
 typedef struct profile_args {
-    const char *model, *draft, *folder, *device, *types, *cpus, *isa;
+    const char *model, *draft, *file, *folder, *device, *types, *cpus, *isa;
     uint64_t mem;
     uint32_t threads;
     float seconds;
@@ -32,7 +33,8 @@ static const option options[] = {
       "measured, and it is run", offsetof(profile_args, model) },
     { "-md --model-draft", OPTION_TEXT, "FILE", "the draft that will be run with it", offsetof(profile_args, draft) },
     { "--no-run", OPTION_FLAG, NULL, "do not run the models", offsetof(profile_args, no_run) },
-    { "--dir", OPTION_TEXT, "DIR", "without a model: write 1 GiB here for the time of the measurement;\n"
+    { "--file", OPTION_TEXT, "FILE", "read this file instead of the model's", offsetof(profile_args, file) },
+    { "--dir", OPTION_TEXT, "DIR", "without a file: write 1 GiB here for the time of the measurement;\n"
       "default: .", offsetof(profile_args, folder) },
     { "--device", OPTION_TEXT, "NAME", "products on this device too: opencl, opencl:NAME",
       offsetof(profile_args, device) },
@@ -74,7 +76,7 @@ static int fail(lever_error *err, const char *folder)
 }
 
 /* A file of random bytes without a name, so that nothing is left behind. The descriptor, or LEVER_EIO. */
-static int scratch_file(const char *folder, progress *p, lever_error *err)
+static int scratch_file(const char *folder, int pieces, progress *p, lever_error *err)
 {
     char path[4096];
     snprintf(path, sizeof path, "%s/lever-profile-XXXXXX", folder);
@@ -83,10 +85,10 @@ static int scratch_file(const char *folder, progress *p, lever_error *err)
     unlink(path);
     uint64_t *piece = malloc(PIECE), x = 88172645463325252u;
     int rc = piece ? fd : fail(err, folder);
-    for (int i = 0; i < PIECES && rc >= 0 && !interrupted; i++) {
+    for (int i = 0; i < pieces && rc >= 0 && !interrupted; i++) {
         for (size_t k = 0; k < PIECE / sizeof x; k++) piece[k] = x ^= x << 13, x ^= x >> 7, x ^= x << 17;
         if (write(fd, piece, PIECE) != PIECE) rc = fail(err, folder);
-        progress_show(p, "writing a file to measure with", (uint64_t)i + 1, PIECES);
+        progress_show(p, "writing a file to measure with", (uint64_t)i + 1, (uint64_t)pieces);
     }
     if (rc >= 0 && fsync(fd)) rc = fail(err, folder);
     free(piece);
@@ -94,16 +96,19 @@ static int scratch_file(const char *folder, progress *p, lever_error *err)
     return rc;
 }
 
-/* What is read: the model, or where it is too small, or none is given, a file beside it or in the folder. */
+/* What is read: a file, or the model, or where that is too small or not given, a file beside it or in the
+ * folder. */
 typedef struct flash_file {
     char path[64];      /* of the descriptor */
     char folder[4096];
-    const char *use;    /* path or the model */
+    const char *use;    /* path, or what was given */
+    const char *on;     /* something that lies on the device to measure */
     int  fd;            /* -1: none was written */
 } flash_file;
 
 static void folder_of(const profile_args *a, flash_file *f)
 {
+    f->on = a->file ? a->file : a->model ? a->model : f->folder;
     const char *slash = a->model && !a->folder ? strrchr(a->model, '/') : NULL;
     if (a->folder || !slash) snprintf(f->folder, sizeof f->folder, "%s", a->folder ? a->folder : ".");
     else snprintf(f->folder, sizeof f->folder, "%.*s", (int)(slash - a->model) + 1, a->model);
@@ -112,9 +117,12 @@ static void folder_of(const profile_args *a, flash_file *f)
 static int open_flash(flash_file *f, const profile_args *a, progress *line, lever_error *err)
 {
     struct stat st;
-    f->use = a->model;
-    if (a->model && (stat(a->model, &st) || st.st_size >= LEAST)) return LEVER_OK; /* none: the library says so */
-    f->fd = scratch_file(f->folder, line, err);
+    f->use = a->file ? a->file : a->model;
+    if (a->file || (a->model && (stat(a->model, &st) || st.st_size >= LEAST)))
+        return LEVER_OK; /* where there is none the library says so */
+    const float share = a->seconds > 0 && a->seconds < USUAL_S ? a->seconds / USUAL_S : 1;
+    const int pieces = (int)(share * PIECES);
+    f->fd = scratch_file(f->folder, pieces < PIECES_LEAST ? PIECES_LEAST : pieces, line, err);
     if (f->fd < 0) return f->fd;
     snprintf(f->path, sizeof f->path, "/proc/self/fd/%d", f->fd);
     f->use = f->path;
@@ -239,7 +247,7 @@ int cmd_profile(int argc, char **argv)
     const size_t n_options = sizeof options / sizeof *options;
     if (options_parse(options, n_options, &a, argc, argv, 2, none, 0, &n) || check(&a)) return EXIT_USAGE;
     if (a.help) {
-        puts("usage: lever profile [-m FILE [-md FILE] | --dir DIR] [--device NAME] [--json]\n\n"
+        puts("usage: lever profile [-m FILE [-md FILE] | --file FILE | --dir DIR] [--device NAME] [--json]\n\n"
              "Measures in under a minute how this machine reads files and multiplies, and keeps the result for\n"
              "later runs: docs/profile.md.");
         options_help(options, n_options);
@@ -250,8 +258,8 @@ int cmd_profile(int argc, char **argv)
     const enum profile_found found = profile_load(&m, &id, why, sizeof why);
     if (a.show) return show(&a, &m, found, why);
     folder_of(&a, &f);
-    if (!profile_where(a.model ? a.model : f.folder, where, sizeof where)) {
-        fail(&err, a.model ? a.model : f.folder);
+    if (!profile_where(f.on, where, sizeof where)) {
+        snprintf(err.msg, sizeof err.msg, "can not look at '%.300s': %s", f.on, strerror(errno));
         return app_fail(LEVER_EIO, &err);
     }
     if (a.if_stale && found == PROFILE_GOOD && is_complete(&a, &m, where)) return print(&a, &m, where);

@@ -265,8 +265,8 @@ json_t *machine_to_json(const lever_machine *m)
     for (uint32_t i = 0; i < m->n_flashes; i++)
         if (m->flashes[i].beside.rows[0]) json_array_append_new(flashes, beside_to_json(&m->flashes[i]));
     for (uint32_t i = 0; i < m->n_models; i++) json_array_append_new(models, model_to_json(&m->models[i]));
-    return json_pack("{s:o, s:o, s:f, s:o, s:o, s:o, s:o}", "id", id_to_json(&m->id), "measured",
-                     text(m->measured), "read_bytes_s", m->read_bytes_s, "rest", rest_to_json(&m->rest),
+    return json_pack("{s:o, s:o, s:f, s:f, s:o, s:o, s:o, s:o}", "id", id_to_json(&m->id), "measured",
+                     text(m->measured), "quiet", m->quiet, "read_bytes_s", m->read_bytes_s, "rest", rest_to_json(&m->rest),
                      "devices", devices, "beside", flashes, "models", models);
 }
 
@@ -282,6 +282,7 @@ bool machine_from_json(lever_machine *m, const json_t *j)
     m->n_flashes = (uint32_t)json_array_size(flashes);
     m->n_models = (uint32_t)json_array_size(models);
     m->read_bytes_s = number(j, "read_bytes_s");
+    m->quiet = number(j, "quiet");
     bool good = machine_id_from_json(&m->id, j) && get_text(j, "measured", m->measured, sizeof m->measured) &&
                 rest_from_json(&m->rest, json_object_get(j, "rest"));
     for (uint32_t i = 0; good && i < m->n_devices; i++)

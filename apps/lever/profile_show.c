@@ -126,6 +126,10 @@ void profile_print(const lever_machine *m, const char *where)
         if (m->devices[i].n_products) print_device(&m->devices[i]);
     if (m->n_devices) print_rest(m);
     print_models(m);
+    if (m->quiet > 0 && m->quiet < 0.9)
+        printf("\nother programs ran meanwhile: measuring got %.0f%% of the processors, and these times are too "
+               "long. Measure again when the machine is quiet\n",
+               m->quiet * 100);
 }
 
 bool profile_print_json(const lever_machine *m, const char *where)

@@ -122,6 +122,8 @@ typedef struct lever_machine {
     lever_machine_id id;
     char     measured[24];   /* "2026-11-21T19:00:00Z" */
     double   read_bytes_s;   /* bytes per second that all threads together read from memory */
+    double   quiet;          /* share of the processor time it asked for that measuring products got: well below 1
+                              * other programs ran, and times are too long */
     lever_machine_rest rest;
     uint32_t n_devices, n_flashes, n_models;
     lever_machine_device devices[LEVER_MACHINE_DEVICES]; /* [0] is the CPU */

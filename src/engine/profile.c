@@ -205,7 +205,7 @@ static int choose_types(lv_profile *p, lever_error *err)
 /* More than the caches hold, so that weights come from memory; no more than a quarter of what is free. */
 static size_t weights_bytes(void)
 {
-    const uint64_t free = lv_memory_available(), wanted = 2 * lv_system_cache();
+    const uint64_t free = lv_memory_available(), wanted = 4 * lv_system_cache();
     uint64_t n = wanted < WEIGHTS_LEAST ? WEIGHTS_LEAST : wanted > WEIGHTS_MOST ? WEIGHTS_MOST : wanted;
     if (free && n > free / 4) n = free / 4;
     return n < LV_PROFILE_WEIGHTS_LEAST ? LV_PROFILE_WEIGHTS_LEAST : (size_t)(n & ~(uint64_t)0xfffff);
@@ -292,12 +292,24 @@ static int measure(lv_profile *p, lever_error *err)
     return run_steps(p, steps, sizeof steps / sizeof *steps, err);
 }
 
-/* What is known of the machine in *m is kept; of another machine nothing is. */
+/* Nothing but the reads of flash is true of another machine. */
+static void forget(lever_machine *m)
+{
+    if (!lv_machine_valid(m)) m->n_flashes = 0;
+    for (uint32_t i = 0; i < m->n_flashes; i++) m->flashes[i].beside = (lever_machine_beside){ 0 };
+    memset(m->devices, 0, sizeof m->devices);
+    m->rest = (lever_machine_rest){ 0 };
+    m->n_devices = m->n_models = 0;
+    m->measured[0] = '\0';
+    m->read_bytes_s = 0;
+}
+
+/* What is known of the machine in *m is kept. */
 static int begin(lever_machine *m, const lever_profile_params *params, lever_error *err)
 {
     lever_machine_id id;
     LEVER_TRY(lever_machine_identify(&id, params->n_threads, params->cpus, params->isa, err));
-    if (!lv_machine_valid(m) || !lv_machine_same(&m->id, &id)) *m = (lever_machine){ 0 };
+    if (!lv_machine_valid(m) || !lv_machine_same(&m->id, &id)) forget(m);
     m->id = id;
     if (!m->n_devices) m->n_devices = 1;
     copy(m->devices[0].kind, sizeof m->devices[0].kind, "cpu");

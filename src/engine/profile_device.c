@@ -6,35 +6,41 @@
 #include "os/clock.h"
 #include "plan/machine.h"
 
-enum { PIECES = 8, PIECE_BYTES = 8 << 20, SMALL_BYTES = 64 << 10, MIN_OUT = 32 };
+enum { PIECES = 8, PIECE_BYTES = 8 << 20, SMALL_BYTES = 512 << 10, MIN_OUT = 32 };
 
 typedef struct device_state {
     lv_device_memory *pieces[PIECES]; /* more than caches hold, weights of `type` in all of them */
-    lv_device_memory *small;
+    lv_device_memory *small;          /* for MIN_OUT rows of any type */
     size_t piece_bytes;
     uint32_t type, next;
     bool filled;
     double short_s, long_s, give_s, give_small_s, take_s; /* measured */
 } device_state;
 
+/* A device may take fewer rows at once than it was asked for. */
 static int run_job(lv_profile *p, const lv_device_memory *w, size_t at, const lv_point *point,
                    lever_error *err)
 {
-    const lv_device_job job = {
-        .x = p->x,
-        .n_rows = point->rows,
-        .k = LV_PROFILE_K,
-        .n_products = 1,
-        .products = { { .w = w,
-                        .w_at = at,
-                        .type = point->type,
-                        .n_out = point->n_out,
-                        .y = p->y,
-                        .ldy = point->n_out } },
-    };
-    const int number = lv_device_submit(p->device, &job, err);
-    LEVER_TRY(number);
-    return lv_device_wait(p->device, number, err);
+    const size_t most = p->device->config.max_rows;
+    for (size_t done = 0, n; done < point->rows; done += n) {
+        n = point->rows - done < most ? point->rows - done : most;
+        const lv_device_job job = {
+            .x = p->x + done * LV_PROFILE_K,
+            .n_rows = n,
+            .k = LV_PROFILE_K,
+            .n_products = 1,
+            .products = { { .w = w,
+                            .w_at = at,
+                            .type = point->type,
+                            .n_out = point->n_out,
+                            .y = p->y + done * point->n_out,
+                            .ldy = point->n_out } },
+        };
+        const int number = lv_device_submit(p->device, &job, err);
+        LEVER_TRY(number);
+        LEVER_TRY(lv_device_wait(p->device, number, err));
+    }
+    return LEVER_OK;
 }
 
 /* Take a piece, fill it with weights, give it. */
@@ -139,9 +145,10 @@ static int measure_hand_over(lv_profile *p, lever_machine_device *d, uint32_t ty
     LEVER_TRY(lv_points_measure(p, points, 5, seconds, err));
     d->call_s = s->short_s;
     d->take_s = s->take_s;
-    const double each = s->give_small_s - s->short_s, whole = s->give_s - s->give_small_s;
+    const double whole = (s->give_s - s->give_small_s) / (double)(s->piece_bytes - SMALL_BYTES);
+    d->give_byte_s = whole > 0 ? whole : 0;
+    const double each = s->give_small_s - s->short_s - d->give_byte_s * SMALL_BYTES;
     d->give_s = each > 0 ? each : 0;
-    d->give_byte_s = whole > 0 ? whole / (double)(s->piece_bytes - SMALL_BYTES) : 0;
     return LEVER_OK;
 }
 

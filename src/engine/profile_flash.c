@@ -99,8 +99,8 @@ static int measure_beside(beside_state *s, double best, double *slower, double *
         lost[i] = 1 - speed / best;
         LEVER_TRY(lv_profile_progress(s->p, (double)i / WINDOWS, err));
     }
-    const double factor = lv_lower_quartile(beside, WINDOWS) / lv_lower_quartile(alone, WINDOWS);
-    const double share = 1 - lv_lower_quartile(lost, WINDOWS);
+    const double factor = lv_lower_eighth(beside, WINDOWS) / lv_lower_eighth(alone, WINDOWS);
+    const double share = 1 - lv_lower_eighth(lost, WINDOWS);
     *slower = factor > 1 ? factor : 1;
     *kept = share > 1 ? 1 : share < 0.01 ? 0.01 : share;
     return LEVER_OK;

@@ -14,7 +14,7 @@ enum {
     LV_PROFILE_ROWS = 128,   /* of a batch: the last of lever_machine_rows */
     LV_PROFILE_CTX = 512,    /* attention */
     LV_PROFILE_HEAD = 128,
-    LV_PROFILE_ROUNDS = 8,
+    LV_PROFILE_ROUNDS = 24,
     LV_PROFILE_PATTERN = 1 << 20,
     LV_PROFILE_WEIGHTS_LEAST = 16 << 20,
     LV_PROFILE_POINTS = LEVER_MACHINE_TYPES * (LEVER_MACHINE_ROWS + 1)
@@ -52,6 +52,7 @@ struct lv_profile {
     const char *what;        /* for on_progress */
     uint32_t  done, total;   /* thousandths of the whole */
     uint32_t  step_from, step_to; /* those of this step */
+    uint64_t  asked_ns, got_ns; /* of processor time, by products */
     double    models_s;      /* time of running one of the models */
     const lever_machine_flash *flash; /* of the place that was measured now; NULL: none */
     void     *step;          /* of the step under way: its own */
@@ -60,11 +61,12 @@ struct lv_profile {
 
 /* Time points [n] in `seconds`: each is tried until a sample is long enough to be timed, then sampled in
  * several rounds over all of them, so that a disturbance of a second spoils one sample of each rather than all
- * of one. The lower quartile counts: other programs only add time, and a minimum believes a clock that was
- * boosted for a moment. LEVER_OK; LEVER_ECANCEL; what run returned. */
+ * of one. Samples are shorter than the turns a busy system gives its programs, and the lower eighth of them
+ * counts: other programs only add time, but a minimum believes a clock that was boosted for a moment.
+ * LEVER_OK; LEVER_ECANCEL; what run returned. */
 int lv_points_measure(lv_profile *p, lv_point *points, size_t n, double seconds, lever_error *err);
-/* The lower quartile of s [n], n >= 1; sorts them. */
-double lv_lower_quartile(double *s, uint32_t n);
+/* The value that an eighth of s [n], n >= 1, are below; sorts them. */
+double lv_lower_eighth(double *s, uint32_t n);
 /* Tell about a step: share 0..1 of it is done. LEVER_OK; LEVER_ECANCEL. */
 int lv_profile_progress(lv_profile *p, double share, lever_error *err);
 

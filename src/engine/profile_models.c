@@ -98,7 +98,7 @@ static int run_rows(model_run *r, uint32_t rows, double *first, lever_error *err
     if (!lv_sweep_time(&c, &on, &r->shape, rows)) return LEVER_OK;
     const lv_machine_flash *f = r->streamed_bytes ? r->p->flash : NULL;
     const double slower = f ? lv_machine_products_beside(&f->beside, rows) : 1;
-    const double seconds = lv_lower_quartile(samples, n);
+    const double seconds = lv_lower_eighth(samples, n);
     put_run(r->to, rows, seconds, factor_of(seconds, c.compute * slower));
     *first = seconds;
     return LEVER_OK;
@@ -116,7 +116,7 @@ static int run_project(model_run *r, lever_error *err)
         samples[i] = (double)(lv_clock_ns() - t0) * 1e-9;
     }
     const lv_run_on on = conditions(r, 1);
-    r->to->project_s = lv_lower_quartile(samples, REPEATS);
+    r->to->project_s = lv_lower_eighth(samples, REPEATS);
     r->to->project_factor = factor_of(r->to->project_s, lv_project_s(&on, &r->shape, 1));
     return LEVER_OK;
 }

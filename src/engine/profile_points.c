@@ -2,10 +2,10 @@
 #include "engine/profile_impl.h"
 #include "os/clock.h"
 
-static const double longest_sample = 0.02, shortest_sample = 20e-6; /* seconds */
+static const double longest_sample = 0.004, shortest_sample = 20e-6; /* seconds */
 enum { MOST_REPEATS = 1 << 20 };
 
-double lv_lower_quartile(double *s, uint32_t n)
+double lv_lower_eighth(double *s, uint32_t n)
 {
     for (uint32_t i = 1; i < n; i++) {
         const double x = s[i];
@@ -13,7 +13,7 @@ double lv_lower_quartile(double *s, uint32_t n)
         while (at > 0 && s[at - 1] > x) s[at] = s[at - 1], at--;
         s[at] = x;
     }
-    return s[n / 4];
+    return s[n / 8];
 }
 
 int lv_profile_progress(lv_profile *p, double share, lever_error *err)
@@ -55,10 +55,11 @@ static int calibrate(lv_profile *p, lv_point *point, double wanted, lever_error 
     }
 }
 
+/* What belongs to something else was measured at another moment: it never takes more than half. */
 static void conclude(lv_point *point)
 {
-    const double each = lv_lower_quartile(point->samples, point->n_samples) - point->less;
-    *point->out = each > 0 ? each * point->scale : 0;
+    const double each = lv_lower_eighth(point->samples, point->n_samples);
+    *point->out = (each - (point->less < each / 2 ? point->less : each / 2)) * point->scale;
 }
 
 int lv_points_measure(lv_profile *p, lv_point *points, size_t n, double seconds, lever_error *err)

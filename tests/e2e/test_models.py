@@ -6,6 +6,7 @@ SPDX-License-Identifier: MIT
 """
 
 import json
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -122,12 +123,17 @@ class Models(CliTest):
         with open(big, "wb") as f:
             f.truncate(64 << 20)
         env = {"XDG_CACHE_HOME": str(cache)}
-        code, out, err = lever("profile", "-m", big, "--time", 0.1, "--json", env=env)
+        measure = ("profile", "--time", 0.5, "--types", "Q8_0", "--json")
+        code, out, err = lever(*measure, "--file", big, env=env)
         self.assertEqual(code, OK, err)
-        p = json.loads(out)
+        machine = json.loads(out)
+        self.assertEqual([d["kind"] for d in machine["devices"]], ["cpu"])
+        self.assertEqual([q["type"] for q in machine["devices"][0]["products"]], ["Q8_0"])
+        (p,) = machine["flash"].values()
         self.assertTrue(0 <= p["best"] < len(p["points"]))
+        self.the_machine_is_kept(measure, big, env)
         big.unlink()
-        if not p["direct"]:  # nothing was measured that is worth keeping
+        if not p["direct"]:  # nothing was measured of reads that is worth keeping
             return
         kept = cache / "lever/profile.json"
         best = p["points"][p["best"]]
@@ -141,11 +147,38 @@ class Models(CliTest):
             got, err = self.run_ok("-m", self.model, "-p", "abc", "-n", 8, "--temp", 0, "--no-pin", "-q", env=env)
             self.assertEqual(got, want)
             self.assertIn("damaged", err)
-        code, out, err = lever("profile", "-m", WORK / "absent", env=env)
+        code, out, err = lever(*measure, "-m", WORK / "absent", env=env)
         self.assertEqual((code, out), (IO, b""))
         self.assertIn("absent", err)
         code, out, err = lever("profile", "--dir", WORK / "absent", env=env)
         self.assertEqual(code, IO, err)
+
+    def the_machine_is_kept(self, measure, file, env):
+        """Shown and not measured again; not used with other threads; models are measured beside it."""
+        kept = pathlib.Path(env["XDG_CACHE_HOME"]) / "lever/profile.json"
+        code, shown, err = lever("profile", "--show", "--json", env=env)
+        self.assertEqual((code, err), (OK, ""))
+        before = kept.read_bytes()
+        code, out, err = lever(*measure, "--file", file, "--if-stale", env=env)
+        self.assertEqual((code, kept.read_bytes()), (OK, before), err)
+        code, out, err = lever("profile", "--show", "-t", 7, env=env)
+        self.assertEqual(code, OK)
+        self.assertIn("7 threads", err)
+        run = ("-m", self.model, "-md", self.draft, "-p", "abc", "-n", 8, "--temp", 0, "-q", "--no-learn")
+        want, _ = self.run_ok(*run)
+        self.assertEqual(self.run_ok(*run, env=env), (want, ""))
+        got, err = self.run_ok(*run, "-t", 7, env=env)
+        self.assertEqual(got, want)
+        self.assertIn("7 threads", err)
+        models = ("-m", self.model, "-md", self.draft, "--file", file, "--mem", "64MiB")
+        code, out, err = lever(*measure, *models, env=env)
+        self.assertEqual(code, OK, err)
+        machine = json.loads(out)
+        self.assertEqual([m["name"] for m in machine["models"]], [self.model.name, self.draft.name])
+        self.assertEqual(machine["models"][0]["rows"][0], 1)
+        code, out, err = lever("profile", "--show", env=env)
+        self.assertIn(self.model.name, out.decode())
+        self.assertEqual(self.run_ok(*run, env=env), (want, ""))
 
     def test_quantize_on_a_full_disk_leaves_no_file(self):
         small = WORK / "tiny_fs"

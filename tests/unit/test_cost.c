@@ -49,6 +49,29 @@ static void more_rows_never_cost_less(void)
     }
 }
 
+/* What was predicted serves until it is measured, and then gives way: at once where it was measured, soon elsewhere. */
+static void predictions_give_way(void)
+{
+    const uint32_t rows[] = { 1, 2, 8, 0, 64 };
+    const double seconds[] = { 0.1, 0.1, 0.2, 0.3, NAN };
+    lv_cost_table c = { 0 };
+    lv_cost_seed_table(&c, rows, seconds, 5);
+    CHECK(near(lv_cost_get(&c, 1, NULL), 0.1) && near(lv_cost_get(&c, 5, NULL), 0.15));
+    CHECK(near(lv_cost_get(&c, 64, NULL), 0.2));
+    lv_cost_add(&c, 8, 0.8);
+    CHECK(near(lv_cost_get(&c, 8, NULL), 0.6)); /* two parts of three */
+    for (int i = 0; i < 60; i++) lv_cost_add(&c, 8, 0.8);
+    CHECK(fabs(lv_cost_get(&c, 8, NULL) - 0.8) < 0.02);
+    CHECK(lv_cost_get(&c, 1, NULL) > 0.7); /* forgotten: as the smallest seen */
+    lv_cost_table known = { 0 };
+    lv_cost_add(&known, 4, 0.5);
+    lv_cost_seed_table(&known, rows, seconds, 5);
+    CHECK(near(lv_cost_get(&known, 1, NULL), 0.5));
+    lv_cost_table kept = { 0 };
+    lv_cost_seed_table(&kept, rows, seconds, 5);
+    CHECK(lv_cost_restore(&kept) && near(lv_cost_get(&kept, 8, NULL), 0.2));
+}
+
 static void means_follow_a_machine_that_slows_down(void)
 {
     lv_cost_table c = { 0 };
@@ -84,6 +107,7 @@ int main(void)
     RUN(nothing_seen_is_the_model);
     RUN(between_sizes_in_proportion_outside_flat_or_by_the_model);
     RUN(more_rows_never_cost_less);
+    RUN(predictions_give_way);
     RUN(means_follow_a_machine_that_slows_down);
     RUN(a_size_not_seen_again_is_forgotten);
     RUN(nonsense_changes_nothing);

@@ -182,6 +182,35 @@ static void the_next_policy_begins_where_the_last_one_ended(void)
     lv_tree_fini(&tree);
 }
 
+/* Costs that a profile predicts choose the first tree; what was learnt, or is set later, is not touched by them. */
+static void the_first_tree_follows_a_profile(void)
+{
+    for (int dear = 0; dear < 2; dear++) {
+        lv_policy *p = open_policy("lever", &tree);
+        lv_cost_seed seed = { .n = 8, .project_s = 0.001, .overhead_s = 0.0001 };
+        for (uint32_t i = 0; i < 8; i++) {
+            seed.rows[i] = 1u << i;
+            seed.verify_s[i] = 0.1 + (dear ? 0.2 : 0.0001) * seed.rows[i];
+            seed.draft_s[i] = 0.002 + 0.0005 * seed.rows[i];
+        }
+        lv_policy_seed(p, &seed);
+        fake f = draft(0.002, 0.0005);
+        f.candidate = sure_candidate;
+        CHECK_EQ(grow_tree(p, &tree, &f, text, 1, 256, 64), LEVER_OK);
+        CHECK(dear ? tree.n < 8 : tree.n > 24);
+        sweeps_cost(p, 0.1, dear ? 0.0001 : 0.2);
+        lv_policy_seed(p, &seed);
+        CHECK_EQ(grow_tree(p, &tree, &f, text, 1, 256, 64), LEVER_OK);
+        CHECK(dear ? tree.n > 12 : tree.n < 8);
+        lv_policy_close(&p);
+        lv_tree_fini(&tree);
+    }
+    lv_policy *p = open_policy("chain:4", &tree); /* has no opinion on costs */
+    lv_policy_seed(p, &(lv_cost_seed){ .n = 0 });
+    lv_policy_close(&p);
+    lv_tree_fini(&tree);
+}
+
 /* What followed the same words before is proposed without asking the draft. */
 static void repeated_text_gives_free_candidates(void)
 {
@@ -243,6 +272,7 @@ int main(void)
     RUN(a_dear_draft_is_asked_seldom);
     RUN(what_is_never_right_is_believed_less);
     RUN(the_next_policy_begins_where_the_last_one_ended);
+    RUN(the_first_tree_follows_a_profile);
     RUN(repeated_text_gives_free_candidates);
     RUN(free_candidates_are_evaluated_from_the_top);
     RUN(sources_that_agree_share_a_node);
