@@ -56,7 +56,7 @@ static void print_row(const lever_choice *c, bool best, footnotes *f)
     if (!c->fits) printf("%9s  needs %s\n", "-", mem);
     else if (c->tokens_per_s <= 0) printf("%9s  not in the profile\n", "-");
     else
-        printf("%9.3g %6.2f %5.1f %8s %-7s %9s %8s\n", c->tokens_per_s, c->tokens, c->rows, cycle, bounds[c->bound],
+        printf("%9.3g %6.2f %5.1f %8s %-7s %8s %8s\n", c->tokens_per_s, c->tokens, c->rows, cycle, bounds[c->bound],
                mem, read);
 }
 
@@ -77,7 +77,7 @@ static void print_acceptance(const lever_advice *a)
 {
     if (a->acceptance_measured) printf("acceptance counted in %.0f cycles", a->cycles_seen);
     else printf("acceptance assumed, not measured");
-    printf("; tokens of a chain are right with");
+    printf("; by position in a chain");
     for (int i = 0; i < 4; i++) printf(" %.2f", a->chain[i]);
     putchar('\n');
 }
@@ -96,7 +96,7 @@ void plan_report_table(const lever_advice *a)
     printf("limit %s, context %u\n", format_bytes(limit, sizeof limit, (double)a->limit_bytes),
            a->choices[a->best].n_ctx);
     if (any_drafts(a)) print_acceptance(a);
-    printf("\n  %-*s%9s %6s %5s %8s %-7s %9s %8s\n", NAME_MOST, "configuration", "tokens/s", "tokens", "rows", "cycle",
+    printf("\n  %-*s%9s %6s %5s %8s %-7s %8s %8s\n", NAME_MOST, "configuration", "tokens/s", "tokens", "rows", "cycle",
            "bound", "memory", "read");
     for (uint32_t i = 0; i < a->n_choices; i++) print_row(&a->choices[i], a->any && i == a->best, &f);
     for (uint32_t i = 0; i < f.n; i++) printf("  @%u: %s\n", i + 1, f.names[i]);
