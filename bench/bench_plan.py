@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """What `lever plan` predicts beside what `lever run` measures: a grid of models, memory limits, policies and devices.
 
-First the draft's acceptance is counted on the prompts (one run per pair, under one limit); then rounds: a profile of the
-machine, predictions with it, every configuration once, in turn and each round beginning elsewhere. After the last round
-comes one more profile. A prediction of a round is the geometric mean of those with the profiles before and after it,
-as the disk of a shared machine drifts. A run that was broken off goes on where it stopped.
+First the draft's acceptance is counted on the prompts (one run per pair, under one limit); then rounds: a profile of
+the machine, predictions with it, every configuration once, in turn and each round beginning elsewhere. After the last
+round comes one more profile. A prediction of a round is the geometric mean of those with the profiles before and after
+it, as the disk of a shared machine drifts. A run that was broken off goes on where it stopped.
 
-usage: bench_plan.py LEVER [--rounds N] [--tokens N] [--device NAME] [--quick] [--grid ...] [--csv FILE] [--plot FILE.svg]
+usage: bench_plan.py LEVER [--rounds N] [--tokens N] [--device NAME] [--quick] [--grid PAIR...] [--csv FILE]
+                     [--plot FILE.svg]
 Ends with one line per bar: BAR <name> <measured> <goal> ok|short
 SPDX-License-Identifier: MIT
 """

@@ -61,8 +61,8 @@ static void observe_sources(lv_acceptance *a, const lever_session *s, const lv_c
         else a->by_draft += 1;
     }
     if (!s->prune.decided) return;
-    a->pruned_rows += s->tree.n;
-    a->pruned_kept += c->n_kept;
+    a->pruned_rows += (float)s->tree.n;
+    a->pruned_kept += (float)c->n_kept;
 }
 
 void lv_noter_observe(const lever_session *s, const lv_cycle *c)

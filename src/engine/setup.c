@@ -232,6 +232,7 @@ static size_t fixed_lines(const lv_engine_setup *o, lv_plan_line *lines)
         add_line(lines, &n, "buffers of the device", lv_devices_buffer_bytes(&o->devices, true));
     }
     if (!o->draft) return n;
+    add_line(lines, &n, "counts of acceptance", sizeof(lv_acceptances));
     size_t n_weights;
     const lv_model_weight *w = lv_model_weights(o->draft, &n_weights);
     uint64_t bytes = lv_model_fixed_bytes(o->draft);

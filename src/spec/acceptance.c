@@ -2,7 +2,7 @@
 #include "spec/acceptance.h"
 
 static const float edges[LV_ACC_CLASSES - 1] = { 0.2f, 0.35f, 0.5f, 0.65f, 0.8f, 0.92f, 0.985f };
-static const double keep = 0.9998;    /* of counts, each cycle: some five thousand cycles count */
+static const float keep = 0.9998f;    /* of counts, each cycle: some five thousand cycles count */
 static const double prior_trials = 4; /* what is usual counts for so many nodes */
 
 /* Of a usual pair: how often a root is of each class, and its best candidate right. */
@@ -21,7 +21,7 @@ uint32_t lv_acceptance_class(float best)
 
 void lv_acceptance_fade(lv_acceptance *a)
 {
-    double *all = &a->start[0];
+    float *all = &a->start[0];
     for (uint32_t i = 0; i < sizeof *a / sizeof *all; i++) all[i] *= keep;
 }
 
@@ -36,23 +36,26 @@ void lv_acceptance_add(lv_acceptance *a, uint32_t levels, uint32_t of, uint32_t 
 double lv_acceptance_roots(const lv_acceptance *a)
 {
     double n = 0;
-    for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) n += a->start[c];
+    for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) n += (double)a->start[c];
     return n;
 }
 
 static const double few = 50; /* tokens or rows that say nothing yet */
 
-double lv_acceptance_lookup(const lv_acceptance *a) { return a->by_draft > few ? a->by_lookup / a->by_draft : 0; }
+double lv_acceptance_lookup(const lv_acceptance *a)
+{
+    return (double)a->by_draft > few ? (double)(a->by_lookup / a->by_draft) : 0;
+}
 
 double lv_acceptance_kept(const lv_acceptance *a, double otherwise)
 {
-    return a->pruned_rows > few ? a->pruned_kept / a->pruned_rows : otherwise;
+    return (double)a->pruned_rows > few ? (double)(a->pruned_kept / a->pruned_rows) : otherwise;
 }
 
 bool lv_acceptance_valid(const lv_acceptance *a)
 {
-    static const double most = 1e6; /* nodes of a cycle times cycles that count */
-    const double *all = &a->start[0];
+    static const float most = 1e6f; /* nodes of a cycle times cycles that count */
+    const float *all = &a->start[0];
     for (uint32_t i = 0; i < sizeof *a / sizeof *all; i++)
         if (!(all[i] >= 0 && all[i] <= most)) return false;
     for (uint32_t i = 0; i < LV_ACC_DEPTHS * LV_ACC_CLASSES * LV_ACC_RANKS; i++)
@@ -61,11 +64,11 @@ bool lv_acceptance_valid(const lv_acceptance *a)
 }
 
 /* Shares of counts [n], in which `prior` [n] (sum 1) has a weight of prior_trials. */
-static void shares(double *out, const double *counts, const double *prior, uint32_t n)
+static void shares(double *out, const float *counts, const double *prior, uint32_t n)
 {
     double sum = prior_trials;
-    for (uint32_t i = 0; i < n; i++) sum += counts[i];
-    for (uint32_t i = 0; i < n; i++) out[i] = (counts[i] + prior_trials * prior[i]) / sum;
+    for (uint32_t i = 0; i < n; i++) sum += (double)counts[i];
+    for (uint32_t i = 0; i < n; i++) out[i] = ((double)counts[i] + prior_trials * prior[i]) / sum;
 }
 
 static void usual_next(double *out, uint32_t of)
@@ -96,19 +99,21 @@ static void hit_rates(lv_acceptance_rates *out, const lv_acceptance *a, uint32_t
     double all[LV_ACC_RANKS];
     for (uint32_t r = 0; r < LV_ACC_RANKS; r++) {
         double hits = 0, trials = 0;
-        for (uint32_t d = 0; d < LV_ACC_DEPTHS; d++) hits += a->hits[d][c][r], trials += a->trials[d][c][r];
+        for (uint32_t d = 0; d < LV_ACC_DEPTHS; d++) hits += (double)a->hits[d][c][r], trials += (double)a->trials[d][c][r];
         all[r] = (hits + prior_trials * usual_rate(c, r, all[0])) / (trials + prior_trials);
     }
     for (uint32_t d = 0; d < LV_ACC_DEPTHS; d++) {
         for (uint32_t r = 0; r < LV_ACC_RANKS; r++)
-            out->hit[d][c][r] = (a->hits[d][c][r] + prior_trials * all[r]) / (a->trials[d][c][r] + prior_trials);
+            out->hit[d][c][r] = ((double)a->hits[d][c][r] + prior_trials * all[r]) /
+                                ((double)a->trials[d][c][r] + prior_trials);
         tidy(out->hit[d][c]);
     }
 }
 
 static void next_rates(lv_acceptance_rates *out, const lv_acceptance *a, uint32_t c, uint32_t other)
 {
-    double usual[LV_ACC_CLASSES], counts[LV_ACC_CLASSES] = { 0 }, all[LV_ACC_CLASSES];
+    double usual[LV_ACC_CLASSES], all[LV_ACC_CLASSES];
+    float counts[LV_ACC_CLASSES] = { 0 };
     usual_next(usual, c);
     for (uint32_t d = 0; d < LV_ACC_DEPTHS; d++)
         for (uint32_t t = 0; t < LV_ACC_CLASSES; t++) counts[t] += a->next[d][c][other][t];

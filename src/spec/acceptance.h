@@ -17,13 +17,13 @@
 enum { LV_ACC_CLASSES = 8, LV_ACC_RANKS = 8, LV_ACC_KINDS = 4, LV_ACC_DEPTHS = 3 }; /* the root; 1 and 2; below */
 
 typedef struct lv_acceptance {
-    double start[LV_ACC_CLASSES];                /* nodes that were roots of trees */
-    double trials[LV_ACC_DEPTHS][LV_ACC_CLASSES][LV_ACC_RANKS]; /* nodes with a candidate of this rank */
-    double hits[LV_ACC_DEPTHS][LV_ACC_CLASSES][LV_ACC_RANKS];   /* the text went on with it */
-    double next[LV_ACC_DEPTHS][LV_ACC_CLASSES][2][LV_ACC_CLASSES]; /* class of the node behind: of the best candidate;
+    float start[LV_ACC_CLASSES];                /* nodes that were roots of trees */
+    float trials[LV_ACC_DEPTHS][LV_ACC_CLASSES][LV_ACC_RANKS]; /* nodes with a candidate of this rank */
+    float hits[LV_ACC_DEPTHS][LV_ACC_CLASSES][LV_ACC_RANKS];   /* the text went on with it */
+    float next[LV_ACC_DEPTHS][LV_ACC_CLASSES][2][LV_ACC_CLASSES]; /* class of the node behind: of the best candidate;
                                                                     * of another */
-    double by_draft, by_lookup; /* proposed tokens that became text: by the draft, or only by what the text has */
-    double pruned_rows, pruned_kept; /* rows of sweeps that were pruned; of them, those that went on */
+    float by_draft, by_lookup; /* proposed tokens that became text: by the draft, or only by what the text has */
+    float pruned_rows, pruned_kept; /* rows of sweeps that were pruned; of them, those that went on */
 } lv_acceptance; /* zeroed: nothing seen */
 
 /* Of a pair of models, by kind. */

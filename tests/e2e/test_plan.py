@@ -7,9 +7,10 @@ SPDX-License-Identifier: MIT
 import json
 import os
 import shutil
+import sys
 import unittest
 
-from cli import CliTest, IO, LIMIT, OK, ROOT, USAGE, WORK, lever, make
+from cli import CliTest, IO, LIMIT, OK, ROOT, USAGE, WORK, lever
 
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 CACHE = WORK / "plan-cache"
@@ -31,7 +32,7 @@ def real_profile():
 
 
 def made_up(target_ms, draft_ms, flash_bytes_s, row=0.05):
-    """Milliseconds for a million weights of the target's type and of the draft's; what a further row costs of the first."""
+    """Milliseconds for a million weights of target and draft; what a further row costs of the first."""
     p = real_profile()
     m = p["machines"][0]
     for key, value in m["rest"].items():
@@ -228,4 +229,4 @@ class PlanTest(CliTest):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=["test_plan.py"], verbosity=2)
+    unittest.main(argv=[sys.argv[0], *sys.argv[4:]], verbosity=1)
