@@ -99,7 +99,10 @@ static void hit_rates(lv_acceptance_rates *out, const lv_acceptance *a, uint32_t
     double all[LV_ACC_RANKS];
     for (uint32_t r = 0; r < LV_ACC_RANKS; r++) {
         double hits = 0, trials = 0;
-        for (uint32_t d = 0; d < LV_ACC_DEPTHS; d++) hits += (double)a->hits[d][c][r], trials += (double)a->trials[d][c][r];
+        for (uint32_t d = 0; d < LV_ACC_DEPTHS; d++) {
+            hits += (double)a->hits[d][c][r];
+            trials += (double)a->trials[d][c][r];
+        }
         all[r] = (hits + prior_trials * usual_rate(c, r, all[0])) / (trials + prior_trials);
     }
     for (uint32_t d = 0; d < LV_ACC_DEPTHS; d++) {
