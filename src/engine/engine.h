@@ -27,7 +27,8 @@ enum {
     LV_EXIT_CANDIDATES = 8,    /* of the draft's at a node, that a score is compared with */
     LV_CONTEXT_DEFAULT = 4096, /* longest context taken without being asked */
     /* Code, libraries, stdio and allocator slack of the lever program. The peak resident set of a run with a
-     * tiny model, less its planned lines, is 2.5 MiB with stacks (glibc 2.36, x86-64), that of the demo pair 3.0; the rest is margin. */
+     * tiny model, less its planned lines, is 2.5 MiB with stacks (glibc 2.36, x86-64), that of the demo pair 3.0;
+     * the rest is margin. */
     LV_PROGRAM_BYTES = (3 << 20) + (256 << 10),
     LV_SESSIONS_MOST = 64,
     LV_EVAL_WINDOW = 512,      /* the same for the windows of an evaluation: llama.cpp's default */
