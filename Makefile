@@ -1,5 +1,5 @@
 # The front doors. CMake and its presets do the work; see CONTRIBUTING.md for single steps.
-.PHONY: help setup setup-build setup-test build demo test fit-demo bench-demo bench-grown bench-kernels bench-quality bench-flash bench-policies bench-exit bench-plan clean
+.PHONY: help setup setup-build setup-test build demo test man fit-demo bench-demo bench-grown bench-kernels bench-quality bench-flash bench-policies bench-exit bench-execution bench-plan clean
 
 help:
 	@echo 'make build   set up and build: the program is build/release/lever'
@@ -11,8 +11,10 @@ help:
 	@echo 'make bench-quality  perplexity of every weight type, beside llama-perplexity where it is on the PATH'
 	@echo 'make bench-flash  streaming beside plain reads, fio and llama.cpp with mmap, where they are (5 GB)'
 	@echo 'make bench-exit  early-exit pruning on held-out prompts'
+	@echo 'make bench-execution  drafting in batches, projection on demand, drafting beside verification (5 GB)'
 	@echo 'make bench-policies  Lever beside the tree policies of the literature, on the grown pair (5 GB, an hour)'
 	@echo 'make bench-plan  predictions of lever plan beside measurements, 26 configurations (18 GB, an hour)'
+	@echo 'make man     write the man page and completions anew from what the program says'
 	@echo 'make fit-demo  train the exit predictor of the demo target on text it writes itself (10 minutes)'
 	@echo 'make setup   install the packages that building and testing need (Debian, Ubuntu)'
 	@echo 'make clean   remove build/'
@@ -55,6 +57,9 @@ bench-flash: build
 bench-exit: build
 	python3 -B bench/bench_exit.py build/release/lever
 
+bench-execution: build
+	python3 -B bench/bench_execution.py build/release/lever
+
 bench-policies: build
 	python3 -B bench/bench_policies.py build/release/lever
 
@@ -63,6 +68,9 @@ bench-plan: build
 
 fit-demo: build
 	python3 -B tools/fit_demo.py build/release/lever
+
+man: build
+	python3 -B tools/make_man.py build/release/lever
 
 clean:
 	rm -rf build

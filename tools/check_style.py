@@ -18,7 +18,7 @@ FUNCTION_FAIL = 120                   # lines, braces included
 COLUMNS_WARN, COLUMNS_FAIL = 110, 120
 TEXT_SUFFIXES = {".c", ".h", ".cl", ".py", ".sh", ".cmake", ".md", ".txt", ".json", ".yml"}
 CODE_SUFFIXES = {".c", ".h", ".cl", ".py", ".sh"}
-TOPS = "include src apps tests tools cmake docs bench .ci".split()
+TOPS = "include src apps examples share tests tools cmake docs bench .ci".split()
 
 
 class Report:

@@ -7,7 +7,7 @@ set -euo pipefail
 build_packages=(build-essential cmake ninja-build pkg-config libpcre2-dev libutf8proc-dev libxxhash-dev
     liburing-dev libjansson-dev zlib1g-dev libedit-dev opencl-headers libmicrohttpd-dev)
 test_packages=(git python3 clang gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
-    ocl-icd-libopencl1 pocl-opencl-icd curl)
+    ocl-icd-libopencl1 pocl-opencl-icd curl groff-base)
 arm64_packages=(libpcre2-dev:arm64 libutf8proc-dev:arm64)
 
 # A name without an architecture means the native one, also where a foreign one is installed beside it.

@@ -46,6 +46,12 @@ int model_args_config(model_args *a, lever_config *c)
     c->model_path = a->model;
     c->draft_path = a->draft_model;
     c->policy = a->policy;
+    static const char *const when[] = { "auto", "on", "off" }; /* enum lever_draft_ahead */
+    while (a->draft_ahead && c->draft_ahead < 3 && strcmp(when[c->draft_ahead], a->draft_ahead)) c->draft_ahead++;
+    if (c->draft_ahead == 3) {
+        fprintf(stderr, "lever: --draft-ahead is auto, on or off, not '%s'\n", a->draft_ahead);
+        return EXIT_USAGE;
+    }
     c->prune = a->prune;
     c->exit_path = a->exit;
     c->verify = a->verify;

@@ -9,7 +9,7 @@
 
 typedef struct model_args {
     const char *model, *draft_model, *policy, *io, *isa, *kv_type, *cpus, *flash_model, *exit, *prune, *verify;
-    const char *device, *draft_device, *project;
+    const char *device, *draft_device, *project, *draft_ahead;
     uint64_t    mem, flash_limit;
     uint32_t    ctx, threads, rows, device_min_rows;
     bool        pin_first, no_pin, verify_reads, no_learn, project_device;
@@ -25,6 +25,10 @@ typedef struct model_args {
           "eagle2, opttree, specexec:N, dyspec:N, edgellm; lookup:N needs no draft\n"                        \
           "model; default lever, or none without -md; settings in docs/policies.md",                         \
           offsetof(base, field.policy) },                                                                    \
+        { "--draft-ahead", OPTION_TEXT, "WHEN",                                                              \
+          "go on drafting while a sweep runs: auto (where cores wait for flash or\n"                           \
+          "a device; default), on, off. It can not change the text",                                         \
+          offsetof(base, field.draft_ahead) },                                                               \
         PRUNE_OPTIONS(base, field),                                                                          \
         MODEL_RESOURCE_OPTIONS(base, field, "context in tokens; default: the model's, at most 4096")
 
@@ -109,11 +113,12 @@ typedef struct model_args {
           offsetof(base, field.isa) },                                                                       \
         { "--kv", OPTION_TEXT, "TYPE", "KV cache: f16 or q8_0 (half the memory); default: q8_0 if it can be", \
           offsetof(base, field.kv_type) },                                                                   \
-        { "--device", OPTION_TEXT, "NAME",                                                                   \
+        { "--device", OPTION_TEXT, "DEVICE",                                                                 \
           "where products of the model run: cpu (default), opencl (a GPU or\n"                               \
-          "accelerator), opencl:PART-OF-A-NAME (the text is the same with all)",                             \
+          "accelerator), opencl:PART-OF-A-NAME, or the path of a plug-in, with\n"                            \
+          "a '/' in it (the text is the same with all)",                                                     \
           offsetof(base, field.device) },                                                                    \
-        { "--device-draft", OPTION_TEXT, "NAME", "the same for the draft model; default cpu",                \
+        { "--device-draft", OPTION_TEXT, "DEVICE", "the same for the draft model; default cpu",                \
           offsetof(base, field.draft_device) },                                                              \
         { "--device-min-rows", OPTION_U32, "N", "sweeps of fewer rows run on the CPU; default 0: none do",   \
           offsetof(base, field.device_min_rows) },                                                           \

@@ -76,6 +76,8 @@ static void add_flashes(lever_machine *m, const json_t *flash)
         f->reads = reads;
         f->reads.direct = true; /* others are not kept */
         snprintf(f->measured, sizeof f->measured, "%s", measured ? measured : "");
+        for (uint32_t i = 0; i < reads.n_points; i++) /* if the choice is not among them: the fastest */
+            if (reads.points[i].bytes_per_s > reads.points[f->reads.best].bytes_per_s) f->reads.best = i;
         for (uint32_t i = 0; i < reads.n_points; i++)
             if (reads.points[i].block_bytes == block && reads.points[i].depth == depth &&
                 reads.points[i].huge_pages)

@@ -266,8 +266,8 @@ json_t *machine_to_json(const lever_machine *m)
         if (m->flashes[i].beside.rows[0]) json_array_append_new(flashes, beside_to_json(&m->flashes[i]));
     for (uint32_t i = 0; i < m->n_models; i++) json_array_append_new(models, model_to_json(&m->models[i]));
     return json_pack("{s:o, s:o, s:f, s:f, s:o, s:o, s:o, s:o}", "id", id_to_json(&m->id), "measured",
-                     text(m->measured), "quiet", m->quiet, "read_bytes_s", m->read_bytes_s, "rest", rest_to_json(&m->rest),
-                     "devices", devices, "beside", flashes, "models", models);
+                     text(m->measured), "quiet", m->quiet, "read_bytes_s", m->read_bytes_s, "rest",
+                     rest_to_json(&m->rest), "devices", devices, "beside", flashes, "models", models);
 }
 
 bool machine_from_json(lever_machine *m, const json_t *j)

@@ -74,13 +74,12 @@ static void print_device(const lever_machine_device *d)
 static void print_rest(const lever_machine *m)
 {
     const lever_machine_rest *r = &m->rest;
-    printf("\nbeside products, in nanoseconds per value on one thread: norm %.2f, sum %.2f, rotation %.2f "
-           "(with norm %.2f), "
-           "SwiGLU %.2f, keys and values %.2f (f16) and %.2f (q8_0), candidates %.2f and choice %.2f per "
-           "token of the "
-           "vocabulary\n",
-           r->norm_s * 1e9, r->add_s * 1e9, r->rope_s * 1e9, r->rope_norm_s * 1e9, r->swiglu_s * 1e9,
-           r->write_s[0] * 1e9, r->write_s[1] * 1e9, r->candidates_s * 1e9, r->pick_s * 1e9);
+    puts("\nbeside products, in nanoseconds per value on one thread: small as long as rows are few\n");
+    printf("  norm %.2f, sum %.2f, rotation %.2f, with norms of heads %.2f, SwiGLU %.2f\n", r->norm_s * 1e9,
+           r->add_s * 1e9, r->rope_s * 1e9, r->rope_norm_s * 1e9, r->swiglu_s * 1e9);
+    printf("  keys and values stored as f16 %.2f, as q8_0 %.2f\n", r->write_s[0] * 1e9, r->write_s[1] * 1e9);
+    printf("  for each token of the vocabulary: candidates of a drafted row %.2f, choice %.2f\n",
+           r->candidates_s * 1e9, r->pick_s * 1e9);
     puts("\nattention: milliseconds for 1000 positions of one layer with 32 heads of 128, by rows of the "
          "batch\n");
     for (uint32_t k = 0; k < LEVER_MACHINE_KV; k++) {
@@ -126,9 +125,10 @@ void profile_print(const lever_machine *m, const char *where)
         if (m->devices[i].n_products) print_device(&m->devices[i]);
     if (m->n_devices) print_rest(m);
     print_models(m);
-    if (m->quiet > 0 && m->quiet < 0.9)
-        printf("\nother programs ran meanwhile: measuring got %.0f%% of the processors, and these times are too "
-               "long. Measure again when the machine is quiet\n",
+    if (m->quiet > 0 && m->quiet < 0.75)
+        printf("\nother programs ran meanwhile: measuring got %.0f%% of the processors it asked for, so some "
+               "of\n"
+               "these times are too long. Measure again when the machine is quiet\n",
                m->quiet * 100);
 }
 

@@ -122,6 +122,9 @@ void run_report_text(const run_report *r)
             "  time         draft %.0f%%, verify %.0f%% (of that waiting for flash %.0f%%), project %.0f%%\n",
             percent(s->draft_ns, s->decode_ns), percent(s->verify_ns, s->decode_ns),
             percent(s->flash_wait_ns, s->verify_ns), percent(s->project_ns, s->decode_ns));
+    if (s->n_ahead)
+        fprintf(stderr, "  ahead        %.2f s of drafting beside sweeps: %u rows, %u of use; waited %.3f s for its end\n",
+                seconds(s->ahead_ns), s->n_ahead, s->n_ahead_used, seconds(s->ahead_wait_ns));
     fprintf(stderr, "  memory       peak %s", format_bytes(a, sizeof a, (double)s->peak_rss_bytes));
     fprintf(stderr, " of the limit of %s; the model has %s\n",
             format_bytes(a, sizeof a, (double)s->mem_limit_bytes),
@@ -134,7 +137,7 @@ static json_t *stats_json(const lever_stats *s)
 {
     return json_pack(
         "{s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, "
-        "s:I, s:I, s:i, s:f, s:f, s:s}",
+        "s:I, s:I, s:i, s:f, s:f, s:i, s:i, s:f, s:f, s:s}",
         "tokens_per_second", tokens_per_second(s), "tokens_per_sweep", ratio(s->n_decode_tokens, s->n_cycles),
         "prompt_tokens", (int)s->n_prompt_tokens, "new_tokens", (int)s->n_new_tokens, "prefill_sweeps",
         (int)s->n_prefill_sweeps, "decode_tokens", (int)s->n_decode_tokens, "cycles", (int)s->n_cycles,
@@ -145,7 +148,8 @@ static json_t *stats_json(const lever_stats *s)
         (json_int_t)s->bytes_read, "peak_rss_bytes", (json_int_t)s->peak_rss_bytes, "mem_limit_bytes",
         (json_int_t)s->mem_limit_bytes, "kept_rows", (json_int_t)s->n_kept_rows, "accepted_dropped",
         (int)s->n_accepted_dropped, "prune_s", seconds(s->prune_ns), "draft_model_s",
-        seconds(s->draft_model_ns), "stop", s->stop >= 0 ? stop_names[s->stop] : "error");
+        seconds(s->draft_model_ns), "ahead_rows", (int)s->n_ahead, "ahead_used", (int)s->n_ahead_used, "ahead_s",
+        seconds(s->ahead_ns), "ahead_wait_s", seconds(s->ahead_wait_ns), "stop", s->stop >= 0 ? stop_names[s->stop] : "error");
 }
 
 static void add_error(json_t *root, const lever_error *err)

@@ -37,6 +37,14 @@ LEVER_API const char *lever_version(void);
 
 /* ------------------------------------------------------------------ engine */
 
+/* Drafting the next tree while a sweep of the target runs; never with several sessions, with another rule than
+ * "match", or where both models share a device. It can not change the text. */
+enum lever_draft_ahead {
+    LEVER_AHEAD_AUTO, /* where measurements say that cores wait, for flash or a device */
+    LEVER_AHEAD_ON,
+    LEVER_AHEAD_OFF
+};
+
 /* All strings are borrowed during the call only. */
 typedef struct lever_config {
     const char *model_path;    /* target GGUF; required */
@@ -65,6 +73,7 @@ typedef struct lever_config {
     const char *prune;  /* which rows of a tree skip the layers above the predictor's (docs/pruning.md): "auto" = NULL =
                          * as policy lever finds worth it, "off", or every one whose share of its parent's candidates
                          * is below a threshold: "0.05"; ",no-shadows" ",no-safeguards" ",dry" for experiments */
+    int         draft_ahead; /* enum lever_draft_ahead: does the draft go on beside verification? */
     const char *const *more_policies; /* [n_more_policies] those that lever_generate_params will name: memory is
                                        * planned for each of them, and the draft loaded if one needs it */
     uint32_t    n_more_policies;
@@ -83,10 +92,11 @@ typedef struct lever_config {
                           * has a multiple of 32 elements, else f16. Each gives a text of its own */
     const char *isa; /* NULL = best; "ref", "avx2", "avx512vnni", "neon", ... forces at most this one */
     const char *device;  /* where matrix products of the target run: "cpu" = NULL; "opencl": a GPU or accelerator;
-                          * "opencl:NAME": one with NAME in its name or platform (docs/devices.md). The text is the
-                          * same. One that can not be used is no error: the CPU does its work, and the engine's
-                          * info says why. Drivers are tried in a child process first where this process has a
-                          * single thread, so open engines with a device before starting threads */
+                          * "opencl:NAME": one with NAME in its name or platform; a path with a '/': a plug-in, loaded
+                          * into this process (lever/device_plugin.h, docs/devices.md). The text is the same. One
+                          * that can not be used is no error: the CPU does its work, and the engine's info says
+                          * why. Drivers are tried in a child process first where this process has a single
+                          * thread, so open engines with a device before starting threads */
     const char *draft_device;  /* the same for the draft */
     const char *device_cache_dir; /* existing folder for compiled kernels; NULL = none */
     uint32_t    device_min_rows; /* sweeps of fewer rows run on the CPU; 0 = none do */
@@ -128,6 +138,9 @@ enum lever_encode_flags {
 LEVER_API int64_t lever_tokenize(const lever_engine *engine, const char *text, size_t len, unsigned flags,
                                  int32_t *tokens, size_t cap, lever_error *err);
 LEVER_API int32_t lever_n_vocab(const lever_engine *engine);
+/* Text of one token for display, control tokens by their names; may be a part of a UTF-8 character, and hold any
+ * byte. Returns its bytes, of which at most cap - 1 are stored with a NUL behind them; 0: no such token. */
+LEVER_API size_t lever_token_text(const lever_engine *engine, int32_t token, char *buf, size_t cap);
 
 /* Tree policies. The name of the i-th one known, "chain" of "chain:8"; NULL: there are no more. Static. */
 LEVER_API const char *lever_policy_known(size_t i);
@@ -206,7 +219,22 @@ LEVER_API int lever_session_set_sampling(lever_session *session, const lever_sam
 /* The text so far, prompt included; borrowed until the next call on the session. */
 LEVER_API const int32_t *lever_session_tokens(const lever_session *session, size_t *n);
 
+/* Write the text, and what is evaluated of it, to a file: loading that is far quicker than evaluating it again, and
+ * what follows is the same. Written beside it first (path.part) and then renamed. Not between start and finish.
+ * LEVER_OK; LEVER_EINVAL; LEVER_EIO: the file can not be written; LEVER_ENOMEM. */
+LEVER_API int lever_session_save(const lever_session *session, const char *path, lever_error *err);
+/* Make the text be that of a file; sampling stays as it is. The file may come from another machine, engine or build of
+ * the same version. LEVER_OK; LEVER_EINVAL: made with another target model or another type of KV cache; LEVER_ELIMIT:
+ * longer than the context; LEVER_EFORMAT, LEVER_EUNSUP (version): no session file; LEVER_EIO. After these the text is as
+ * before. LEVER_EFORMAT or LEVER_EIO in the middle of the file, which is damaged: the text is empty. LEVER_ENOMEM. */
+LEVER_API int lever_session_load(lever_session *session, const char *path, lever_error *err);
+
 enum lever_token_source { LEVER_FROM_TARGET, LEVER_FROM_DRAFT, LEVER_FROM_LOOKUP };
+
+typedef struct lever_logprob {
+    int32_t token;
+    float   logprob; /* natural logarithm, -200 to 0 */
+} lever_logprob;
 
 typedef struct lever_token_event {
     int32_t     token;
@@ -215,6 +243,10 @@ typedef struct lever_token_event {
     size_t      text_bytes;
     int         source;     /* LEVER_FROM_DRAFT: the draft had proposed it and the target agreed;
                              * LEVER_FROM_LOOKUP: the text itself had, by what followed the same words before */
+    float       logprob;    /* where lever_generate_params.n_logprobs is set, else 0: of the token, as the model
+                             * alone gives it: softmax at temperature 1, without filters and penalties */
+    uint32_t    n_top;      /* the likeliest tokens by the same measure: n_logprobs of them */
+    const lever_logprob *top; /* [n_top] best first; borrowed during the call */
 } lever_token_event;
 
 /* A proposed token whose parent the target agreed with: did it agree with this one too? For judging how well
@@ -226,12 +258,49 @@ typedef struct lever_guess {
 } lever_guess;
 typedef void (*lever_on_guess)(void *user, const lever_guess *guess);
 
+/* What one cycle did, for programs that show it. Borrowed during the call. Times in ns; begin_ns by the clock of
+ * lever_trace_event. */
+enum lever_node_state {
+    LEVER_NODE_ROOT,     /* the last token of the text before the cycle */
+    LEVER_NODE_ACCEPTED, /* became text */
+    LEVER_NODE_REJECTED, /* verified, but the target chose otherwise */
+    LEVER_NODE_PRUNED,   /* dropped after a part of the layers */
+    LEVER_NODE_SHADOW    /* a candidate of the draft that was not verified */
+};
+typedef struct lever_node_view {
+    int32_t parent;      /* index in nodes; -1: the root, which is the first */
+    int32_t token;
+    float   prob;        /* that it follows its parent, as the policy believes; 0: it does not say */
+    float   draft_prob;  /* the draft's; 0: the draft did not propose it */
+    int     source;      /* enum lever_token_source; of the root LEVER_FROM_TARGET */
+    int     state;       /* enum lever_node_state */
+} lever_node_view;
+typedef struct lever_cycle_view {
+    uint64_t index;      /* of the session's cycles, from 0 */
+    uint64_t begin_ns;
+    uint64_t draft_ns, verify_ns, project_ns;
+    uint64_t prune_ns, flash_wait_ns, flash_ns; /* parts of verify_ns: scores and decisions; compute waited for
+                                                 * flash; reads were under way */
+    uint32_t n_rows_all; /* of the sweep: all nodes, text that was pending, and what other sessions brought */
+    uint32_t n_nodes;
+    const lever_node_view *nodes;   /* [n_nodes] */
+    uint32_t n_shadows;
+    const lever_node_view *shadows; /* [n_shadows] their parents are among nodes; the likeliest, 256 at most */
+    int32_t  next_token; /* the token after the accepted path, which is the target's own; -1: the text ended before */
+    uint32_t n_new;      /* tokens of text: the accepted path and the next */
+} lever_cycle_view;
+typedef void (*lever_on_cycle)(void *user, const lever_cycle_view *view);
+
 typedef struct lever_generate_params {
     lever_on_guess on_guess; /* nullable; called by policies that state probabilities ("lever") */
     void       *guess_user;
     uint32_t    max_tokens;  /* new tokens; 0 = until the end token or the context is full */
     bool        ignore_end;  /* go on after end tokens */
     const char *policy;      /* NULL = the engine's; must not need more memory than those it was opened for */
+    uint32_t    n_logprobs;  /* tokens with log-probabilities in lever_token_event.top, at most 20; 0: none, and
+                              * none of the token itself. LEVER_EINVAL where another rule than "match" decides */
+    lever_on_cycle on_cycle; /* nullable; called after the tokens of each cycle were handed out */
+    void       *cycle_user;
 } lever_generate_params;
 
 enum lever_stop {
@@ -264,6 +333,8 @@ typedef struct lever_stats {
     uint64_t bytes_read;            /* [decode] read from flash for the target */
     double   expected_tokens, expected_s; /* [decode] what the policy expected of its trees, summed: tokens, and
                                            * seconds of their cycles; 0: it does not say */
+    uint32_t n_ahead, n_ahead_used; /* draft rows evaluated beside sweeps, and those that the next trees began with */
+    uint64_t ahead_ns, ahead_wait_ns; /* beside sweeps the draft ran; after them the engine waited for it to stop */
     uint64_t peak_rss_bytes, mem_limit_bytes;
     int      stop;                          /* enum lever_stop */
 } lever_stats;

@@ -29,8 +29,8 @@ enum { LEVER_FLASH_POINTS = 48 };
 typedef struct lever_flash_profile {
     lever_flash_point points[LEVER_FLASH_POINTS];
     uint32_t n_points;
-    uint32_t best;           /* within 3 % of the fastest, with the least memory in flight: what to put into
-                              * io_backend, flash_block_bytes and flash_depth */
+    uint32_t best;           /* among the fastest, with enough in flight for some milliseconds and no more: what to
+                              * put into io_backend, flash_block_bytes and flash_depth */
     bool     direct;         /* false: the file system knows no direct reads, so memory was measured */
 } lever_flash_profile;
 

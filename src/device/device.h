@@ -1,5 +1,6 @@
-/* Where the matrix products of a row batch can run: one small table of functions, which device/cpu and
- * device/opencl implement. Results do not depend on the device: each gives the bits of kernel/ref.
+/* Where the matrix products of a row batch can run: one small table of functions, which device/cpu,
+ * device/opencl and device/plugin implement. Results do not depend on the device: each gives the bits of
+ * kernel/ref (but for traits.approximate).
  *
  * Weights are multiplied where they lie: in pieces of memory that the device gives out and that flash reads
  * can go straight into. A piece belongs to the host (taken, from its opening on) or to the device (given).
@@ -14,26 +15,34 @@
 
 #include "base/error.h"
 
-enum { LV_DEVICE_PRODUCTS = 4, LV_DEVICE_JOBS_MOST = 8 };
+enum { LV_DEVICE_PRODUCTS = 4, LV_DEVICE_JOBS_MOST = 8, LV_DEVICE_ROW_COUNTS = 16 };
+
+/* Where a device loses numbers below 2^-126, no step of a product may reach them. A scale of weights is a
+ * multiple of 2^-24; times a scale of activations from this on, every sum is a multiple of 2^-125. */
+#define LV_DEVICE_FLUSH_LIMIT 0x1p-78f
 
 typedef struct lv_device lv_device;
 
-/* Sizes that a device is opened for. */
+/* What a device is opened for. */
 typedef struct lv_device_config {
     size_t   max_rows; /* of a job */
     size_t   max_k;    /* longest matrix row */
     size_t   max_out;  /* outputs of a job, all its products together */
     unsigned n_jobs;   /* submitted and not yet waited for, at once: 1..LV_DEVICE_JOBS_MOST */
+    bool     approximate_will_do; /* for a draft model: results that are only near those of kernel/ref */
 } lv_device_config;
 
 typedef struct lv_device_traits {
-    const char *kind;      /* "cpu", "opencl" */
+    const char *kind;      /* "cpu", "opencl", "plugin" */
     char     name[96], driver[96]; /* driver: its version, "" where there is none */
     uint64_t types;        /* of weights it multiplies: bits 1 << enum lv_type */
     size_t   piece_bytes;  /* largest piece of memory */
     size_t   buffer_bytes; /* of host memory for rows in and out, taken at open */
     bool     unified;      /* its memory is the host's: giving, taking and looking copy nothing */
     bool     overlaps;     /* submit returns before the work is done */
+    bool     approximate;  /* other bits than kernel/ref: for a draft model only */
+    uint32_t row_counts[LV_DEVICE_ROW_COUNTS]; /* rows that it computes at once, ascending, 0 ends: a job of other
+                            * numbers takes as long as the next of these. None: any number */
 } lv_device_traits;
 
 /* A piece of memory. Weights in it are used by whole pieces, so what is read from flash at different times

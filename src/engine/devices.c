@@ -1,4 +1,5 @@
-/* Devices of an engine: opened before it starts threads, and counted in its plan. SPDX-License-Identifier: MIT */
+/* Devices of an engine: opened before it starts threads, and counted in its plan.
+ * SPDX-License-Identifier: MIT */
 #include <stdio.h>
 #include <string.h>
 
@@ -7,17 +8,17 @@
 #include "os/memory.h"
 
 enum {
-    JOB_ROWS = 64,              /* of one job; more are several */
-    JOBS = 2,                   /* one computes while the next is packed */
+    JOB_ROWS = 64,                 /* of one job; more are several */
+    JOBS = 2,                      /* one computes while the next is packed */
     DRIVER_SLACK_BYTES = 16 << 20, /* what drivers take later: kernels for other sizes, queues, threads */
     ALIGN_BYTES = 1 << 20,
     DRIVERS_MOST = 4
 };
 
-/* What drivers took in this process when a device was first opened, at the peak: compilers need more for a while. They
- * keep it when the device is closed, so a later opening would measure nothing. */
+/* What drivers took in this process when a device was first opened, at the peak: compilers need more for a
+ * while. They keep it when the device is closed, so a later opening would measure nothing. */
 static struct {
-    char     name[96]; /* of the device */
+    char name[96]; /* of the device */
     uint64_t bytes;
 } drivers[DRIVERS_MOST];
 
@@ -38,11 +39,14 @@ static void note_driver(const lv_device *d, uint64_t bytes)
     drivers[i].bytes = bytes;
 }
 
-static bool wants(const char *name) { return name && *name && strcmp(name, "cpu"); }
+static bool wants(const char *name)
+{
+    return name && *name && strcmp(name, "cpu");
+}
 
 /* Open what `want` names, and measure what the driver takes. */
-static int open_measured(lv_device **out, const char *want, const lv_device_config *sizes, const char *cache_dir,
-                         lever_error *err)
+static int open_measured(lv_device **out, const char *want, const lv_device_config *sizes,
+                         const char *cache_dir, lever_error *err)
 {
     const uint64_t before = lv_memory_rss(), peak_before = lv_memory_peak_rss();
     LEVER_TRY(lv_device_open_named(out, want, sizes, cache_dir, err));
@@ -67,24 +71,28 @@ static void note(lv_engine_devices *d, const char *which, const char *why)
     if (!d->note && n > 0) d->note = lv_strdup_n(text, strlen(text));
 }
 
-/* A driver is tried once in a process: one that hangs would do so again. */
+/* A driver that fails is tried once in a process: one that hangs would do so again. */
 static struct {
-    char want[128], why[256];
+    char want[256], why[256];
+    bool for_draft;
 } failed;
 
-/* NULL: the CPU, with a note where a device was asked for. Opened for both models, which may share it. */
-static lv_device *open_one(lv_engine_setup *o, const char *want, const char *which)
+/* NULL: the CPU, with a note where a device was asked for. Opened for both models, which may share it; one
+ * that is for the draft alone may be approximate. */
+static lv_device *open_one(lv_engine_setup *o, const char *want, const char *which, bool for_draft)
 {
     lever_error e = { 0 };
     lv_device *d = NULL;
-    lv_device_config sizes = { .max_rows = JOB_ROWS, .n_jobs = JOBS };
+    lv_device_config sizes = { .max_rows = JOB_ROWS, .n_jobs = JOBS, .approximate_will_do = for_draft };
     if (!wants(want)) return NULL;
-    if (!strcmp(want, failed.want)) return note(&o->devices, which, failed.why), NULL;
+    if (!strcmp(want, failed.want) && for_draft == failed.for_draft)
+        return note(&o->devices, which, failed.why), NULL;
     lv_model_device_sizes(o->target, &sizes);
     if (o->draft) lv_model_device_sizes(o->draft, &sizes);
     if (open_measured(&d, want, &sizes, o->config.device_cache_dir, &e) < 0) {
         note(&o->devices, which, e.msg);
         snprintf(failed.want, sizeof failed.want, "%s", want);
+        failed.for_draft = for_draft;
         snprintf(failed.why, sizeof failed.why, "%.255s", e.msg);
     }
     return d;
@@ -106,13 +114,23 @@ void lv_devices_open(lv_engine_setup *o)
     const char *want = o->config.device, *draft_want = o->draft ? o->config.draft_device : NULL;
     if (d->tried) return;
     d->tried = true;
+    /* A driver that computes with threads of this process (PoCL) leaves the cores to the CPU's side that --cpus names,
+     * where there are others: threads begin on the cores of the one that starts them. */
+    lv_affinity before = { 0 };
+    lv_affinity_save(&before);
+    if (o->cpu.cpus.n) lv_thread_bind_others(&o->cpu.cpus);
     const bool same = wants(want) && wants(draft_want) && !strcmp(want, draft_want);
-    lv_device *target = open_one(o, want, same ? "every model" : "the target");
-    lv_device *draft = same ? target : open_one(o, draft_want, "the draft");
+    const bool draft_too = same && !lv_device_want_may_be_approximate(want);
+    lv_device *target = open_one(o, want, draft_too ? "every model" : "the target", false), *draft = NULL;
+    if (same && (target || draft_too))
+        draft = target;
+    else
+        draft = open_one(o, draft_want, "the draft", true);
     d->target = if_useful(o, target, o->target, "the target");
     d->draft = draft ? if_useful(o, draft, o->draft, "the draft") : NULL;
     if (draft != target && draft != d->draft) lv_device_close(&draft);
     if (target != d->target && target != d->draft) lv_device_close(&target);
+    lv_affinity_restore(&before);
 }
 
 void lv_devices_close(lv_engine_devices *d)

@@ -65,27 +65,21 @@ uint32_t lv_draft_run_draw(lv_draft_run *d, const lv_tree_node *node, const lv_h
     return n;
 }
 
-typedef struct decision {
-    lever_session *s;
-    uint32_t root_row;
-} decision;
-
 static int target_distribution(void *user, int32_t node, lv_dist *p, lever_error *err)
 {
-    const decision *o = user;
+    lever_session *s = user;
     float *logits;
-    LEVER_TRY(lv_session_node_logits(o->s, o->root_row, node, &logits, err));
-    const lv_history h = lv_draft_run_history(&o->s->draft, &o->s->tree, node);
-    lv_sampler_distribution(o->s->sampler, logits, &h, p);
+    LEVER_TRY(lv_session_node_logits(s, node, &logits, err));
+    const lv_history h = lv_draft_run_history(&s->draft, &s->tree, node);
+    lv_sampler_distribution(s->sampler, logits, &h, p);
     return LEVER_OK;
 }
 
-int lv_session_decide(lever_session *s, uint32_t root_row, uint32_t *n_path, int32_t *next, lever_error *err)
+int lv_session_decide(lever_session *s, uint32_t *n_path, int32_t *next, lever_error *err)
 {
-    decision o = { s, root_row };
     lv_dice dice = { .seed = s->params.seed, .pos = s->n_tokens, .stream = VERDICT };
     const lv_verification v = { .rule = s->engine->rule, .tree = &s->tree, .drawn = s->draft.drawn,
-                                .levels = s->levels, .target = target_distribution, .user = &o,
+                                .levels = s->levels, .target = target_distribution, .user = s,
                                 .chance = lv_dice_chance(&dice) };
     return lv_verify_tree(&v, s->path_nodes, n_path, next, err);
 }

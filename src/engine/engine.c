@@ -66,6 +66,24 @@ static double count_weights(lv_model *m, bool head)
     return count;
 }
 
+/* What the sessions have in common, as one sweep at a time is made for all of them. */
+static int open_buffers(lever_engine *e, const lv_engine_setup *o, lever_error *err)
+{
+    const size_t n_vocab = (size_t)lv_vocab_n_tokens(e->vocab);
+    e->logit_rows = o->logit_rows;
+    e->draft_logit_rows = lv_engine_setup_draft_rows(o);
+    e->rows = lv_alloc_array(o->plan.max_rows, sizeof *e->rows, 64);
+    e->project_rows = lv_alloc_array(e->logit_rows, sizeof *e->project_rows, 64);
+    e->logits = lv_alloc_array(e->logit_rows * n_vocab, sizeof *e->logits, 64);
+    if (!e->rows || !e->project_rows || !e->logits) return lv_fail(err, LEVER_ENOMEM, 0, "rows of a sweep");
+    if (!e->draft) return LEVER_OK;
+    e->draft_batch = lv_alloc_array(o->plan.max_rows, sizeof *e->draft_batch, 64);
+    e->draft_logits = lv_alloc_array(e->draft_logit_rows * (size_t)lv_model_hparams(e->draft)->n_vocab,
+                                     sizeof *e->draft_logits, 64);
+    if (e->draft_batch && e->draft_logits) return LEVER_OK;
+    return lv_fail(err, LEVER_ENOMEM, 0, "rows of a batch of the draft");
+}
+
 static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
 {
     /* From here on the engine owns what prepare opened. */
@@ -83,6 +101,9 @@ static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
     if (o->advice && o->advice->any) memcpy(e->advice, o->advice->why, sizeof e->advice);
     e->max_nodes = o->max_nodes, e->grow_nodes = o->grow_nodes, e->draft_rows = o->draft_rows;
     e->kv_type = o->target_kv_type, e->draft_kv_type = o->draft_kv_type;
+    e->ahead_rows = o->ahead_rows;
+    e->ahead_always = o->config.draft_ahead == LEVER_AHEAD_ON;
+    if (e->ahead_rows) e->ahead_cpu = lv_engine_setup_ahead_cpu(o, o->plan.n_ctx, o->plan.max_rows);
     o->target = o->draft = NULL, o->vocab = NULL, o->policies = NULL, o->n_policies = 0;
     /* Every plan has a line for the program, which is there only once. */
     const size_t own = o->plan.total_bytes - LV_PROGRAM_BYTES, limit = o->config.mem_bytes;
@@ -95,7 +116,8 @@ static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
         lv_affinity_save(&e->affinity);
         lv_thread_bind(o->cpu.cpus.cpus[0]);
     }
-    return load_models(e, o, err);
+    LEVER_TRY(load_models(e, o, err));
+    return o->eval ? LEVER_OK : open_buffers(e, o, err);
 }
 
 int lv_engine_load(lever_engine **out, lv_engine_setup *o, lever_error *err)
@@ -114,6 +136,7 @@ int lv_engine_load(lever_engine **out, lv_engine_setup *o, lever_error *err)
         lv_memory_trim(); /* the metadata of two files, which no line of the plan stands for */
         lv_engine_setup_export(o, &e->plan);
         e->target_file_bytes = o->target_file_bytes;
+        e->target_id = o->target_id;
         rc = build_engine(e, o, err);
         if (rc >= 0) lv_engine_seed(e, o);
     }
@@ -147,6 +170,11 @@ void lever_engine_close(lever_engine **engine)
     lv_cpu_close(&e->cpu);
     lv_vocab_close(&e->vocab);
     lv_exit_close(&e->exit);
+    lv_free(e->rows);
+    lv_free(e->project_rows);
+    lv_free(e->logits);
+    lv_free(e->draft_batch);
+    lv_free(e->draft_logits);
     lv_policies_close(e->policies, e->n_policies);
     lv_free(e->learnt_rest);
     lv_affinity_restore(&e->affinity);
@@ -163,6 +191,15 @@ int64_t lever_tokenize(const lever_engine *e, const char *text, size_t len, unsi
 }
 
 int32_t lever_n_vocab(const lever_engine *e) { return lv_vocab_n_tokens(e->vocab); }
+
+size_t lever_token_text(const lever_engine *e, int32_t token, char *buf, size_t cap)
+{
+    const lv_str piece = lv_vocab_piece(e->vocab, token, true);
+    const size_t n = piece.len < cap ? piece.len : cap ? cap - 1 : 0;
+    if (n) memcpy(buf, piece.s, n);
+    if (cap) buf[n] = '\0';
+    return piece.len;
+}
 
 const char *lever_policy_known(size_t i) { return lv_policy_known(i); }
 

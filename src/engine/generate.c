@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "engine/engine.h"
-#include "os/clock.h"
 #include "os/memory.h"
 
 /* A policy the engine was not opened for must do with what was planned for the others. */
@@ -27,6 +26,15 @@ static int check_own_policy(const lever_engine *e, const lv_policy *p, lever_err
     return LEVER_OK;
 }
 
+/* The i-th of the engine's policies. */
+static int use_policy(lever_session *s, uint32_t i)
+{
+    lv_policy *p = s->engine->policies[i];
+    s->run.cycle.policy = s->policies ? s->policies[i] : p;
+    s->run.cycle.learner = s->policies ? p : NULL;
+    return LEVER_OK;
+}
+
 static int start_run(lever_session *s, const lever_generate_params *p, lever_error *err)
 {
     lv_run *r = &s->run;
@@ -36,105 +44,26 @@ static int start_run(lever_session *s, const lever_generate_params *p, lever_err
     /* The prompt is the start of the text, so its continuation keeps a leading space. */
     for (uint32_t i = 0; i < s->n_tokens && !s->detok.started; i++)
         s->detok.started = !lv_vocab_is_special(s->engine->vocab, s->tokens[i]);
+    if (p && p->n_logprobs > LV_TOP_MOST)
+        return lv_fail(err, LEVER_EINVAL, 0, "%u log-probabilities of each token asked for; at most %d are given",
+                       p->n_logprobs, LV_TOP_MOST);
+    if (p && p->n_logprobs && lv_session_draws(s))
+        return lv_fail(err, LEVER_EINVAL, 0, "log-probabilities of tokens need --verify match, not %s",
+                       lv_rule_name(s->engine->rule));
+    if (p && p->on_cycle) LEVER_TRY(lv_view_open(s, err));
+    r->cycle.on_cycle = p ? p->on_cycle : NULL;
+    r->cycle.cycle_user = p ? p->cycle_user : NULL;
+    r->cycle.n_logprobs = p ? p->n_logprobs : 0;
     r->left = p && p->max_tokens ? p->max_tokens : UINT32_MAX;
     r->cycle.ignore_end = p && p->ignore_end;
     r->cycle.on_guess = p ? p->on_guess : NULL;
     r->cycle.guess_user = p ? p->guess_user : NULL;
-    r->cycle.policy = s->engine->policies[0];
-    if (!p || !p->policy) return LEVER_OK;
+    if (!p || !p->policy) return use_policy(s, 0);
     for (uint32_t i = 0; i < s->engine->n_policies; i++)
-        if (!strcmp(p->policy, lv_policy_name(s->engine->policies[i]))) {
-            r->cycle.policy = s->engine->policies[i];
-            return LEVER_OK;
-        }
+        if (!strcmp(p->policy, lv_policy_name(s->engine->policies[i]))) return use_policy(s, i);
     LEVER_TRY(lv_policy_open(&r->own_policy, p->policy, err));
     r->cycle.policy = r->own_policy;
     return check_own_policy(s->engine, r->own_policy, err);
-}
-
-/* What is left of the prompt beyond what one cycle takes: how many rows the next sweep is to evaluate; 0: none. */
-static uint32_t prefill_rows(const lever_session *s)
-{
-    const uint32_t max_rows = s->engine->plan.max_rows, tree_rows = s->engine->max_nodes - 1;
-    const uint32_t pending = s->n_tokens - s->kv.n_committed;
-    if (pending == 1 || pending + tree_rows <= max_rows) return 0;
-    return pending - 1 < max_rows ? pending - 1 : max_rows;
-}
-
-static int prefill(lever_session *s, uint32_t n, lever_error *err)
-{
-    lv_run *r = &s->run;
-    lv_model_stats before, after;
-    lv_model_get_stats(s->engine->target, &before);
-    const uint64_t t0 = lv_clock_ns();
-    LEVER_TRY(lv_session_prefill(s, n, err));
-    const uint64_t ns = lv_clock_ns() - t0;
-    lv_model_get_stats(s->engine->target, &after);
-    lv_policy_observe_sweep(r->cycle.policy, n, (double)ns * 1e-9, (double)lv_flash_ns(ns, &before, &after) * 1e-9);
-    r->stats.n_prefill_sweeps++;
-    r->stats.prefill_ns += ns;
-    return LEVER_OK;
-}
-
-static void count_cycle(lv_run *r, bool is_prefill, uint64_t ns, const lv_model_stats *before,
-                        const lv_model_stats *after)
-{
-    lever_stats *st = &r->stats;
-    const lv_cycle *c = &r->cycle;
-    st->n_new_tokens += c->n_new;
-    if (is_prefill) {
-        st->n_prefill_sweeps++;
-        st->prefill_ns += ns;
-        return;
-    }
-    st->n_cycles++;
-    st->n_decode_tokens += c->n_new;
-    st->n_rows += c->n_rows;
-    st->n_drafted += c->n_drafted;
-    st->n_accepted += c->n_accepted;
-    st->n_kept_rows += c->n_kept;
-    st->n_accepted_dropped += c->n_accepted_dropped;
-    st->prune_ns += c->prune_ns;
-    st->draft_model_ns += c->draft_model_ns;
-    st->decode_ns += ns;
-    st->expected_tokens += c->expected.tokens;
-    st->expected_s += c->expected.seconds;
-    st->draft_ns += c->draft_ns;
-    st->verify_ns += c->verify_ns;
-    st->project_ns += c->project_ns;
-    st->flash_wait_ns += c->flash_wait_ns;
-    st->flash_idle_ns += after->idle_ns - before->idle_ns;
-    st->bytes_read += after->bytes_read - before->bytes_read;
-}
-
-static int decode(lever_session *s, lever_error *err)
-{
-    lv_run *r = &s->run;
-    const bool is_prefill = s->n_tokens - s->kv.n_committed > 1;
-    lv_model_stats before, after;
-    r->cycle.max_new = r->left;
-    const uint64_t t0 = lv_clock_ns();
-    lv_model_get_stats(s->engine->target, &before);
-    const int rc = lv_session_cycle(s, &r->cycle, err);
-    lv_model_get_stats(s->engine->target, &after);
-    count_cycle(r, is_prefill, lv_clock_ns() - t0, &before, &after);
-    LEVER_TRY(rc);
-    r->left -= r->cycle.n_new;
-    r->stats.stop = r->cycle.stop;
-    return LEVER_OK;
-}
-
-/* One sweep for one session; notes how the run ended. */
-static void step(lever_session *s)
-{
-    lv_run *r = &s->run;
-    const uint32_t n = prefill_rows(s);
-    r->rc = n ? prefill(s, n, &r->err) : decode(s, &r->err);
-    if (r->rc == LEVER_ECANCEL) {
-        r->stats.stop = LEVER_STOP_CANCEL;
-        r->rc = LEVER_OK;
-    }
-    r->running = r->rc >= 0 && r->stats.stop < 0;
 }
 
 static void flush_text(lever_session *s)
@@ -158,6 +87,7 @@ int lever_session_start(lever_session *s, const lever_generate_params *params, l
         lv_policy_close(&r->own_policy);
         return rc;
     }
+    lv_ahead_count(s->ahead, NULL);
     r->stats.n_prompt_tokens = s->n_tokens - s->kv.n_committed;
     if (s->n_tokens >= s->n_ctx) r->stats.stop = LEVER_STOP_CONTEXT;
     r->started = true;
@@ -168,14 +98,14 @@ int lever_session_start(lever_session *s, const lever_generate_params *params, l
 int lever_engine_step(lever_engine *e, lever_error *err)
 {
     (void)err;
-    int n = 0;
-    for (uint32_t i = 0; i < LV_SESSIONS_MOST; i++) {
-        lever_session *s = e->sessions[i];
-        if (!s || !s->run.running) continue;
-        step(s);
-        n += s->run.running;
-    }
-    return n;
+    lever_session *running[LV_SESSIONS_MOST];
+    uint32_t n = 0;
+    int left = 0;
+    for (uint32_t i = 0; i < LV_SESSIONS_MOST; i++)
+        if (e->sessions[i] && e->sessions[i]->run.running) running[n++] = e->sessions[i];
+    if (n) lv_engine_round(e, running, n);
+    for (uint32_t i = 0; i < n; i++) left += running[i]->run.running;
+    return left;
 }
 
 bool lever_session_is_running(const lever_session *s) { return s->run.running; }
@@ -191,6 +121,7 @@ int lever_session_finish(lever_session *s, lever_stats *stats, lever_error *err)
     atomic_store(&s->cancel, false);
     lv_policy_close(&r->own_policy);
     r->stats.peak_rss_bytes = lv_memory_peak_rss();
+    lv_ahead_count(s->ahead, &r->stats);
     if (stats) *stats = r->stats;
     return r->rc;
 }
@@ -200,6 +131,6 @@ int lever_session_generate(lever_session *s, const lever_generate_params *params
 {
     if (stats) *stats = (lever_stats){ .mem_limit_bytes = s->engine->plan.limit_bytes };
     LEVER_TRY(lever_session_start(s, params, on_token, user, err));
-    while (s->run.running) step(s);
+    while (s->run.running) lv_engine_round(s->engine, &s, 1);
     return lever_session_finish(s, stats, err);
 }

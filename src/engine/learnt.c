@@ -52,6 +52,8 @@ uint64_t lv_learnt_pair(uint64_t target_file_bytes, lv_model *target, lv_model *
 
 static uint64_t pair_of(const lever_engine *e) { return lv_learnt_pair(e->target_file_bytes, e->target, e->draft); }
 
+uint64_t lv_learnt_draft(const lever_engine *e) { return e->draft ? mix_model(1, e->draft) : 0; }
+
 /* A 64th of the target more or less in memory is the same; so is another prompt, context or temperature. */
 static uint64_t conditions_of(const lever_engine *e)
 {

@@ -49,17 +49,25 @@ uint64_t lv_pruner_bytes(uint32_t max_nodes, uint32_t draft_rows)
 
 int lv_pruner_open(lv_pruner *p, const lever_engine *e, lever_error *err)
 {
-    const size_t sets = (size_t)e->draft_rows + 1;
     p->index = lv_alloc_array(e->max_nodes, sizeof *p->index, 64);
     if (p->index && !e->exit) return LEVER_OK;
     p->share = lv_alloc_array(e->max_nodes, sizeof *p->share, 64);
     p->keep = lv_alloc_array(e->max_nodes, sizeof *p->keep, 64);
-    p->candidates = lv_alloc_array(sets * LV_EXIT_CANDIDATES, sizeof *p->candidates, 64);
-    p->log_probs = lv_alloc_array(sets * LV_EXIT_CANDIDATES, sizeof *p->log_probs, 64);
-    p->n_candidates = lv_alloc_array(sets, sizeof *p->n_candidates, 64);
-    p->n_sets = (uint32_t)sets;
-    if (p->index && p->share && p->keep && p->candidates && p->log_probs && p->n_candidates) return LEVER_OK;
+    if (p->index && p->share && p->keep) return lv_pruner_watch(p, e, err);
     return lv_fail(err, LEVER_ENOMEM, 0, "pruning buffers of the session");
+}
+
+int lv_pruner_watch(lv_pruner *p, const lever_engine *e, lever_error *err)
+{
+    const size_t sets = (size_t)e->draft_rows + 1;
+    if (p->n_sets) return LEVER_OK;
+    if (!p->candidates) p->candidates = lv_alloc_array(sets * LV_EXIT_CANDIDATES, sizeof *p->candidates, 64);
+    if (!p->log_probs) p->log_probs = lv_alloc_array(sets * LV_EXIT_CANDIDATES, sizeof *p->log_probs, 64);
+    if (!p->n_candidates) p->n_candidates = lv_alloc_array(sets, sizeof *p->n_candidates, 64);
+    if (!p->candidates || !p->log_probs || !p->n_candidates)
+        return lv_fail(err, LEVER_ENOMEM, 0, "candidates of the session");
+    p->n_sets = (uint32_t)sets;
+    return LEVER_OK;
 }
 
 void lv_pruner_close(lv_pruner *p)
@@ -77,20 +85,29 @@ void lv_pruner_close(lv_pruner *p)
 
 void lv_pruner_forget(lv_pruner *p)
 {
-    if (p->n_candidates) memset(p->n_candidates, 0, p->n_sets);
+    if (p->n_sets) memset(p->n_candidates, 0, p->n_sets);
 }
 
 void lv_pruner_note(lv_pruner *p, const lv_tree_node *node, const int32_t *tokens, const float *probs, uint32_t n,
                     float sharpness)
 {
     const uint32_t set = (uint32_t)(node->draft_row + 1);
-    if (!p->n_candidates || set >= p->n_sets) return;
+    if (set >= p->n_sets) return;
     if (n > LV_EXIT_CANDIDATES) n = LV_EXIT_CANDIDATES;
     const size_t at = (size_t)set * LV_EXIT_CANDIDATES;
     memcpy(p->candidates + at, tokens, n * sizeof *tokens);
     for (uint32_t i = 0; i < n; i++)
         p->log_probs[at + i] = lv_logf(probs[i] > 1e-30f ? probs[i] : 1e-30f) / sharpness;
     p->n_candidates[set] = (uint8_t)n;
+}
+
+uint32_t lv_pruner_noted(const lv_pruner *p, const lv_tree_node *node, const int32_t **tokens, const float **log_probs)
+{
+    const uint32_t set = (uint32_t)(node->draft_row + 1);
+    if (set >= p->n_sets) return 0;
+    *tokens = p->candidates + (size_t)set * LV_EXIT_CANDIDATES;
+    *log_probs = p->log_probs + (size_t)set * LV_EXIT_CANDIDATES;
+    return p->n_candidates[set];
 }
 
 enum { MOST_CANDIDATES = 256 + LV_EXIT_CANDIDATES }; /* no policy gives a node more children */
@@ -108,9 +125,9 @@ static void gather(const lever_session *s, int32_t node, candidate_set *c)
 {
     const lv_pruner *p = &s->prune;
     const lv_tree_node *u = &s->tree.nodes[node];
-    const uint32_t set = (uint32_t)(u->draft_row + 1), known = set < p->n_sets ? p->n_candidates[set] : 0;
-    const int32_t *tokens = p->candidates + (size_t)set * LV_EXIT_CANDIDATES;
-    const float *log_probs = p->log_probs + (size_t)set * LV_EXIT_CANDIDATES;
+    const int32_t *tokens = NULL;
+    const float *log_probs = NULL;
+    const uint32_t known = lv_pruner_noted(p, u, &tokens, &log_probs);
     c->n = 0;
     c->drafted = known > 0;
     for (int32_t k = u->first_child; k >= 0 && c->n < MOST_CANDIDATES; k = s->tree.nodes[k].next_sibling) {
@@ -167,48 +184,61 @@ static uint32_t choose_nodes(lever_session *s, double layers_done, uint32_t n_ro
     return n;
 }
 
-/* lv_batch.after_layer of a verification. */
-static int after_layer(void *user, uint32_t layer, const float *x, uint32_t n_rows, uint32_t *keep, lever_error *err)
+/* Decide on the rows of one session, the first of which is x. */
+static void prune_session(lever_session *s, const float *x, double layers_done, uint32_t n_rows)
 {
-    lever_session *s = user;
     lv_pruner *p = &s->prune;
     const lever_engine *e = s->engine;
-    (void)err;
-    if (layer != lv_exit_layer(e->exit) || p->failed) return (int)n_rows;
     const uint64_t t0 = lv_clock_ns();
-    const uint32_t before = n_rows - s->tree.n; /* rows above the root's */
     const size_t n_embd = lv_model_hparams(e->target)->n_embd;
+    const float *root = x + (s->run.cycle.n_pending - 1) * n_embd;
     for (uint32_t i = 0; i < s->tree.n && !p->failed; i++)
         if (s->tree.nodes[i].first_child >= 0)
-            p->failed = score_children(s, (int32_t)i, x + (before + i) * n_embd) < 0; /* a streamed head: never */
-    if (p->failed) return (int)n_rows;
-    const double done = (layer + 1.0) / lv_model_hparams(e->target)->n_layers;
-    p->n_kept = choose_nodes(s, done, n_rows);
+            p->failed = score_children(s, (int32_t)i, root + i * n_embd) < 0; /* a streamed head: never */
+    if (p->failed) return;
+    p->n_kept = choose_nodes(s, layers_done, n_rows);
     p->decided = true;
     p->ns = lv_clock_ns() - t0;
-    if (e->prune_rule.dry || p->n_kept == s->tree.n) return (int)n_rows;
+    if (e->prune_rule.dry || p->n_kept == s->tree.n) return;
+    for (uint32_t i = 0, at = 0; i < s->tree.n; i++) p->index[i] = p->keep[i] ? (int32_t)at++ : -1;
+}
+
+/* lv_batch.after_layer of a sweep: every session decides on its own rows. */
+static int after_layer(void *user, uint32_t layer, const float *x, uint32_t n_rows, uint32_t *keep, lever_error *err)
+{
+    lever_engine *e = user;
+    const lv_round *r = &e->round;
+    const size_t n_embd = lv_model_hparams(e->target)->n_embd;
+    const double done = (layer + 1.0) / lv_model_hparams(e->target)->n_layers;
     uint32_t n = 0;
-    for (; n < before; n++) keep[n] = n;
-    for (uint32_t i = 0, at = 0; i < s->tree.n; i++) {
-        p->index[i] = p->keep[i] ? (int32_t)at++ : -1;
-        if (p->keep[i]) keep[n++] = before + i;
+    (void)err;
+    if (layer != lv_exit_layer(e->exit)) return (int)n_rows;
+    for (uint32_t i = 0; i < r->n; i++) {
+        lever_session *s = r->sessions[i];
+        const lv_cycle *c = &s->run.cycle;
+        const bool active = i < r->n_grow && s->prune.active;
+        if (active) prune_session(s, x + c->row0 * n_embd, done, n_rows);
+        for (uint32_t k = 0; k < c->n_pending; k++) keep[n++] = c->row0 + k;
+        for (uint32_t k = 1; i < r->n_grow && k < s->tree.n; k++)
+            if (s->prune.index[k] >= 0) keep[n++] = c->row0 + c->n_pending - 1 + k;
     }
     return (int)n;
 }
 
-void lv_pruner_begin(lever_session *s, lv_policy *policy, lv_batch *b)
+void lv_pruner_begin(lever_session *s, lv_batch *b)
 {
     lv_pruner *p = &s->prune;
     const lever_engine *e = s->engine;
     for (uint32_t i = 0; i < s->tree.n; i++) p->index[i] = (int32_t)i;
     p->n_kept = s->tree.n;
     p->ns = 0;
-    p->decided = false;
-    p->policy = policy;
+    p->active = p->decided = false;
+    p->policy = s->run.cycle.policy;
     /* Other rules weigh every draw: without some of them the text would have another distribution. */
     if (!e->exit || p->failed || s->tree.n < 2 || lv_session_draws(s)) return;
     const double done = (lv_exit_layer(e->exit) + 1.0) / lv_model_hparams(e->target)->n_layers;
-    if (e->prune_rule.mode == LV_PRUNE_AUTO && !lv_policy_would_prune(policy, b->n_rows, done)) return;
+    if (e->prune_rule.mode == LV_PRUNE_AUTO && !lv_policy_would_prune(p->policy, b->n_rows, done)) return;
+    p->active = true;
     b->after_layer = after_layer;
-    b->hook_user = s;
+    b->hook_user = s->engine;
 }

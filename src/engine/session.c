@@ -42,22 +42,38 @@ static int open_draft_run(lever_session *s, lever_error *err)
     lever_engine *e = s->engine;
     lv_draft_run *d = &s->draft;
     LEVER_TRY(lv_kv_init(&s->draft_kv, lv_model_hparams(e->draft), e->draft_kv_type, s->n_ctx,
-                         lv_draft_scratch(e->plan.max_rows, e->draft_rows), err));
+                         lv_draft_scratch(e->plan.max_rows, e->draft_rows + e->ahead_rows), err));
     LEVER_TRY(lv_noter_open(&s->noter, e->draft_rows, err));
     d->session = s;
     d->logit_rows = e->max_nodes < LV_DRAFT_LOGIT_ROWS ? e->max_nodes : LV_DRAFT_LOGIT_ROWS;
+    if (e->n_sessions > 1) LEVER_TRY(lv_turns_open(&s->turns, LV_TURNS_STACK_BYTES, err));
     d->path = lv_alloc_array(e->grow_nodes, sizeof *d->path, 64);
-    d->rows = lv_alloc_array(e->plan.max_rows, sizeof *d->rows, 64);
     d->n_vocab = lv_model_hparams(e->draft)->n_vocab;
-    d->logits = lv_alloc_array(d->logit_rows * d->n_vocab, sizeof(float), 64);
     if (e->rule != LV_RULE_MATCH) {
         d->drawn = lv_alloc_array((size_t)e->draft_rows + 1, sizeof *d->drawn, 64);
         s->levels = lv_alloc_array(lv_rule_levels(e->max_nodes), sizeof *s->levels, 64);
         if (!d->drawn || !s->levels) return lv_fail(err, LEVER_ENOMEM, 0, "draws of the session");
     }
-    if (!d->path || !d->rows || !d->logits)
-        return lv_fail(err, LEVER_ENOMEM, 0, "draft buffers of the session");
+    if (!d->path) return lv_fail(err, LEVER_ENOMEM, 0, "draft buffers of the session");
+    return e->ahead_rows ? lv_ahead_open(&s->ahead, s, &e->ahead_cpu, e->ahead_always, err) : LEVER_OK;
+}
+
+/* Trees of several sessions grow at a time, each by a policy of its own; what these learn goes to the engine's. */
+static int open_policies(lever_session *s, lever_error *err)
+{
+    const lever_engine *e = s->engine;
+    if (e->n_sessions == 1) return LEVER_OK;
+    s->policies = lv_alloc_array(e->n_policies, sizeof *s->policies, 16);
+    if (!s->policies) return lv_fail(err, LEVER_ENOMEM, 0, "policies of the session");
+    for (uint32_t i = 0; i < e->n_policies; i++)
+        LEVER_TRY(lv_policy_open(&s->policies[i], lv_policy_name(e->policies[i]), err));
     return LEVER_OK;
+}
+
+void lv_session_new_text(const lever_session *s)
+{
+    const lever_engine *e = s->engine;
+    for (uint32_t i = 0; i < e->n_policies; i++) lv_policy_reset(s->policies ? s->policies[i] : e->policies[i]);
 }
 
 static int open_buffers(lever_session *s, lever_error *err)
@@ -66,21 +82,15 @@ static int open_buffers(lever_session *s, lever_error *err)
     const uint32_t max_rows = e->plan.max_rows;
     LEVER_TRY(lv_kv_init(&s->kv, lv_model_hparams(e->target), e->kv_type, s->n_ctx, max_rows, err));
     LEVER_TRY(lv_tree_init(&s->tree, e->grow_nodes, err));
-    s->logit_rows = e->max_nodes;
-    if (!lv_engine_projects_all(e) && s->logit_rows > LV_PROJECT_ROWS) s->logit_rows = LV_PROJECT_ROWS;
     s->text_cap = lv_detok_max_bytes(e->vocab);
     s->tokens = lv_alloc_array(s->n_ctx, sizeof *s->tokens, 64);
     s->talk = lv_alloc_array(s->n_ctx, sizeof *s->talk, 64);
-    s->rows = lv_alloc_array(max_rows, sizeof *s->rows, 64);
     s->accepted = lv_alloc_array(max_rows, sizeof *s->accepted, 64);
     s->path_nodes = lv_alloc_array((size_t)e->max_nodes + 1, sizeof *s->path_nodes, 64);
-    s->project_rows = lv_alloc_array(e->max_nodes, sizeof *s->project_rows, 64);
-    s->logits =
-        lv_alloc_array((size_t)s->logit_rows * (size_t)lv_vocab_n_tokens(e->vocab), sizeof(float), 64);
     s->text = lv_alloc(s->text_cap, 64);
-    if (!s->tokens || !s->talk || !s->rows || !s->accepted || !s->path_nodes || !s->project_rows || !s->logits ||
-        !s->text)
+    if (!s->tokens || !s->talk || !s->accepted || !s->path_nodes || !s->text)
         return lv_fail(err, LEVER_ENOMEM, 0, "buffers of the session");
+    LEVER_TRY(open_policies(s, err));
     LEVER_TRY(lv_pruner_open(&s->prune, e, err));
     return e->draft ? open_draft_run(s, err) : LEVER_OK;
 }
@@ -102,13 +112,13 @@ int lever_session_open(lever_session **out, lever_engine *engine, const lever_sa
     s->engine = engine;
     s->n_ctx = engine->plan.n_ctx;
     engine->sessions[place] = s;
-    for (uint32_t i = 0; !n_open && i < engine->n_policies; i++) lv_policy_reset(engine->policies[i]);
     int rc = open_buffers(s, err);
     if (rc >= 0) rc = open_sampler(s, sampling, err);
     if (rc < 0) {
         lever_session_close(&s);
         return rc;
     }
+    lv_session_new_text(s);
     *out = s;
     return LEVER_OK;
 }
@@ -120,24 +130,23 @@ void lever_session_close(lever_session **session)
     *session = NULL;
     for (uint32_t i = 0; i < LV_SESSIONS_MOST; i++)
         if (s->engine->sessions[i] == s) s->engine->sessions[i] = NULL;
+    lv_turns_close(&s->turns);
+    lv_ahead_close(&s->ahead);
     lv_policy_close(&s->run.own_policy);
+    if (s->policies) lv_policies_close(s->policies, s->engine->n_policies);
     lv_sampler_close(&s->sampler);
     lv_tree_fini(&s->tree);
     lv_kv_fini(&s->kv);
     lv_kv_fini(&s->draft_kv);
     lv_free(s->tokens);
     lv_free(s->talk);
-    lv_free(s->rows);
     lv_free(s->accepted);
     lv_free(s->path_nodes);
-    lv_free(s->project_rows);
-    lv_free(s->logits);
     lv_free(s->text);
     lv_pruner_close(&s->prune);
     lv_noter_close(&s->noter);
+    lv_view_close(&s->view);
     lv_free(s->draft.path);
-    lv_free(s->draft.rows);
-    lv_free(s->draft.logits);
     lv_free(s->draft.drawn);
     lv_free(s->levels);
     lv_free(s);
@@ -150,11 +159,11 @@ int lever_session_reset(lever_session *s, const lever_sampling *sampling, lever_
     s->detok = (lv_detok){ 0 };
     lv_kv_truncate(&s->kv, 0);
     if (s->engine->draft) lv_kv_truncate(&s->draft_kv, 0);
-    for (uint32_t i = 0; i < s->engine->n_policies; i++) lv_policy_reset(s->engine->policies[i]);
+    lv_session_new_text(s);
     return LEVER_OK;
 }
 
-static int check_tokens(const lever_session *s, const int32_t *tokens, size_t n, lever_error *err)
+int lv_session_check_tokens(const lever_session *s, const int32_t *tokens, size_t n, lever_error *err)
 {
     const int32_t n_used = lv_vocab_n_used(s->engine->vocab);
     for (size_t i = 0; i < n; i++)
@@ -170,7 +179,7 @@ int lever_session_append(lever_session *s, const int32_t *tokens, size_t n, leve
         return lv_fail(err, LEVER_ELIMIT, 0,
                        "the text has %u tokens and %zu more do not fit the context of %u; use a longer -c",
                        s->n_tokens, n, s->n_ctx);
-    LEVER_TRY(check_tokens(s, tokens, n, err));
+    LEVER_TRY(lv_session_check_tokens(s, tokens, n, err));
     if (n) memcpy(s->tokens + s->n_tokens, tokens, n * sizeof *tokens);
     s->n_tokens += (uint32_t)n;
     return LEVER_OK;
@@ -187,14 +196,13 @@ int64_t lever_session_set_tokens(lever_session *s, const int32_t *tokens, size_t
         return lv_fail(err, LEVER_ELIMIT, 0,
                        "the text is %zu tokens long and does not fit the context of %u; use a longer -c", n,
                        s->n_ctx);
-    LEVER_TRY(check_tokens(s, tokens, n, err));
+    LEVER_TRY(lv_session_check_tokens(s, tokens, n, err));
     uint32_t same = 0;
     while (same < n && same < s->n_tokens && tokens[same] == s->tokens[same]) same++;
     const uint32_t keep = same == n && n ? same - 1 : same; /* the last token always waits for evaluation */
     keep_evaluated(&s->kv, keep);
     if (s->engine->draft) keep_evaluated(&s->draft_kv, keep);
-    if (same == 0)
-        for (uint32_t i = 0; i < s->engine->n_policies; i++) lv_policy_reset(s->engine->policies[i]);
+    if (same == 0) lv_session_new_text(s);
     if (n) memmove(s->tokens + same, tokens + same, (n - same) * sizeof *tokens);
     s->n_tokens = (uint32_t)n;
     s->detok = (lv_detok){ 0 };

@@ -15,6 +15,7 @@ enum {
     STACK_BYTES = 64 << 10,  /* touched part of a worker's stack with its thread descriptor */
     IO_BYTES = 256 << 10,    /* request tables of the I/O backend */
     EXTENT_COST_BYTES = 192, /* of one streamed extent, in model and stream together */
+    AHEAD_SHARE = 50,        /* drafting beside verification takes at most 1/50 of the memory, unless asked for */
     CONTEXT_LEAST = 512,     /* a context nobody asked for may shrink to this */
     MAX_THREADS = 256
 };
@@ -75,6 +76,8 @@ static int resolve_config(lv_engine_setup *o, const lever_config *c, lever_error
         return lv_fail(err, LEVER_EINVAL, 0,
                        "%u streamed reads of %u bytes: at most 256 of 64 KiB to 64 MiB are supported",
                        c->flash_depth, c->flash_block_bytes);
+    if (c->draft_ahead < LEVER_AHEAD_AUTO || c->draft_ahead > LEVER_AHEAD_OFF)
+        return lv_fail(err, LEVER_EINVAL, 0, "draft_ahead is %d; see enum lever_draft_ahead", c->draft_ahead);
     LEVER_TRY(lv_flash_model_get(&o->flash, c->flash_model, c->flash_limit_bytes_per_s, err));
     if (c->io_faults) LEVER_TRY(lv_read_fault_parse(&o->io_fault, c->io_faults, err));
     LEVER_TRY(lv_device_want_check(c->device, err));
@@ -121,6 +124,7 @@ static int open_target(lv_engine_setup *o, lever_error *err)
     LEVER_TRY(lv_vocab_open(&o->vocab, lv_model_gguf(o->target), err));
     LEVER_TRY(read_chat_template(o, err));
     LEVER_TRY(lv_prune_setup(o, err));
+    if (!o->eval) LEVER_TRY(lv_model_identify(o->target, &o->target_id, err));
     lv_model_drop_metadata(o->target);
     const lv_hparams *h = lv_model_hparams(o->target);
     if ((int64_t)lv_vocab_n_tokens(o->vocab) != (int64_t)h->n_vocab)
@@ -169,8 +173,9 @@ static int open_draft(lv_engine_setup *o, lever_error *err)
 static uint64_t session_bytes(const lv_engine_setup *o, uint32_t n_ctx, uint32_t max_rows)
 {
     const uint64_t tree = o->grow_nodes * (sizeof(lv_tree_node) + sizeof(int32_t));
-    return n_ctx * 2 * sizeof(int32_t) + max_rows * (2 * sizeof(lv_row) + sizeof(int32_t)) +
-           tree + o->max_nodes * 2 * sizeof(int32_t) + o->policy_bytes + lv_pruner_bytes(o->max_nodes, o->draft_rows) +
+    return n_ctx * 2 * sizeof(int32_t) + max_rows * sizeof(int32_t) + tree + o->max_nodes * sizeof(int32_t) +
+           (o->config.n_sessions > 1 ? o->policy_bytes : 0) + lv_pruner_bytes(o->max_nodes, o->draft_rows) +
+           lv_view_bytes(o->max_nodes) +
            lv_sampler_memory_bytes(lv_vocab_n_used(o->vocab)) + lv_detok_max_bytes(o->vocab) +
            (o->draft ? lv_rule_bytes(o->rule, o->max_nodes, o->draft_rows) + lv_noter_bytes(o->draft_rows) : 0);
 }
@@ -180,11 +185,30 @@ lv_cpu_config lv_engine_setup_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint
     lv_cpu_config cpu = o->cpu;
     cpu.max_rows = max_rows;
     /* The draft's cache may have more scratch slots than a batch has rows. */
-    cpu.max_ctx = n_ctx + lv_draft_scratch(max_rows, o->draft_rows) - max_rows;
+    cpu.max_ctx = n_ctx + lv_draft_scratch(max_rows, o->draft_rows + o->ahead_rows) - max_rows;
+    return cpu;
+}
+
+lv_cpu_config lv_engine_setup_ahead_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint32_t max_rows)
+{
+    lv_cpu_config cpu = o->cpu;
+    cpu.max_rows = LV_AHEAD_BATCH;
+    cpu.max_ctx = n_ctx + lv_draft_scratch(max_rows, o->draft_rows + o->ahead_rows);
+    cpu.max_k = lv_model_max_k(o->draft);
+    cpu.max_head_dim = lv_model_hparams(o->draft)->head_dim;
+    cpu.act_kinds = lv_model_act_kinds(o->draft);
     return cpu;
 }
 
 static uint32_t at_most(uint32_t n, uint32_t most) { return n < most ? n : most; }
+static uint32_t at_least(uint32_t n, uint32_t least) { return n > least ? n : least; }
+
+/* Two of its batches' worth where several sessions draft together. */
+uint32_t lv_engine_setup_draft_rows(const lv_engine_setup *o)
+{
+    const uint32_t rows = at_most(o->max_nodes, LV_DRAFT_LOGIT_ROWS);
+    return o->config.n_sessions > 1 ? at_most(2 * rows, LV_DRAFT_SHARED_ROWS) : rows;
+}
 
 static void plan_sizes(void *user, uint32_t n_ctx, uint32_t max_rows, lv_plan_sizes *out)
 {
@@ -192,21 +216,25 @@ static void plan_sizes(void *user, uint32_t n_ctx, uint32_t max_rows, lv_plan_si
     const uint64_t logits = (uint64_t)lv_vocab_n_tokens(o->vocab) * sizeof(float);
     const uint32_t n = o->eval ? 1 : o->config.n_sessions;
     const uint32_t rows = o->fit ? 0 : o->eval ? at_most(max_rows, o->logit_rows) : o->logit_rows;
-    const uint32_t draft_rows =
-        o->eval ? at_most(max_rows, LV_EVAL_LOGIT_ROWS) : at_most(o->max_nodes, LV_DRAFT_LOGIT_ROWS);
+    const uint32_t draft_rows = o->eval ? at_most(max_rows, LV_EVAL_LOGIT_ROWS) : lv_engine_setup_draft_rows(o);
     const lv_cpu_config cpu = lv_engine_setup_cpu(o, n_ctx, max_rows);
     *out = (lv_plan_sizes){
         .kv_bytes = n * lv_kv_memory_bytes(lv_model_hparams(o->target), o->target_kv_type, n_ctx, max_rows),
-        .activation_bytes = lv_model_activation_bytes(o->target, max_rows) + n * rows * logits +
-                            (o->eval ? lv_eval_rows_bytes(max_rows) : n * session_bytes(o, n_ctx, max_rows)) +
+        .activation_bytes = lv_model_activation_bytes(o->target, max_rows) + rows * logits +
+                            (o->eval ? lv_eval_rows_bytes(max_rows)
+                                     : o->policy_bytes + max_rows * 2 * sizeof(lv_row) + rows * sizeof(uint32_t) +
+                                           n * session_bytes(o, n_ctx, max_rows)) +
                             max_rows * o->fit_row_bytes,
         .scratch_bytes = lv_cpu_memory_bytes(&cpu),
     };
     if (!o->draft) return;
     out->draft_kv_bytes = n * lv_kv_memory_bytes(lv_model_hparams(o->draft), o->draft_kv_type, n_ctx,
-                                             lv_draft_scratch(max_rows, o->draft_rows));
+                                             lv_draft_scratch(max_rows, o->draft_rows + o->ahead_rows));
     out->activation_bytes += lv_model_activation_bytes(o->draft, max_rows) +
-                             n * draft_rows * (uint64_t)lv_model_hparams(o->draft)->n_vocab * sizeof(float);
+                             draft_rows * (uint64_t)lv_model_hparams(o->draft)->n_vocab * sizeof(float);
+    if (!o->ahead_rows) return;
+    const lv_cpu_config ahead = lv_engine_setup_ahead_cpu(o, n_ctx, max_rows);
+    out->scratch_bytes += lv_ahead_bytes(&ahead, o->draft_rows);
 }
 
 static void add_line(lv_plan_line *lines, size_t *n, const char *label, uint64_t bytes)
@@ -219,8 +247,9 @@ static size_t fixed_lines(const lv_engine_setup *o, lv_plan_line *lines)
 {
     size_t n = 0;
     add_line(lines, &n, "program and libraries", LV_PROGRAM_BYTES + o->config.caller_bytes);
+    const uint32_t turns = o->draft && o->config.n_sessions > 1 && !o->eval ? o->config.n_sessions : 0;
     add_line(lines, &n, "thread stacks and I/O requests",
-             (uint64_t)o->cpu.n_threads * STACK_BYTES + IO_BYTES);
+             (uint64_t)(o->cpu.n_threads * (o->ahead_rows ? 2 : 1) + turns) * STACK_BYTES + IO_BYTES);
     add_line(lines, &n, "vocabulary", lv_vocab_memory_bytes(o->vocab));
     add_line(lines, &n, "target norms and biases", lv_model_fixed_bytes(o->target));
     if (lv_model_sums_bytes(o->target))
@@ -262,7 +291,7 @@ static int run_plan(lv_engine_setup *o, lv_residency_item *items, size_t n_items
             h->n_ctx_train && h->n_ctx_train < LV_CONTEXT_DEFAULT ? h->n_ctx_train : LV_CONTEXT_DEFAULT;
     o->n_ctx_wanted = in->n_ctx_wanted;
     in->n_ctx_min = c->n_ctx || in->n_ctx_wanted < CONTEXT_LEAST ? in->n_ctx_wanted : CONTEXT_LEAST;
-    in->tree_rows = o->max_nodes;
+    in->tree_rows = o->eval ? o->max_nodes : at_least(o->max_nodes, o->config.n_sessions);
     in->max_rows = c->max_rows;
     in->extent_most_bytes = c->flash_block_bytes;
     in->reads_in_flight = c->flash_depth && c->flash_depth < 6 ? c->flash_depth : 0;
@@ -276,6 +305,55 @@ static int run_plan(lv_engine_setup *o, lv_residency_item *items, size_t n_items
     return rc == LEVER_ELIMIT ? LEVER_OK : rc;
 }
 
+/* Plan with o->ahead_rows. A few rows of logits are enough while the head is resident; a streamed head is read once per
+ * cycle and multiplied with every row of the tree, or once per chunk of a window with all that are scored. */
+static int plan_with_logits(lv_engine_setup *o, lv_residency_item *items, size_t n_items, lv_plan_input *in,
+                            lever_error *err)
+{
+    const uint32_t together = at_most(o->config.n_sessions, LV_PROJECT_SESSIONS);
+    o->logit_rows = o->eval    ? LV_EVAL_LOGIT_ROWS
+                    : o->eager ? at_least(o->max_nodes, o->config.n_sessions)
+                               : at_most(o->max_nodes, LV_PROJECT_ROWS) * together;
+    LEVER_TRY(run_plan(o, items, n_items, in, err));
+    if (o->fits && o->plan.head_resident) return LEVER_OK;
+    o->logit_rows = o->eval ? lv_eval_scored(o->config.n_ctx) : at_least(o->max_nodes, o->config.n_sessions);
+    return run_plan(o, items, n_items, in, err);
+}
+
+/* Can the draft go on beside verification? */
+static bool may_draft_ahead(const lv_engine_setup *o)
+{
+    const lv_engine_devices *d = &o->devices;
+    const bool shares = o->config.n_sessions > 1 || (d->draft && d->draft == d->target); /* a device has one owner */
+    return o->draft && !shares && !o->eval && o->rule == LV_RULE_MATCH && o->config.draft_ahead != LEVER_AHEAD_OFF;
+}
+
+/* Bytes of everything but weights and ring. */
+static uint64_t base_bytes(lv_engine_setup *o)
+{
+    lv_plan_sizes s;
+    plan_sizes(o, o->plan.n_ctx, o->plan.max_rows, &s);
+    return s.kv_bytes + s.draft_kv_bytes + s.activation_bytes + s.scratch_bytes;
+}
+
+/* Drafting beside verification that was not asked for has room where cores are likely to wait, for flash or a device,
+ * and where it takes nothing but a little of the weights' memory. */
+static int plan_ahead(lv_engine_setup *o, lv_residency_item *items, size_t n_items, lv_plan_input *in,
+                      lever_error *err)
+{
+    const lv_plan without = o->plan;
+    const uint64_t base = base_bytes(o);
+    if (!o->fits || !(without.streamed_bytes || o->devices.target)) return LEVER_OK;
+    o->ahead_rows = LV_AHEAD_ROWS;
+    LEVER_TRY(plan_with_logits(o, items, n_items, in, err));
+    o->plan.needed_bytes = without.needed_bytes; /* it can do without */
+    const bool same = o->fits && o->plan.n_ctx == without.n_ctx && o->plan.max_rows == without.max_rows &&
+                      o->plan.head_resident == without.head_resident;
+    if (same && base_bytes(o) - base <= o->config.mem_bytes / AHEAD_SHARE) return LEVER_OK;
+    o->ahead_rows = 0;
+    return plan_with_logits(o, items, n_items, in, err);
+}
+
 int lv_engine_setup_plan(lv_engine_setup *o, lever_error *err)
 {
     size_t n;
@@ -285,20 +363,15 @@ int lv_engine_setup_plan(lv_engine_setup *o, lever_error *err)
     lv_plan_input in = { 0 };
     size_t n_items = 0;
     lv_devices_open(o);
+    o->ahead_rows = may_draft_ahead(o) && o->config.draft_ahead == LEVER_AHEAD_ON ? LV_AHEAD_ROWS : 0;
     for (size_t i = 0; i < n; i++) {
         if (w[i].bytes / w[i].rows > in.max_row_bytes) in.max_row_bytes = w[i].bytes / w[i].rows;
         const uint64_t bytes = lv_model_place_bytes(&w[i], o->devices.target, o->config.project_device);
         if (w[i].layer < 0) in.head_bytes = bytes;
         else items[n_items++] = (lv_residency_item){ .bytes = bytes, .layer = w[i].layer };
     }
-    /* A few rows of logits are enough while the head is resident; a streamed head is read once per cycle and
-     * multiplied with every row of the tree, or once per chunk of a window with all that are scored. */
-    o->logit_rows = o->eval ? LV_EVAL_LOGIT_ROWS : o->eager ? o->max_nodes : at_most(o->max_nodes, LV_PROJECT_ROWS);
-    int rc = run_plan(o, items, n_items, &in, err);
-    if (rc >= 0 && !(o->fits && o->plan.head_resident)) {
-        o->logit_rows = o->eval ? lv_eval_scored(o->config.n_ctx) : o->max_nodes;
-        rc = run_plan(o, items, n_items, &in, err);
-    }
+    int rc = plan_with_logits(o, items, n_items, &in, err);
+    if (rc >= 0 && may_draft_ahead(o) && !o->ahead_rows) rc = plan_ahead(o, items, n_items, &in, err);
     for (size_t i = 0, k = 0; i < n; i++)
         w[i].resident = w[i].layer < 0 ? o->plan.head_resident : items[k++].pinned;
     if (o->draft) {
@@ -321,8 +394,6 @@ void lv_policies_close(lv_policy **policies, uint32_t n)
     for (uint32_t i = 0; policies && i < n; i++) lv_policy_close(&policies[i]);
     lv_free(policies);
 }
-
-static uint32_t at_least(uint32_t n, uint32_t least) { return n > least ? n : least; }
 
 /* Every policy that will be named, and room for the trees of each. */
 static int open_policies(lv_engine_setup *o, lever_error *err)

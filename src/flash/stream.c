@@ -156,11 +156,12 @@ static int check_room(const lv_stream_config *c, lever_error *err)
     const size_t room = c->slots ? c->n_slots * c->slot_bytes : c->ring_bytes;
     if (room < least)
         return lv_fail(err, LEVER_EINVAL, 0,
-                       "the ring of %zu bytes is smaller than the %zu bytes that the longest reads need", room, least);
+                       "the ring of %zu bytes is smaller than the %zu bytes that the longest reads need",
+                       room, least);
     for (uint32_t i = 0; c->slots && i < c->n_extents; i++)
         if (lv_extent_ring_bytes(&c->extents[i]) > c->slot_bytes)
-            return lv_fail(err, LEVER_EINVAL, 0, "slots of %zu bytes are too short for a read of %zu", c->slot_bytes,
-                           lv_extent_ring_bytes(&c->extents[i]));
+            return lv_fail(err, LEVER_EINVAL, 0, "slots of %zu bytes are too short for a read of %zu",
+                           c->slot_bytes, lv_extent_ring_bytes(&c->extents[i]));
     return LEVER_OK;
 }
 

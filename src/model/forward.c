@@ -341,7 +341,6 @@ int lv_model_project(lv_model *m, const uint32_t *rows, uint32_t n, float *logit
     const uint64_t start = lv_clock_ns();
     begin(m, n, err);
     const int rc = m->head_streamed ? project_streamed(s, logits, err) : lv_block_head(s, logits, s->x);
-    if (rc < 0) lv_offload_abort(m);
     m->stats.project_ns += lv_clock_ns() - start;
     if (m->trace.fn) trace(m, "projection", -1, start);
     return rc;

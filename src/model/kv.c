@@ -73,6 +73,18 @@ void lv_kv_fini(lv_kv *kv)
     memset(kv, 0, sizeof *kv);
 }
 
+static void move_slot(lv_kv *kv, uint32_t to_slot, uint32_t from_slot)
+{
+    if (to_slot == from_slot) return;
+    const size_t to = to_slot * kv->row_bytes, from = from_slot * kv->row_bytes;
+    for (uint32_t l = 0; l < kv->n_layers; l++)
+        for (uint32_t h = 0; h < kv->n_kv_heads; h++) {
+            const size_t at = lv_kv_offset(kv, l, h);
+            memcpy(kv->k + at + to, kv->k + at + from, kv->row_bytes);
+            memcpy(kv->v + at + to, kv->v + at + from, kv->row_bytes);
+        }
+}
+
 void lv_kv_commit(lv_kv *kv, const int32_t *path, uint32_t n)
 {
     assert(n <= kv->n_scratch && n <= kv->n_ctx - kv->n_committed);
@@ -80,18 +92,29 @@ void lv_kv_commit(lv_kv *kv, const int32_t *path, uint32_t n)
         assert(path[i] >= 0 && (uint32_t)path[i] < kv->n_scratch);
         assert(kv->parent[path[i]] == (i ? path[i - 1] : -1));
         /* A path ascends, so path[i] >= i: moving slots down in order overwrites none still needed. */
-        if ((uint32_t)path[i] == i) continue;
-        const size_t to = (kv->n_committed + i) * kv->row_bytes;
-        const size_t from = (kv->n_committed + (uint32_t)path[i]) * kv->row_bytes;
-        for (uint32_t l = 0; l < kv->n_layers; l++)
-            for (uint32_t h = 0; h < kv->n_kv_heads; h++) {
-                const size_t at = lv_kv_offset(kv, l, h);
-                memcpy(kv->k + at + to, kv->k + at + from, kv->row_bytes);
-                memcpy(kv->v + at + to, kv->v + at + from, kv->row_bytes);
-            }
+        move_slot(kv, kv->n_committed + i, kv->n_committed + (uint32_t)path[i]);
     }
     kv->n_committed += n;
     kv->n_scratch = 0;
+}
+
+void lv_kv_commit_keep(lv_kv *kv, const int32_t *path, uint32_t n, const int32_t *keep, uint32_t n_keep)
+{
+    const uint32_t prefix = kv->n_committed;
+    const int32_t last = path[n - 1];
+    lv_kv_commit(kv, path, n);
+    for (uint32_t i = 0; i < n_keep; i++) {
+        /* Rows of the path and those kept before stand below this one: its new slot is not above the old. */
+        const int32_t row = keep[i], parent = kv->parent[row];
+        assert(row > last && (i == 0 || row > keep[i - 1]));
+        uint32_t k = 0;
+        while (parent != last && k < i && keep[k] != parent) k++;
+        assert(parent == last || k < i);
+        move_slot(kv, prefix + n + i, prefix + (uint32_t)row);
+        kv->depth[i] = kv->depth[row] - n;
+        kv->parent[i] = parent == last ? -1 : (int32_t)k;
+    }
+    kv->n_scratch = n_keep;
 }
 
 void lv_kv_truncate(lv_kv *kv, uint32_t n_keep)

@@ -41,6 +41,9 @@ size_t lv_kv_offset(const lv_kv *kv, uint32_t layer, uint32_t kv_head);
 /* Keep scratch rows path [n] (ascending, each the child of the one before, the first a child of the
  * prefix) as the next n positions and forget the other scratch rows. n may be 0. */
 void lv_kv_commit(lv_kv *kv, const int32_t *path, uint32_t n);
+/* The same, but of the other scratch rows keep [n_keep] stay: ascending, each a child of the path's last row or of
+ * one listed before it. They become scratch rows 0 .. n_keep - 1 below the longer prefix. n >= 1. */
+void lv_kv_commit_keep(lv_kv *kv, const int32_t *path, uint32_t n, const int32_t *keep, uint32_t n_keep);
 /* Take the next scratch slot for a child of scratch row `parent` (-1: of the prefix). Its position is
  * n_committed + depth - 1. Returns the scratch row >= 0; LEVER_EINVAL (no such parent); LEVER_ELIMIT
  * (no scratch slot is left, or the position lies past n_ctx). */

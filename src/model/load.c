@@ -160,7 +160,8 @@ static int make_room(lv_model *m, lv_stream_config *sc, size_t ring_bytes, lever
 {
     const size_t min_ring = lv_stream_min_ring(sc->extents, sc->n_extents);
     if (ring_bytes < min_ring)
-        return lv_fail(err, LEVER_EINVAL, 0, "ring of %zu bytes; streaming needs at least %zu", ring_bytes, min_ring);
+        return lv_fail(err, LEVER_EINVAL, 0, "ring of %zu bytes; streaming needs at least %zu", ring_bytes,
+                       min_ring);
     if (streams_to_device(m)) {
         lever_error e = { 0 };
         lv_offload *o = &m->offload;
@@ -310,7 +311,8 @@ static int load_resident(lv_model *m, char **arena, size_t *arena_bytes, progres
         if (waits_for_host_memory(m, i)) bytes += (size_t)lv_model_resident_bytes(m->weights[i].bytes);
     if (!bytes) return LEVER_OK;
     *arena_bytes = bytes;
-    if (!(*arena = lv_map(bytes))) return lv_fail(err, LEVER_ENOMEM, 0, "resident weights (%zu bytes)", bytes);
+    if (!(*arena = lv_map(bytes)))
+        return lv_fail(err, LEVER_ENOMEM, 0, "resident weights (%zu bytes)", bytes);
     for (size_t i = 0; i < m->n_weights; i++) {
         const lv_model_weight *w = &m->weights[i];
         if (!waits_for_host_memory(m, i)) continue;
@@ -342,7 +344,8 @@ static int load_pieces(lv_model *m, progress *p, lever_error *err)
         const lv_model_weight *w = &m->weights[i];
         lv_place *place = &m->places[i];
         if (!w->resident || !belongs_to_device(m, i)) continue;
-        place->piece_at = (size_t)(w->offset & (IN_PLACE_ALIGN - 1)); /* as in the file: read past the page cache */
+        place->piece_at =
+            (size_t)(w->offset & (IN_PLACE_ALIGN - 1)); /* as in the file: read past the page cache */
         const size_t bytes = (size_t)w->bytes + place->piece_at;
         place->in_piece = true;
         int rc = lv_device_memory_open(o->device, &place->piece, bytes, &e);
@@ -362,6 +365,8 @@ int lv_model_leave_device(lv_model *m, lever_error *err)
         lv_offload_close_slots(o);
         for (size_t i = 0; i < m->n_weights; i++) lv_device_memory_close(o->device, &m->places[i].piece);
         o->device = NULL;
+        o->n = 0; /* a job whose failure ended a projection */
+        o->group = (lv_offload_job){ 0 };
     }
     lv_unmap(m->moved, m->moved_bytes); /* of a try that failed */
     m->moved = NULL;

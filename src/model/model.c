@@ -130,6 +130,12 @@ bool lv_model_head_streamed(const lv_model *m)
     return m->head_streamed;
 }
 
+void lv_model_run_on(lv_model *m, lv_cpu *cpu, lv_trace trace)
+{
+    m->cpu = cpu;
+    m->trace = trace;
+}
+
 void lv_model_pump(lv_model *m)
 {
     if (m->stream) lv_stream_pump(m->stream);

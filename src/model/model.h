@@ -5,7 +5,7 @@
  * Life:  open (metadata only) -> weights are listed -> the plan pins some -> load -> forward, project.
  * Owns:  the file, the weight map, resident weights, the stream and its ring, activation buffers.
  * Does not own: the lv_cpu (shared with other models), KV caches, the budget.
- * Threading: one owner thread. SPDX-License-Identifier: MIT */
+ * Threading: one owner thread at a time; different models are independent. SPDX-License-Identifier: MIT */
 #ifndef LEVER_MODEL_MODEL_H
 #define LEVER_MODEL_MODEL_H
 
@@ -152,6 +152,10 @@ const float *lv_model_output_norm(const lv_model *m);
 /* Row `token` of the output head as floats, out [n_embd]. LEVER_OK; LEVER_EAGAIN: the head is not in memory;
  * LEVER_EINVAL: no such token. Allocates and reads nothing. */
 int  lv_model_head_row(const lv_model *m, int32_t token, float *out);
+
+/* Run what follows on another lv_cpu, which covers the model's sizes, and give its trace to another hook; both are
+ * borrowed. For a thread that takes the model over while its owner does without. */
+void lv_model_run_on(lv_model *m, lv_cpu *cpu, lv_trace trace);
 
 /* Collect what was read ahead and start reads into free room, without waiting: for whoever is busy with
  * something else between two sweeps. A no-op where nothing is streamed. */

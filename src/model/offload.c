@@ -74,9 +74,11 @@ static int multiply_here(lv_sweep *s, const lv_offload_job *j)
         lever_error e = { 0 };
         if (lv_device_memory_look(o->device, j->pieces[i], &e) < 0) {
             lv_offload_lose(o, &e);
-            return lv_fail(s->err, LEVER_EIO, 0,
-                           "a product failed on the device, and the CPU can not read its weights there (%.200s); "
-                           "from now on the CPU has them", o->note);
+            return lv_fail(
+                s->err, LEVER_EIO, 0,
+                "a product failed on the device, and the CPU can not read its weights there (%.200s); "
+                "from now on the CPU has them",
+                o->note);
         }
         const int kind = lv_type_act_kind(p->type);
         if (!(packed >> kind & 1)) lv_cpu_pack(s->cpu, (enum lv_act_kind)kind, job->x, job->n_rows, job->k);
@@ -148,10 +150,14 @@ static int start(lv_sweep *s, const lv_offload_job *job)
     if (!o->lost) {
         lever_error e = { 0 };
         j->number = submit(o, j, &e);
-        if (j->number < 0 && j->number != LEVER_EUNSUP) lv_offload_lose(o, &e);
+        const bool refused =
+            j->number == LEVER_EUNSUP || j->number == LEVER_EAGAIN; /* others may use it too */
+        if (j->number < 0 && !refused) lv_offload_lose(o, &e);
     }
-    if (j->number >= 0) o->n_jobs++;
-    else LEVER_TRY(multiply_here(s, j));
+    if (j->number >= 0)
+        o->n_jobs++;
+    else
+        LEVER_TRY(multiply_here(s, j));
     o->n++;
     return LEVER_OK;
 }
@@ -183,12 +189,12 @@ static bool fits(const lv_offload *o, const float *x, size_t k, size_t n_out)
     const lv_device_job *g = &o->group.job;
     size_t all = n_out;
     for (unsigned i = 0; i < g->n_products; i++) all += g->products[i].n_out;
-    return g->n_products == 0 || (g->n_products < LV_DEVICE_PRODUCTS && g->x == x && g->k == k &&
-                                  all <= o->device->config.max_out);
+    return g->n_products == 0 ||
+           (g->n_products < LV_DEVICE_PRODUCTS && g->x == x && g->k == k && all <= o->device->config.max_out);
 }
 
-/* `rows` rows of W, at byte `at` of a piece; y is that of the first of them. More than fit one job are several
- * products, the last of which frees the slot. */
+/* `rows` rows of W, at byte `at` of a piece; y is that of the first of them. More than fit one job are
+ * several products, the last of which frees the slot. */
 static int add(lv_sweep *s, float *y, const float *x, const lv_model_weight *w, lv_device_memory *piece,
                size_t at, uint64_t rows, uint32_t n_slots)
 {
@@ -201,8 +207,11 @@ static int add(lv_sweep *s, float *y, const float *x, const lv_model_weight *w, 
         o->group.pieces[g->n_products] = piece;
         g->x = x;
         g->k = (size_t)w->cols;
-        g->products[g->n_products++] = (lv_device_product){ .w = piece, .w_at = at + (size_t)r * row_bytes,
-                                                            .type = w->type, .n_out = n, .y = y + r,
+        g->products[g->n_products++] = (lv_device_product){ .w = piece,
+                                                            .w_at = at + (size_t)r * row_bytes,
+                                                            .type = w->type,
+                                                            .n_out = n,
+                                                            .y = y + r,
                                                             .ldy = (size_t)w->rows };
         if (r + n == rows) o->group.n_slots += n_slots;
     }
@@ -229,7 +238,8 @@ bool lv_offload_takes(const lv_sweep *s, size_t at)
     const lv_model *m = s->m;
     const lv_place *place = &m->places[at];
     if (place->piece) return true;
-    return place->extent_rows && m->offload.slots && lv_model_can_offload(&m->weights[at], m->offload.device) &&
+    return place->extent_rows && m->offload.slots &&
+           lv_model_can_offload(&m->weights[at], m->offload.device) &&
            (m->offload.head || at + 1 < m->n_weights);
 }
 
@@ -256,8 +266,7 @@ void lv_offload_begin(lv_sweep *s)
 {
     const lv_offload *o = &s->m->offload;
     s->rc = LEVER_OK;
-    /* A device that was lost is left before the next sweep; until then its pieces are read through it. */
-    s->offload = o->device && (o->lost || !o->reachable || s->n_rows >= o->min_rows);
+    s->offload = o->device && (!o->reachable || s->n_rows >= o->min_rows);
 }
 
 void lv_offload_settle(lv_sweep *s)

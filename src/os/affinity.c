@@ -2,12 +2,16 @@
 #define _GNU_SOURCE
 #include "os/affinity.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 _Static_assert(sizeof(cpu_set_t) <= sizeof((lv_affinity){ 0 }.mask), "room for the system's set");
 
@@ -108,6 +112,22 @@ bool lv_thread_bind(unsigned cpu)
     CPU_ZERO(&set);
     CPU_SET(cpu, &set);
     return sched_setaffinity(0, sizeof set, &set) == 0;
+}
+
+bool lv_thread_bind_others(const lv_cpu_list *not_these)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set)) return false;
+    for (unsigned i = 0; i < not_these->n; i++) CPU_CLR(not_these->cpus[i], &set);
+    return CPU_COUNT(&set) > 0 && sched_setaffinity(0, sizeof set, &set) == 0;
+}
+
+void lv_thread_step_back(void)
+{
+    const id_t self = (id_t)syscall(SYS_gettid);
+    errno = 0;
+    const int nice = getpriority(PRIO_PROCESS, self);
+    if (!errno) setpriority(PRIO_PROCESS, self, nice + 10); /* refused: it works all the same */
 }
 
 void lv_affinity_save(lv_affinity *a)

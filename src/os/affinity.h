@@ -23,6 +23,13 @@ void lv_cpu_list_fast(lv_cpu_list *list, const unsigned *cpus, const unsigned lo
 /* Bind the calling thread to one core. False when the system refuses. */
 bool lv_thread_bind(unsigned cpu);
 
+/* Bind the calling thread to the cores it may use that are not listed. False: none is left, or the system refuses. */
+bool lv_thread_bind_others(const lv_cpu_list *not_these);
+
+/* From now on the calling thread and those it starts yield to the process's other threads (niceness + 10 where
+ * threads have their own; else nothing happens). Can not be undone. */
+void lv_thread_step_back(void);
+
 /* What the calling thread may use now, to be restored by the same thread. */
 typedef struct lv_affinity {
     unsigned long long owner;

@@ -37,6 +37,7 @@ struct lv_pool {
                                   (release) with the owner's wait (acquire) */
     atomic_uint n_asleep;
     atomic_bool stop;
+    const atomic_bool *abandon; /* nullable */
     size_t n, grain;
     lv_pool_fn fn;
     void *arg;
@@ -71,12 +72,18 @@ static bool take(range *r, bool last, size_t *chunk)
     return true;
 }
 
+static bool abandoned(const lv_pool *p)
+{
+    return p->abandon && atomic_load_explicit(p->abandon, memory_order_relaxed);
+}
+
 static void work(lv_pool *p, unsigned thread)
 {
     for (unsigned i = 0; i < p->n_threads; i++) {
         range *r = &p->ranges[(thread + i) % p->n_threads];
         for (size_t chunk; take(r, i > 0, &chunk);) {
             const size_t begin = chunk * p->grain;
+            if (abandoned(p)) continue;
             p->fn(p->arg, begin, p->grain < p->n - begin ? begin + p->grain : p->n, thread);
         }
     }
@@ -194,6 +201,16 @@ void lv_pool_close(lv_pool **pool)
 
 unsigned lv_pool_n_threads(const lv_pool *pool) { return pool->n_threads; }
 
+void lv_pool_set_abandon(lv_pool *p, const atomic_bool *abandon) { p->abandon = abandon; }
+
+/* The whole loop on the calling thread: in one go, unless it may have to end early. */
+static void run_here(lv_pool *p, size_t n, size_t grain, lv_pool_fn fn, void *arg)
+{
+    if (!p->abandon) grain = n;
+    for (size_t begin = 0; begin < n && !abandoned(p); begin += grain)
+        fn(arg, begin, grain < n - begin ? begin + grain : n, 0);
+}
+
 void lv_pool_run(lv_pool *p, size_t n, size_t grain, lv_pool_fn fn, void *arg)
 {
     lv_pool_run_beside(p, n, grain, fn, arg, (lv_beside){ 0 });
@@ -207,7 +224,7 @@ void lv_pool_run_beside(lv_pool *p, size_t n, size_t grain, lv_pool_fn fn, void 
     }
     if (p->n_threads == 1 || n <= grain) {
         if (beside.fn) beside.fn(beside.arg);
-        fn(arg, 0, n, 0);
+        run_here(p, n, grain, fn, arg);
         return;
     }
     while ((n - 1) / grain >= UINT32_MAX / 2) grain *= 2; /* chunks are counted in 32 bits */

@@ -5,6 +5,7 @@
 #ifndef LEVER_OS_POOL_H
 #define LEVER_OS_POOL_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 
 #include "os/affinity.h"
@@ -26,5 +27,9 @@ void lv_pool_run(lv_pool *pool, size_t n, size_t grain, lv_pool_fn fn, void *arg
 /* The same; the calling thread first runs `beside`, while the others have begun. */
 typedef struct lv_beside { void (*fn)(void *arg); void *arg; } lv_beside; /* fn NULL: nothing */
 void lv_pool_run_beside(lv_pool *pool, size_t n, size_t grain, lv_pool_fn fn, void *arg, lv_beside beside);
+
+/* From now on loops look at *abandon (borrowed; NULL: none) before each chunk, and leave out what is left once it
+ * is true: a loop that nobody waits for any more ends within a chunk. What it was to write is then undefined. */
+void lv_pool_set_abandon(lv_pool *pool, const atomic_bool *abandon);
 
 #endif

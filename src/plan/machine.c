@@ -77,8 +77,8 @@ bool lv_machine_valid(const lv_machine *m)
     const lever_machine_id *id = &m->id;
     bool good = is_text(id->version, sizeof id->version) && is_text(id->cpu, sizeof id->cpu) &&
                 is_text(id->isa, sizeof id->isa) && is_text(id->kernel, sizeof id->kernel) &&
-                is_text(m->measured, sizeof m->measured) && within(m->read_bytes_s, 0, 1e15) && within(m->quiet, 0, 2) &&
-                rest_valid(&m->rest) && m->n_devices <= LEVER_MACHINE_DEVICES &&
+                is_text(m->measured, sizeof m->measured) && within(m->read_bytes_s, 0, 1e15) &&
+                within(m->quiet, 0, 2) && rest_valid(&m->rest) && m->n_devices <= LEVER_MACHINE_DEVICES &&
                 m->n_flashes <= LEVER_MACHINE_FLASHES && m->n_models <= LEVER_MACHINE_MODELS;
     for (uint32_t i = 0; good && i < m->n_devices; i++) good = device_valid(&m->devices[i]);
     for (uint32_t i = 0; good && i < m->n_flashes; i++) good = flash_valid(&m->flashes[i]);

@@ -182,6 +182,7 @@ int lv_drafter_expand(lv_drafter *d, lv_tree *t, const int32_t *ids, uint32_t n,
     d->rows_left -= rows;
     d->total.calls += d->last.calls;
     d->total.rows += d->last.rows;
+    d->total.ready += d->last.ready;
     d->total.seconds += d->last.seconds;
     return LEVER_OK;
 }
@@ -200,6 +201,7 @@ int lv_policy_grow(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, 
     if (max_nodes > t->cap) max_nodes = t->cap;
     if (max_nodes > p->max_nodes) max_nodes = p->max_nodes;
     p->expected_tokens = p->expected_s = 0;
+    p->expected_nodes = 0;
     if (max_nodes <= t->n || max_depth == 0 || !p->type->grow) return LEVER_OK;
     assert(t->n == 1 && (p->type->no_draft || (d->expand && d->max_rows >= 1)));
     const int rc = p->type->grow(p, t, d, max_nodes, max_depth, err);
@@ -233,8 +235,14 @@ void lv_policy_observe_sweep(lv_policy *p, uint32_t rows, double seconds, double
 
 bool lv_policy_expected(const lv_policy *p, lv_expectation *out)
 {
-    *out = (lv_expectation){ p->expected_tokens, p->expected_s };
+    *out = (lv_expectation){ p->expected_tokens, p->expected_s, p->expected_nodes };
     return p->expected_tokens > 0;
+}
+
+void lv_policy_share(lv_policy *p, const lv_policy *from)
+{
+    assert(p->type == from->type);
+    if (p->type->share && p != from) p->type->share(p, from);
 }
 
 void lv_policy_seed(lv_policy *p, const lv_cost_seed *s)

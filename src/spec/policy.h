@@ -13,7 +13,9 @@
 
 /* What expanding took, as the engine measured it. */
 typedef struct lv_cost {
-    uint32_t calls, rows; /* rows of the draft, those that catch up with the text included */
+    uint32_t calls, rows; /* rows of the draft: also those that catch up with the text, and those of other trees in the
+                           * same batch; calls 0: another tree accounts for it */
+    uint32_t ready;       /* nodes that had been evaluated before they were asked for */
     double   seconds;
 } lv_cost;
 
@@ -32,7 +34,10 @@ typedef struct lv_drafter {
     uint32_t max_rows;   /* rows one expand call may have */
     uint32_t rows_left;  /* nodes that still fit in the draft's cache; the root needs no place */
     lv_cost  last, total; /* of the last expand call; of all for this tree */
-    uint32_t n_pending;  /* rows the sweep has beside the tree's new nodes: the root, and text before it */
+    uint32_t n_pending;  /* rows the sweep has beside the tree's new nodes: the root, text before it, and what others
+                          * bring to the sweep. This and the next two may change with every expand call */
+    double   others_tokens;     /* that trees of other texts in the same sweep are expected to bring; 0: there are none */
+    uint32_t others_draft_rows; /* of other trees, that will be evaluated with those of the next call */
     double   target_ratio; /* weights of the target per weight of the draft */
     const int32_t *text; /* [n_text] the text so far; its last token is the root. Borrowed */
     uint32_t n_text;
@@ -51,7 +56,7 @@ typedef struct lv_outcome {
                            * a walk also ends where the text does */
     uint32_t n_rows;      /* rows of the sweep, text that was pending included */
     uint32_t n_kept_rows; /* of them, those that went through all layers */
-    double   draft_s, verify_s, project_s;
+    double   draft_s, verify_s, project_s; /* verify_s < 0: another tree of the sweep accounts for it, and flash_s */
     double   flash_s;     /* part of verify_s in which reads were under way; 0: nothing is streamed */
 } lv_outcome;
 
@@ -105,8 +110,11 @@ void lv_policy_prune(lv_policy *p, const lv_glimpse *g, bool *keep);
 void lv_policy_observe(lv_policy *p, const lv_outcome *o);
 /* Another sweep, of a prompt, took this long for that many rows; reads were under way for flash_s of it. */
 void lv_policy_observe_sweep(lv_policy *p, uint32_t rows, double seconds, double flash_s);
-/* What the policy expects of the last tree it grew. False: it does not say. */
-typedef struct lv_expectation { double tokens, seconds; } lv_expectation; /* of text; of the whole cycle */
+/* What the policy expects of the tree it grows, or grew last. False: it does not say. */
+typedef struct lv_expectation {
+    double   tokens, seconds; /* of text; of the whole cycle */
+    uint32_t nodes;           /* of the tree to verify, root included */
+} lv_expectation;
 bool lv_policy_expected(const lv_policy *p, lv_expectation *out);
 /* What the policy has learnt of models and machine, as bytes for a later run of the same build; 0 bytes: nothing
  * that is worth keeping. */
@@ -115,6 +123,9 @@ void   lv_policy_get_learnt(const lv_policy *p, void *out);
 /* Start from such bytes; costs: times were taken under the same conditions, else they are left out. False: the
  * content can not be right, and nothing changes. */
 bool   lv_policy_set_learnt(lv_policy *p, const void *in, bool costs);
+/* Policies of one spec that take turns: what `from` has learnt of models and costs is p's now; what belongs to the
+ * text at hand stays. */
+void   lv_policy_share(lv_policy *p, const lv_policy *from);
 /* What was predicted of the costs of models on this machine, for a policy that has not seen any. */
 enum { LV_SEED_ROWS = 8 };
 typedef struct lv_cost_seed {

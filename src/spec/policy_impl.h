@@ -29,6 +29,7 @@ typedef struct lv_policy_type {
     size_t learnt_bytes;                                /* 0: the next two are NULL */
     void (*get_learnt)(const lv_policy *p, void *out);
     bool (*set_learnt)(lv_policy *p, const void *in, bool costs);
+    void (*share)(lv_policy *p, const lv_policy *from); /* nullable */
     void (*seed)(lv_policy *p, const lv_cost_seed *s);  /* nullable */
     void (*close)(lv_policy *p);                        /* nullable: what parse took beside the state */
 } lv_policy_type;
@@ -40,6 +41,7 @@ struct lv_policy {
     float    sharpness;
     uint32_t max_nodes, grow_nodes, draft_rows; /* as their getters in policy.h */
     double   expected_tokens, expected_s; /* of the last tree, for lv_policy_expected; 0: not said */
+    uint32_t expected_nodes;
     size_t   more_bytes;                        /* what parse took beside the state */
     void    *state;                             /* of the type */
 };

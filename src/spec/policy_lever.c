@@ -9,11 +9,16 @@
  *   - which n to verify: the one with the largest G / C. Rows that hide under flash I/O cost nothing in C and are all
  *     taken; rows of a resident target are paid for, and fewer are.
  *   - what to have the draft evaluate next: as many of the best unevaluated candidates, in one batch, as raise
- *     G / C most by what evaluating has brought so far (gain per b); nothing when none raises it.
+ *     G / C most by what evaluating has brought so far (gain per b); nothing when none raises it. Construction one by
+ *     one goes through candidates in the order of b, down to some b that it only knows at its end; those above are
+ *     evaluated sooner or later. So the best one is judged by the G / C so far, and those that join its batch by the
+ *     G / C that trees have come to lately, where that is more: others would be in vain. And they only join where they
+ *     cost less together than alone.
  * The paper inserts and evaluates in one step, node by node. Evaluating in batches costs a fraction on processors too
  * (8 rows of a 0.6B draft take twice as long as one: 14.7 and 7.5 ms), and a node worth verifying is
  * often not worth evaluating.
- * There is no budget of nodes; N (default 96) only bounds memory. SPDX-License-Identifier: MIT */
+ * There is no budget of nodes; N (default 96) only bounds memory. lever:N,MOST,LEAST sets bounds to batches, for
+ * comparison: lever:96,1 is construction one by one, lever:96,8,8 has batches of 8. SPDX-License-Identifier: MIT */
 #include <string.h>
 
 #include "base/mem.h"
@@ -51,7 +56,8 @@ typedef struct lever_learnt {
 } lever_learnt;
 
 typedef struct lever_state {
-    uint32_t n;
+    uint32_t n, batch_most, batch_least;
+    double rate; /* tokens per second that trees have come to lately, a running mean; 0: none has */
     bool   warm, swept; /* draft, target have run: their first batches touch all memory for the first time */
     lever_learnt learnt;
     /* Of the tree being grown; [t->n]. */
@@ -62,6 +68,8 @@ typedef struct lever_state {
     lv_cost  spent;                   /* on evaluating */
     double   draft_s;                 /* on drafting in all */
     uint32_t n_pending;               /* rows of the sweep beside the candidates */
+    double   others_tokens;           /* of other trees in the sweep */
+    uint32_t others_draft_rows;
     /* Of the tree being verified. */
     bool     glimpsed;
     lv_guess exit_guess[LV_POLICY_MAX_NODES];
@@ -74,8 +82,15 @@ static int parse(lv_policy *p, const char *args, lever_error *err)
 {
     lever_state *s = p->state;
     s->n = DEFAULT_N;
-    const lv_policy_param params[] = { { "nodes verified at most", &s->n, 1, LV_POLICY_MAX_NODES - 1, NULL } };
-    LEVER_TRY(lv_policy_parse_params(p, args, params, 1, err));
+    s->batch_most = BATCH;
+    s->batch_least = 1;
+    const lv_policy_param params[] = { { "nodes verified at most", &s->n, 1, LV_POLICY_MAX_NODES - 1, NULL },
+                                       { "nodes drafted at once at most", &s->batch_most, 1, BATCH, NULL },
+                                       { "nodes drafted at once at least", &s->batch_least, 1, BATCH, NULL } };
+    LEVER_TRY(lv_policy_parse_params(p, args, params, 3, err));
+    if (s->batch_least > s->batch_most)
+        return lv_fail(err, LEVER_EINVAL, 0, "policy '%s': %u nodes at once at least, but %u at most", p->spec,
+                       s->batch_least, s->batch_most);
     s->learnt.gain = 0.8;
     s->layers_done = 1;
     /* Drafts are right more often than their probabilities say: on the demo pair in large shapes 2 gave 5 % more speed
@@ -89,10 +104,14 @@ static int parse(lv_policy *p, const char *args, lever_error *err)
 
 /* ---- expected cost ---- */
 
+/* While batches of one size are all that was seen, larger ones are believed to take half as much per row: else they
+ * would never be tried. */
 static double draft_cost(const lever_state *s, uint32_t rows)
 {
+    const lv_cost_table *c = &s->learnt.draft;
     lv_cost_model line = { 0 };
-    lv_cost_line(&s->learnt.draft, &line);
+    lv_cost_line(c, &line);
+    if (c->n_curve == 1) line = (lv_cost_model){ c->curve[0] / 2, c->curve[0] / 2 / c->curve_rows[0] };
     return lv_cost_get(&s->learnt.draft, rows, &line) + s->learnt.overhead_s * rows;
 }
 
@@ -122,7 +141,7 @@ static uint32_t most_rows_known(const lever_state *s)
 
 typedef struct choice {
     uint32_t n;  /* best candidates to verify */
-    double tokens, seconds;
+    double tokens, seconds; /* of this tree; of the cycle, which other trees may share */
 } choice;
 
 /* Whole rows whose work a sweep of so many is likely to do: some are dropped on the way. */
@@ -134,20 +153,24 @@ static uint32_t rows_of_work(const lever_state *s, uint32_t rows)
 /* The n with the most tokens per second, after `drafted` seconds. */
 static choice choose(const lever_state *s, uint32_t n_candidates, uint32_t most, double drafted)
 {
-    choice best = { 0, 1, drafted + verify_cost(s, s->n_pending) + s->learnt.project_s };
+    const double others = s->others_tokens;
+    choice best = { 0, 1, drafted + verify_cost(s, s->n_pending) + s->learnt.project_s * (1 + others) };
     double tokens = 1;
     const uint32_t known = most_rows_known(s); /* beyond, step by step: the model behind the table may be wrong */
     if (s->n_pending + most > known) most = known > s->n_pending ? known - s->n_pending : 0;
     for (uint32_t n = 1; n <= n_candidates && n <= most; n++) {
         tokens += s->value[s->order[n - 1]];
         const double seconds =
-            drafted + verify_cost(s, rows_of_work(s, s->n_pending + n)) + s->learnt.project_s * tokens;
-        if (tokens * best.seconds > best.tokens * seconds) best = (choice){ n, tokens, seconds };
+            drafted + verify_cost(s, rows_of_work(s, s->n_pending + n)) + s->learnt.project_s * (tokens + others);
+        if ((tokens + others) * best.seconds > (best.tokens + others) * seconds) best = (choice){ n, tokens, seconds };
     }
     return best;
 }
 
-static double drafted_s(const lever_state *s) { return s->spent.seconds + s->learnt.overhead_s * s->spent.rows; }
+static double drafted_s(const lever_state *s)
+{
+    return s->spent.seconds + s->learnt.overhead_s * (s->spent.rows + s->spent.ready);
+}
 
 /* ---- candidates ---- */
 
@@ -216,36 +239,71 @@ static void rank(lever_state *s, lv_tree *t)
 
 /* ---- growing ---- */
 
+static void look_at_others(lever_state *s, const lv_drafter *d)
+{
+    s->n_pending = d->n_pending;
+    s->others_tokens = d->others_tokens;
+    s->others_draft_rows = d->others_draft_rows;
+}
+
 static int evaluate(lever_state *s, lv_tree *t, lv_drafter *d, const int32_t *ids, uint32_t n, uint32_t k,
                     lever_error *err)
 {
     LEVER_TRY(lv_drafter_expand(d, t, ids, n, err));
-    if (s->warm) lv_cost_add(&s->learnt.draft, d->last.rows, d->last.seconds);
+    if (s->warm && d->last.calls) lv_cost_add(&s->learnt.draft, d->last.rows, d->last.seconds);
     s->warm = true;
+    look_at_others(s, d);
     s->spent = d->total;
     for (uint32_t i = 0; i < n; i++) add_children(s, t, d, ids[i], k);
     return LEVER_OK;
 }
 
-/* Tokens per second if evaluating n more wins `won` tokens: with n more rows, or in the place of the last n of those
- * chosen now, worth `lost`. */
-static double rate_with(const lever_state *s, const choice *now, uint32_t n, double won, double lost)
+/* Seconds that n rows add to what others evaluate now. */
+static double batch_cost(const lever_state *s, uint32_t n)
 {
-    const uint32_t rows = s->n_pending + now->n;
-    const double drafted = now->seconds + draft_cost(s, n);
-    const double more = verify_cost(s, rows_of_work(s, rows + n)) - verify_cost(s, rows_of_work(s, rows));
-    const double longer = (now->tokens + won) / (drafted + more + s->learnt.project_s * won);
-    const double instead = (now->tokens + won - lost) / (drafted + s->learnt.project_s * (won - lost));
-    return longer > instead ? longer : instead;
+    const uint32_t beside = s->others_draft_rows;
+    return draft_cost(s, beside + n) - (beside ? draft_cost(s, beside) : 0);
 }
 
-/* The candidates to evaluate next, best first, into ids; as many as raise tokens per second most. 0: none does. */
+/* What the tree is expected to be, with those of others, when evaluating n more wins `won` tokens: with n more rows, or in the place of the
+ * last n of those chosen now, worth `lost`; whichever gives more tokens per second. */
+static choice with_batch(const lever_state *s, const choice *now, uint32_t n, double won, double lost)
+{
+    const uint32_t rows = s->n_pending + now->n;
+    const double drafted = now->seconds + batch_cost(s, n), tokens = now->tokens + s->others_tokens;
+    const double more = verify_cost(s, rows_of_work(s, rows + n)) - verify_cost(s, rows_of_work(s, rows));
+    const choice longer = { n, tokens + won, drafted + more + s->learnt.project_s * won };
+    const choice instead = { n, tokens + won - lost, drafted + s->learnt.project_s * (won - lost) };
+    return longer.tokens * instead.seconds > instead.tokens * longer.seconds ? longer : instead;
+}
+
+/* Of batches [n], of 1 to n rows, that raise tokens per second, the one that wins most where a second is worth `rate`
+ * tokens. A candidate brings a batch no more than it would cost alone: it can wait. 0: none raises them. */
+static uint32_t best_batch(const lever_state *s, const choice *now, const choice *batches, uint32_t n, double rate)
+{
+    const choice none = { 0, now->tokens + s->others_tokens, now->seconds };
+    uint32_t best_n = 0;
+    double best = 0, surplus = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const choice *c = &batches[i], *before = i ? c - 1 : &none;
+        const double won = c->tokens - before->tokens, took = c->seconds - before->seconds;
+        const double saved = i ? batch_cost(s, 1) - (batch_cost(s, i + 1) - batch_cost(s, i)) : 0;
+        const double alone = rate * (took + saved);
+        surplus += (i && won > alone ? alone : won) - rate * took;
+        if (c->tokens * none.seconds > none.tokens * c->seconds && (!best_n || surplus > best))
+            best = surplus, best_n = i + 1;
+    }
+    return best_n;
+}
+
+/* The candidates to evaluate next, best first, into ids; 0: evaluating raises tokens per second no more. */
 static uint32_t next_batch(const lever_state *s, const lv_tree *t, const lv_drafter *d, const choice *now,
                            uint32_t depth, int32_t *ids)
 {
-    uint32_t most = d->max_rows < d->rows_left ? d->max_rows : d->rows_left, n = 0, best_n = 0;
-    if (most > BATCH) most = BATCH;
-    double sum = 0, lost = 0, best = now->tokens / now->seconds;
+    uint32_t most = d->max_rows < d->rows_left ? d->max_rows : d->rows_left, n = 0;
+    if (most > s->batch_most) most = s->batch_most;
+    choice batches[BATCH];
+    double sum = 0, lost = 0, rate = s->rate;
     for (uint32_t i = 0; i + 1 < t->n && n < most; i++) {
         const int32_t id = s->order[i];
         if (s->evaluated[id] || !s->evaluated[t->nodes[id].parent] || t->nodes[id].depth >= (int32_t)depth)
@@ -254,10 +312,13 @@ static uint32_t next_batch(const lever_state *s, const lv_tree *t, const lv_draf
         ids[n++] = id;
         sum += s->value[id];
         if (n <= now->n) lost += s->value[s->order[now->n - n]];
-        const double rate = rate_with(s, now, n, s->learnt.gain * sum, lost);
-        if (rate > best) best = rate, best_n = n;
+        batches[n - 1] = with_batch(s, now, n, s->learnt.gain * sum, lost);
+        const double reached = batches[n - 1].tokens / batches[n - 1].seconds;
+        if (reached > rate) rate = reached;
     }
-    return best_n;
+    const uint32_t best_n = best_batch(s, now, batches, n, rate);
+    if (best_n == 0 || best_n >= s->batch_least) return best_n;
+    return s->batch_least < n ? s->batch_least : n;
 }
 
 static void select_best(lever_state *s, lv_tree *t, uint32_t n)
@@ -276,26 +337,29 @@ static int grow(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, uin
     lever_state *s = p->state;
     int32_t ids[BATCH] = { 0 };
     s->rows_ratio = d->target_ratio;
-    s->n_pending = d->n_pending;
+    look_at_others(s, d);
     s->value[0] = 1;
     int rc = evaluate(s, t, d, ids, 1, ROOT_CHILDREN, err);
     if (rc >= 0) add_lookup(s, t, d, max_depth);
     rank(s, t);
     choice now = choose(s, t->n - 1, max_nodes - 1, drafted_s(s));
+    double won = 0, evaluated = 0; /* tokens, by b of what was evaluated below the root */
     while (rc >= 0) {
+        p->expected_tokens = now.tokens, p->expected_nodes = 1 + now.n;
         const uint32_t n = next_batch(s, t, d, &now, max_depth, ids);
         if (n == 0) break;
-        double sum = 0;
-        for (uint32_t i = 0; i < n; i++) sum += s->value[ids[i]];
+        for (uint32_t i = 0; i < n; i++) evaluated += s->value[ids[i]];
         rc = evaluate(s, t, d, ids, n, CHILDREN, err);
         rank(s, t);
         const choice then = choose(s, t->n - 1, max_nodes - 1, drafted_s(s));
-        s->learnt.gain += rate_of_change * ((then.tokens - now.tokens) / sum - s->learnt.gain);
-        if (s->learnt.gain < 0.2) s->learnt.gain = 0.2;
+        won += then.tokens - now.tokens;
         now = then;
     }
+    if (evaluated > 0) s->learnt.gain += 2 * rate_of_change * (won / evaluated - s->learnt.gain);
+    if (s->learnt.gain < 0.2) s->learnt.gain = 0.2;
+    if (rc >= 0) s->rate += (s->rate > 0 ? rate_of_change : 1) * ((now.tokens + s->others_tokens) / now.seconds - s->rate);
     select_best(s, t, now.n);
-    p->expected_tokens = now.tokens;
+    p->expected_tokens = now.tokens, p->expected_nodes = 1 + now.n;
     p->expected_s = now.seconds;
     s->draft_s = drafted_s(s);
     return rc;
@@ -347,7 +411,7 @@ static void prune(lv_policy *p, const lv_glimpse *g, bool *keep)
     uint32_t n_best = 0;
     for (uint32_t n = 0; n < t->n; n++) {
         if (n) tokens += s->exit_value[s->order[n - 1]];
-        last = tokens / (spent + upper * verify_cost(s, beside + n) + s->learnt.project_s * tokens);
+        last = (tokens + s->others_tokens) / (spent + upper * verify_cost(s, beside + n) + s->learnt.project_s * tokens);
         if (last > best) best = last, n_best = n;
     }
     if (last >= best * (1 - least_saving / 2)) n_best = t->n - 1; /* all of them are as good */
@@ -380,12 +444,15 @@ static void observe(lv_policy *p, const lv_outcome *o)
 {
     lever_state *s = p->state;
     const double kept = (double)o->n_kept_rows / o->n_rows;
-    s->learnt.dropped += rate_of_change * (1 - kept - s->learnt.dropped);
-    observe_sweep(p, (uint32_t)(o->n_rows * (1 - (1 - s->layers_done) * (1 - kept)) + 0.5), o->verify_s, o->flash_s);
+    if (o->verify_s >= 0) {
+        s->learnt.dropped += rate_of_change * (1 - kept - s->learnt.dropped);
+        observe_sweep(p, (uint32_t)(o->n_rows * (1 - (1 - s->layers_done) * (1 - kept)) + 0.5), o->verify_s,
+                      o->flash_s);
+    }
     s->learnt.project_s += rate_of_change * (o->project_s / (o->n_path + 1) - s->learnt.project_s);
-    if (s->spent.rows)
-        s->learnt.overhead_s +=
-            rate_of_change * ((o->draft_s - s->spent.seconds) / s->spent.rows - s->learnt.overhead_s);
+    if (s->spent.rows) /* candidates are looked for at nodes that were ready too */
+        s->learnt.overhead_s += rate_of_change * ((o->draft_s - s->spent.seconds) / (s->spent.rows + s->spent.ready) -
+                                                  s->learnt.overhead_s);
     s->spent = (lv_cost){ 0 };
     for (uint32_t i = 0; i <= o->n_path; i++) {
         const int32_t node = i ? o->path[i - 1] : 0;
@@ -426,6 +493,16 @@ static bool set_learnt(lv_policy *p, const void *in, bool costs)
     return good;
 }
 
+static void share(lv_policy *p, const lv_policy *from)
+{
+    lever_state *s = p->state;
+    const lever_state *f = from->state;
+    const double tilt = s->learnt.calibration.tilt, exit_tilt = s->learnt.exit.tilt;
+    s->learnt = f->learnt;
+    s->warm = f->warm, s->swept = f->swept, s->layers_done = f->layers_done;
+    s->learnt.calibration.tilt = tilt, s->learnt.exit.tilt = exit_tilt; /* of the text */
+}
+
 /* Predictions of a measured machine, where nothing was learnt. */
 static void seed(lv_policy *p, const lv_cost_seed *c)
 {
@@ -458,4 +535,5 @@ const lv_policy_type lv_policy_lever = { .name = "lever",
                                          .learnt_bytes = sizeof(lever_learnt),
                                          .get_learnt = get_learnt,
                                          .set_learnt = set_learnt,
+                                         .share = share,
                                          .seed = seed };

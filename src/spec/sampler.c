@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "base/mem.h"
+#include "kernel/noise.h"
 
 typedef struct cand {
     float   key; /* logit, later the perturbed score; NaN is stored as -inf */
@@ -239,6 +240,47 @@ int32_t lv_sampler_pick(lv_sampler *s, float *logits, const lv_history *h)
     for (size_t i = 1; i < n; i++)
         if (better(s->cands[i], best)) best = s->cands[i];
     return best.id;
+}
+
+/* ln of the probability of a logit, by that of the largest one. */
+static float log_prob(float logit, float max, float log_max)
+{
+    const float x = logit - max + log_max;
+    return x > -200.0f ? x < 0.0f ? x : 0.0f : -200.0f; /* NaN, too */
+}
+
+/* The logit a penalised token had, within an ulp; others are as they were. */
+static float plain_logit(const lv_sampler *s, float logit, int32_t token, const lv_history *h)
+{
+    size_t n = h->n_tokens + h->n_path;
+    if (n > (size_t)s->p.repeat_last_n) n = (size_t)s->p.repeat_last_n;
+    size_t back = 1;
+    while (back <= n && token_back(h, back) != token) back++;
+    if (back > n) return logit;
+    return logit > 0.0f ? logit * s->p.repeat_penalty : logit / s->p.repeat_penalty;
+}
+
+/* Picking uses up the logits, but s->probs only where top-k is off and another filter is on; then the logits stay. */
+int32_t lv_sampler_pick_scored(lv_sampler *s, float *logits, const lv_history *h, lv_logprob *picked,
+                               lv_logprob *top, uint32_t *n_top)
+{
+    cand best[LV_TOP_MOST];
+    const size_t n_vocab = (size_t)s->n_vocab;
+    if (*n_top > LV_TOP_MOST) *n_top = LV_TOP_MOST;
+    if (*n_top > n_vocab) *n_top = (uint32_t)n_vocab;
+    s->k->softmax(s->probs, logits, n_vocab);
+    const int32_t first = (int32_t)s->k->argmax(logits, n_vocab);
+    const float max = logits[first], log_max = lv_logf(s->probs[first]);
+    if (*n_top) select_best(best, logits, n_vocab, *n_top);
+    for (uint32_t i = 0; i < *n_top; i++) top[i] = (lv_logprob){ best[i].id, log_prob(best[i].key, max, log_max) };
+    const bool own_probs = s->p.temperature > 0.0f && filters_on(s) && !top_k_on(s);
+    const int32_t token = lv_sampler_pick(s, logits, h);
+    const float prob = s->probs[token];
+    if (own_probs) *picked = (lv_logprob){ token, log_prob(plain_logit(s, logits[token], token, h), max, log_max) };
+    else *picked = (lv_logprob){ token, prob > 1e-37f ? log_prob(lv_logf(prob), 0.0f, 0.0f) : -200.0f };
+    for (uint32_t i = 0; i < *n_top; i++)
+        if (top[i].token == token) *picked = top[i];
+    return token;
 }
 
 /* s->probs of the n survivors in s->cands; logits is scratch. */

@@ -53,6 +53,16 @@ typedef struct lv_history {
 
 /* The token at absolute position pos = h->n_tokens + h->n_path. logits [n_vocab] may be overwritten. */
 int32_t lv_sampler_pick(lv_sampler *s, float *logits, const lv_history *h);
+/* The same token, and what plain softmax (temperature 1, no filter, no penalty) of the logits gives: the natural
+ * logarithm of its probability in *picked, and those of the n_top <= LV_TOP_MOST likeliest tokens in top, best first,
+ * ties to the lower id. Returns the token; *n_top becomes fewer where the vocabulary is smaller. */
+enum { LV_TOP_MOST = 20 };
+typedef struct lv_logprob {
+    int32_t token;
+    float   logprob; /* -200 to 0 */
+} lv_logprob;
+int32_t lv_sampler_pick_scored(lv_sampler *s, float *logits, const lv_history *h, lv_logprob *picked,
+                               lv_logprob *top, uint32_t *n_top);
 /* The `k` tokens the same rule would most likely pick if the target had these (draft) logits: best
  * first by perturbed score (T > 0) or logit (T = 0), ties to the lower id. Ranking by perturbed score over the
  * draft's own filtered set is what makes hits likely: target and draft share the noise (METHODS.md section 4),

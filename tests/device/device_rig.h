@@ -17,11 +17,11 @@
 enum { CASE_ROWS = 64, CASE_K = 2048, CASE_OUT = 160, CASE_JOBS = 3 };
 #define CASE_CONFIG                                                                                          \
     {                                                                                                        \
-        CASE_ROWS, CASE_K, CASE_OUT, CASE_JOBS                                                               \
+        .max_rows = CASE_ROWS, .max_k = CASE_K, .max_out = CASE_OUT, .n_jobs = CASE_JOBS                     \
     }
 
-static const uint32_t types[] = { LV_TYPE_Q4_0, LV_TYPE_Q8_0, LV_TYPE_Q4_K, LV_TYPE_Q6_K };
-enum { N_TYPES = 4 };
+static uint32_t types[LV_TYPE_COUNT] = { LV_TYPE_Q4_0, LV_TYPE_Q8_0, LV_TYPE_Q4_K, LV_TYPE_Q6_K };
+static unsigned n_types = 4;
 
 static uint32_t rng = 1;
 static uint32_t draw(void)
@@ -31,6 +31,14 @@ static uint32_t draw(void)
 static float draw_in(float lo, float hi)
 {
     return lo + (hi - lo) * (float)(draw() & 0xffffff) / 16777216.0f;
+}
+
+/* Every type that the device has, instead of these four. It must have Q4_0 and Q8_0. */
+static inline void take_types(const lv_device *d)
+{
+    n_types = 0;
+    for (uint32_t type = 0; type < LV_TYPE_COUNT; type++)
+        if (d->traits.types >> type & 1) types[n_types++] = type;
 }
 
 /* One product: weights w [n_out][k], rows x [n_rows][k], what it should be and what came. */
@@ -83,7 +91,12 @@ static uint16_t any_scale(void)
 static void fill(const product *p, bool no_tiny)
 {
     static const float odd[] = { 0.0f, -0.0f, 3e4f, -7e5f, 1e38f, 1e-30f, -3e-39f, 1e-40f };
+    const lv_type_traits *traits = lv_type_traits_get(p->type);
     for (size_t i = 0; i < p->w_bytes; i++) p->w[i] = draw() % 8 ? (uint8_t)draw() : draw() & 1 ? 0x80 : 0x7f;
+    for (size_t i = 0; traits->block_len == 1 && i < p->n_out * p->k; i++) {
+        const float w = draw_in(-1, 1);
+        if (draw() % 256) traits->quantize(p->w + i * traits->block_bytes, &w, 1);
+    }
     set_scales(p, any_scale);
     for (size_t t = 0; t < p->n_rows; t++) {
         const uint32_t kind =
@@ -153,13 +166,13 @@ static void run(lv_device *d, const product *p, size_t at, const char *what)
     same(p, what);
 }
 
-static void case_products(lv_device *d, bool no_tiny)
+static inline void case_products(lv_device *d, bool no_tiny)
 {
     static const size_t rows[] = { 1, 2, 3, 4, 5, 8, 15, 16, 17, 20, 31, 32, 33, 48, 49, 63, 64 };
     static const size_t outs[] = { 1, 2, 3, 4, 5, 7, 8, 16, 33, 65, 160 };
     static const size_t k_32[] = { 32, 64, 96, 480, 512, 544, 1056, 2048 };
     static const size_t k_256[] = { 256, 512, 768, 1024, 1280, 2048, 256, 512 };
-    for (int i = 0; i < N_TYPES; i++)
+    for (unsigned i = 0; i < n_types; i++)
         for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
             for (size_t o = r % 2; o < sizeof outs / sizeof *outs; o += 2) {
                 const size_t *ks = lv_type_block_len(types[i]) == 256 ? k_256 : k_32;
@@ -188,12 +201,12 @@ static uint16_t scale_subnormal(void)
 }
 
 /* Every byte of the codes the same, all scales of one kind, all activations of one size and sign. */
-static void case_extremes(lv_device *d, bool no_tiny)
+static inline void case_extremes(lv_device *d, bool no_tiny)
 {
     static uint16_t (*const scales[])(void) = { scale_zero, scale_largest, scale_smallest, scale_subnormal };
     static const uint8_t codes[] = { 0x00, 0x7f, 0x80, 0xff };
     static const float sizes[] = { 0.0f, 1.0f, -127.0f, FLT_MAX, 0x1p-60f, 0x1p-72f, -0x1p-99f, FLT_MIN };
-    for (int i = 0; i < N_TYPES; i++)
+    for (unsigned i = 0; i < n_types; i++)
         for (int s = 0; s < 4; s++)
             for (int c = 0; c < 4; c++)
                 for (int x = 0; x < (no_tiny ? 5 : 8); x++) {
@@ -207,27 +220,28 @@ static void case_extremes(lv_device *d, bool no_tiny)
 }
 
 /* Four products of one batch, of both packings; y has columns that are not ours. */
-static void case_shared_rows(lv_device *d)
+static inline void case_shared_rows(lv_device *d)
 {
     enum { ROWS = 21, K = 512, OUT = 13, LDY = 17 };
     lever_error e = { 0 };
-    static float y[N_TYPES][ROWS * LDY];
-    product p[N_TYPES];
-    lv_device_memory *m[N_TYPES];
-    lv_device_job job = { .n_rows = ROWS, .k = K, .n_products = N_TYPES };
-    for (int i = 0; i < N_TYPES; i++) {
-        p[i] = make(types[i], ROWS, OUT + (size_t)i, K);
+    const unsigned n = n_types < LV_DEVICE_PRODUCTS ? n_types : LV_DEVICE_PRODUCTS;
+    static float y[LV_DEVICE_PRODUCTS][ROWS * LDY];
+    product p[LV_DEVICE_PRODUCTS];
+    lv_device_memory *m[LV_DEVICE_PRODUCTS];
+    lv_device_job job = { .n_rows = ROWS, .k = K, .n_products = n };
+    for (unsigned i = 0; i < n; i++) {
+        p[i] = make(types[n_types - n + i], ROWS, OUT + i, K);
         fill(&p[i], true);
         memcpy(p[i].x, p[0].x, ROWS * K * sizeof(float));
         m[i] = give(d, &p[i], 32);
-        job.products[i] = (lv_device_product){ m[i], 32, types[i], p[i].n_out, y[i], LDY };
+        job.products[i] = (lv_device_product){ m[i], 32, types[n_types - n + i], p[i].n_out, y[i], LDY };
         for (size_t j = 0; j < ROWS * LDY; j++) y[i][j] = 12345.0f;
     }
     job.x = p[0].x;
     const int number = lv_device_submit(d, &job, &e);
     CHECK_OK(number, &e);
     CHECK_OK(lv_device_wait(d, number, &e), &e);
-    for (int i = 0; i < N_TYPES; i++) {
+    for (unsigned i = 0; i < n; i++) {
         for (size_t t = 0; t < ROWS; t++) {
             memcpy(p[i].got + t * p[i].n_out, y[i] + t * LDY, p[i].n_out * sizeof(float));
             for (size_t j = p[i].n_out; j < LDY; j++) CHECK(y[i][t * LDY + j] == 12345.0f);
@@ -240,7 +254,7 @@ static void case_shared_rows(lv_device *d)
 }
 
 /* As many jobs as fit at once, waited for in another order, again and again; one more is refused. */
-static void case_jobs(lv_device *d)
+static inline void case_jobs(lv_device *d)
 {
     lever_error e = { 0 };
     for (int round = 0; round < 4; round++) {
@@ -248,7 +262,7 @@ static void case_jobs(lv_device *d)
         lv_device_memory *m[CASE_JOBS];
         int numbers[CASE_JOBS];
         for (int i = 0; i < CASE_JOBS; i++) {
-            p[i] = make(types[(round + i) % N_TYPES], 7 + (size_t)i * 11, 100, 1024);
+            p[i] = make(types[(unsigned)(round + i) % n_types], 7 + (size_t)i * 11, 100, 1024);
             fill(&p[i], true);
             m[i] = give(d, &p[i], 0);
             const lv_device_job job = job_of(&p[i], m[i], 0);
@@ -271,7 +285,7 @@ static void case_jobs(lv_device *d)
 }
 
 /* A piece is filled anew while a job on another piece is under way, as in a ring of slots. */
-static void case_memory(lv_device *d)
+static inline void case_memory(lv_device *d)
 {
     enum { PIECES = 2, TURNS = 8 };
     lever_error e = { 0 };
@@ -302,7 +316,7 @@ static void case_memory(lv_device *d)
 }
 
 /* The host reads weights while the device multiplies with them; then the piece is filled anew. */
-static void case_look(lv_device *d)
+static inline void case_look(lv_device *d)
 {
     lever_error e = { 0 };
     product p = make(LV_TYPE_Q8_0, 33, 64, 512), q = make(LV_TYPE_Q8_0, 5, 64, 512);
@@ -345,7 +359,7 @@ static void case_look(lv_device *d)
     drop(&q);
 }
 
-static void case_refusals(lv_device *d)
+static inline void case_refusals(lv_device *d)
 {
     lever_error e = { 0 };
     product p = make(LV_TYPE_Q8_0, 2, 3, 64);

@@ -1,7 +1,6 @@
-/* The text is the same whatever computes the products: one pair of models on the CPU and on a device, resident and
- * streamed, with and without speculation; and on devices that fail.
- * usage: test_device_text DEVICE TARGET DRAFT PROMPT N_TOKENS, where "fake" is support/fake_device.h.
- * SPDX-License-Identifier: MIT */
+/* The text is the same whatever computes the products: one pair of models on the CPU and on a device,
+ * resident and streamed, with and without speculation; and on devices that fail. usage: test_device_text
+ * DEVICE TARGET DRAFT PROMPT N_TOKENS, where "fake" is support/fake_device.h. SPDX-License-Identifier: MIT */
 #include "support/check.h"
 
 #include "device/select.h"
@@ -13,14 +12,17 @@ static const char *device, *target, *draft, *prompt;
 static uint32_t n_tokens;
 static bool is_fake;
 
+static long cancel_at = -1; /* the device's n-th job that ends */
+
 typedef struct outcome {
-    int32_t  tokens[4096];
-    size_t   n;
-    int      rc;          /* of generating; a device that failed is then left, and the rest generated */
-    uint64_t jobs;        /* of devices */
+    int32_t tokens[4096];
+    size_t n;
+    int rc;        /* of generating; a device that failed is then left, and the rest generated */
+    uint64_t jobs; /* of devices */
     uint64_t n_events, streamed_bytes;
-    bool     on_device, draft_on_device;
-    char     note[300];
+    bool on_device, draft_on_device, cancelled;
+    char note[300];
+    lever_session *session; /* while it generates */
 } outcome;
 
 static outcome want, got;
@@ -29,6 +31,7 @@ static void count_jobs(void *user, const lever_trace_event *e)
 {
     outcome *o = user;
     if (!strcmp(e->track, "device")) {
+        if ((long)o->n_events == cancel_at && o->session) lever_session_cancel(o->session);
         o->n_events++;
         CHECK(e->begin_ns <= e->end_ns && e->rows > 0 && e->bytes > 0);
     }
@@ -80,11 +83,17 @@ static void generate(lever_config *c, outcome *o)
     size_t n_prompt;
     lever_session_tokens(session, &n_prompt);
     lever_generate_params p = { .max_tokens = n_tokens, .ignore_end = true };
-    o->rc = lever_session_generate(session, &p, NULL, NULL, NULL, &err);
+    lever_stats st;
+    o->session = session;
+    o->rc = lever_session_generate(session, &p, NULL, NULL, &st, &err);
+    o->session = NULL;
     const int32_t *t = lever_session_tokens(session, &o->n);
-    if (o->rc < 0) { /* tokens handed out are right, and the session can be continued */
+    o->cancelled = o->rc >= 0 && st.stop == LEVER_STOP_CANCEL;
+    /* Tokens handed out are right, and the session can be continued. */
+    for (int tries = 0; tries < 20 && o->n < n_prompt + n_tokens; tries++) {
         p.max_tokens = n_tokens - (uint32_t)(o->n - n_prompt);
-        CHECK_OK(lever_session_generate(session, &p, NULL, NULL, NULL, &err), &err);
+        const int again = lever_session_generate(session, &p, NULL, NULL, NULL, &err);
+        CHECK(again == LEVER_OK || again == LEVER_EIO);
         t = lever_session_tokens(session, &o->n);
     }
     if (o->n > 4096) o->n = 4096;
@@ -222,6 +231,66 @@ static void other_settings(void)
     expect_device(&c, "pruning");
 }
 
+/* Texts that share sweeps, on a device that both models have. */
+static void sessions_share(void)
+{
+    enum { N = 3 };
+    lever_config c = device_config("tree:2,2");
+    c.draft_device = device;
+    c.n_sessions = N;
+    lever_error err = { 0 };
+    lever_engine *engine;
+    lever_session *s[N] = { NULL };
+    lever_sampling greedy;
+    lever_sampling_init(&greedy);
+    greedy.temperature = 0;
+    const lever_generate_params p = { .max_tokens = n_tokens, .ignore_end = true };
+    CHECK_OK(lever_engine_open(&engine, &c, &err), &err);
+    for (int i = 0; engine && i < N; i++) {
+        CHECK_OK(lever_session_open(&s[i], engine, &greedy, &err), &err);
+        CHECK_OK(lever_session_append_text(s[i], prompt, SIZE_MAX, 0, &err), &err);
+        CHECK_OK(lever_session_start(s[i], &p, NULL, NULL, &err), &err);
+    }
+    while (engine && lever_engine_step(engine, &err) > 0) continue;
+    for (int i = 0; engine && i < N; i++) {
+        size_t n;
+        CHECK_OK(lever_session_finish(s[i], NULL, &err), &err);
+        const int32_t *t = lever_session_tokens(s[i], &n);
+        CHECK(n == want.n && !memcmp(t, want.tokens, n * sizeof *t));
+        lever_session_close(&s[i]);
+    }
+    lever_engine_close(&engine);
+}
+
+/* In the middle of a sweep, with jobs under way and slots held. */
+static void canceled(void)
+{
+    static const long at[] = { 0, 1, 5, 30 };
+    for (size_t i = 0; i < 4; i++)
+        for (int streams = 0; streams < 2; streams++) {
+            lever_config c = device_config("tree:2,2");
+            if (streams) c.mem_bytes = tight(&c, 200 << 10);
+            cancel_at = at[i];
+            expect_device(&c, "canceled");
+            CHECK(got.cancelled);
+        }
+    cancel_at = -1;
+}
+
+static void reads_fail(void)
+{
+    static const char *const faults[] = { "first=3,count=20,error=EIO", "first=9,count=20,error=EIO",
+                                          "first=40,count=20,error=EIO", "first=7,count=1,error=EIO" };
+    for (int i = 0; i < 4; i++) {
+        lever_config c = device_config("tree:2,2");
+        c.no_pin = true;
+        c.io_faults = faults[i];
+        expect_same(&c, "a read fails");
+        CHECK(got.on_device && !got.note[0]);
+        CHECK_EQ(got.rc, i < 3 ? LEVER_EIO : LEVER_OK);
+    }
+}
+
 /* ---- devices that fail ---- */
 
 static void set_fake(fake_plan p)
@@ -251,18 +320,38 @@ static void failing(void (*set)(fake_plan *p, long n), const char *what, bool cl
             c.draft_device = i % 2 ? device : NULL;
             if (streams) c.mem_bytes = tight(&c, 100 << 10);
             set_fake(p);
-            if (clean) expect_left(&c, what);
-            else expect_same(&c, what); /* the sweep may fail */
+            if (clean)
+                expect_left(&c, what);
+            else
+                expect_same(&c, what); /* the sweep may fail */
         }
     set_fake(fake_works);
 }
 
-static void fail_submit(fake_plan *p, long n) { p->submit = n; }
-static void fail_wait(fake_plan *p, long n) { p->wait = n; }
-static void fail_take(fake_plan *p, long n) { p->take = n; }
-static void fail_look(fake_plan *p, long n) { p->look = n; }
-static void fail_open(fake_plan *p, long n) { p->open = n; }
-static void fail_give(fake_plan *p, long n) { p->give = n; }
+static void fail_submit(fake_plan *p, long n)
+{
+    p->submit = n;
+}
+static void fail_wait(fake_plan *p, long n)
+{
+    p->wait = n;
+}
+static void fail_take(fake_plan *p, long n)
+{
+    p->take = n;
+}
+static void fail_look(fake_plan *p, long n)
+{
+    p->look = n;
+}
+static void fail_open(fake_plan *p, long n)
+{
+    p->open = n;
+}
+static void fail_give(fake_plan *p, long n)
+{
+    p->give = n;
+}
 
 static void jobs_fail(void)
 {
@@ -295,7 +384,8 @@ static void jobs_are_refused(void)
     set_fake(fake_works);
 }
 
-/* The host can not read what the device has: every sweep is the device's, and a failure ends the one it hits. */
+/* The host can not read what the device has: every sweep is the device's, and a failure ends the one it hits.
+ */
 static void memory_of_its_own(void)
 {
     fake_plan p = fake_works;
@@ -319,6 +409,17 @@ static void memory_of_its_own(void)
             CHECK(got.rc == LEVER_EIO || got.rc == LEVER_OK); /* OK: taken slots can still be read */
             CHECK(!got.on_device && strstr(got.note, "fake: job"));
         }
+    for (long n = 0; n < 60; n += 7) /* some of them are projections */
+        for (int streams = 0; streams < 2; streams++) {
+            set_fake(p);
+            c = device_config("tree:2,2");
+            c.project_device = true;
+            c.project = n % 2 ? "eager" : NULL;
+            c.no_pin = streams;
+            fake_now.wait = n;
+            expect_same(&c, "memory of its own, and a projection fails");
+            CHECK(!got.on_device && strstr(got.note, "fake: wait"));
+        }
     p.refuse = 2; /* nobody can do such a job */
     set_fake(p);
     c = device_config("tree:2,2");
@@ -326,6 +427,42 @@ static void memory_of_its_own(void)
     CHECK_EQ(got.rc, LEVER_EIO);
     CHECK(!got.on_device);
     set_fake(fake_works);
+}
+
+/* Long rows are the CPU's, between jobs that hold slots of the stream. */
+static void some_matrices_only(void)
+{
+    lever_config c = device_config("tree:2,2");
+    fake_now.max_k = 256;
+    expect_device(&c, "some matrices");
+    c.mem_bytes = tight(&c, 200 << 10);
+    expect_device(&c, "some matrices, streamed");
+    c.no_pin = true;
+    c.flash_block_bytes = 64 << 10;
+    expect_device(&c, "some matrices, all streamed");
+    set_fake(fake_works);
+}
+
+/* The n-th allocation fails: a clean error, or an engine that works; nothing is left behind. */
+static void allocations_fail(void)
+{
+    lever_config c = device_config("tree:2,2");
+    c.draft_device = device;
+    c.mem_bytes = tight(&c, 100 << 10);
+    for (long n = 0;; n++) {
+        lever_error err = { 0 };
+        lever_engine *engine;
+        const size_t live = lv_alloc_live();
+        lv_alloc_fault(n, false);
+        const int rc = lever_engine_open(&engine, &c, &err);
+        const bool fired = lv_alloc_fault_fired();
+        lv_alloc_fault(-1, false);
+        CHECK(rc == LEVER_OK || rc == LEVER_ENOMEM);
+        lever_engine_close(&engine);
+        CHECK_EQ(lv_alloc_live(), live);
+        CHECK_EQ(fake_count.pieces, 0);
+        if (!fired) break;
+    }
 }
 
 static void some_types_only(void)
@@ -365,7 +502,7 @@ static void skip_without_device(void)
 {
     lever_error e = { 0 };
     lv_device *d = NULL;
-    const lv_device_config sizes = { 1, 256, 256, 1 };
+    const lv_device_config sizes = { .max_rows = 1, .max_k = 256, .max_out = 256, .n_jobs = 1 };
     if (lv_device_open_named(&d, device, &sizes, NULL, &e) < 0) {
         printf("SKIP: %s\n", e.msg);
         exit(77);
@@ -390,12 +527,17 @@ int main(int argc, char **argv)
     RUN(threshold);
     RUN(other_settings);
     RUN(wrong_settings);
+    RUN(sessions_share);
+    RUN(canceled);
+    RUN(reads_fail);
     if (is_fake) {
         RUN(jobs_fail);
         RUN(memory_fails);
         RUN(jobs_are_refused);
         RUN(memory_of_its_own);
         RUN(some_types_only);
+        RUN(some_matrices_only);
+        RUN(allocations_fail);
     }
     return check_done();
 }

@@ -363,6 +363,23 @@ class Terminals(CliTest):
         self.leave(t)
         self.assertEqual(t.modes(), t.found)
 
+    def test_ctrl_d_while_an_answer_comes_leaves_after_it(self):
+        for term in ("xterm", "dumb"):  # with line editing and without
+            for keys, answers in (("\x04", 1), ("And a cat?\r\x04", 2)):
+                with self.subTest(term=term, keys=keys):
+                    env = {**os.environ, "TERM": term, "XDG_STATE_HOME": str(self.state)}
+                    t = Terminal([LEVER, "chat", "--temp", "0", "-n", "12", *SLOW], env)
+                    self.addCleanup(t.close)
+                    t.until("leaves.")
+                    t.quiet()
+                    t.send("Tell me a story about a dog.\r")
+                    t.until("dog\\..*\n")
+                    t.until("[a-z]{4}")
+                    self.assertNotIn("what -n allows", t.out)  # it is still coming
+                    t.send(keys)
+                    self.assertEqual(t.end(), OK)
+                    self.assertEqual(t.out.count("(stopped: that is what -n allows)"), answers)
+
     def test_ctrl_c_before_the_first_word_takes_the_question_back(self):
         t = self.open(*SLOW)
         t.send("Tell me a story about a dog.\r")

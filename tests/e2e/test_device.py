@@ -140,7 +140,18 @@ class OpenclTest(CliTest):
             results.append(json.loads(out)["perplexity"])
         self.assertEqual(*results)
 
-    def test_chat_and_bench(self):
+    def test_reads_are_verified(self):
+        code, _, err = lever("inspect", "--checksum", self.model)
+        self.assertEqual(code, OK, err)
+        args = ["-m", self.model, "-n", 12, "-p", "abc", "--json", "--no-pin", "--verify-reads"]
+        results = []
+        for device in ([], ["--device", "opencl:any"]):
+            code, out, err = lever("run", *args, *device)
+            self.assertEqual(code, OK, err)
+            results.append(json.loads(out)["text"])
+        self.assertEqual(*results)
+
+    def test_chat(self):
         code, out, err = lever("chat", "--temp", 0, "-n", 8, "--device", "opencl:any", stdin=b"hello\n")
         self.assertEqual(code, OK, err)
         want = lever("chat", "--temp", 0, "-n", 8, stdin=b"hello\n")[1]

@@ -67,17 +67,59 @@ static int scenario(const lever_config *c, int32_t *last)
     return rc;
 }
 
+static void look(void *user, const lever_cycle_view *v) { *(uint32_t *)user += v->n_nodes; }
+
+/* Two sessions that share sweeps, looked at. */
+static int shared_scenario(const lever_config *c, int32_t *last)
+{
+    lever_engine *engine = NULL;
+    lever_session *s[2] = { NULL };
+    lever_error err = { 0 };
+    uint32_t n_seen = 0;
+    const lever_generate_params p = { .max_tokens = 6, .ignore_end = true, .n_logprobs = 2, .on_cycle = look,
+                                      .cycle_user = &n_seen };
+    lever_config two = *c;
+    two.n_sessions = 2;
+    two.policy = "lever:6";
+    int rc = lever_engine_open(&engine, &two, &err), n_started = 0;
+    for (int i = 0; i < 2; i++) {
+        if (rc >= 0) rc = lever_session_open(&s[i], engine, NULL, &err);
+        if (rc >= 0) rc = lever_session_append_text(s[i], i ? "abc abc" : "a", SIZE_MAX, 0, &err);
+        if (rc >= 0) rc = lever_session_start(s[i], &p, NULL, NULL, &err);
+        n_started += rc >= 0;
+    }
+    while (rc >= 0 && lever_engine_step(engine, &err) > 0) {}
+    for (int i = 0; i < n_started; i++) {
+        const int end = lever_session_finish(s[i], NULL, &err);
+        if (rc >= 0) rc = end;
+    }
+    if (rc >= 0) {
+        size_t n;
+        const int32_t *t = lever_session_tokens(s[1], &n);
+        *last = t[n - 1];
+        CHECK(n_seen >= 4);
+    } else {
+        CHECK(err.msg[0] != '\0');
+    }
+    lever_session_close(&s[0]);
+    lever_session_close(&s[1]);
+    lever_engine_close(&engine);
+    return rc;
+}
+
+static int (*run_scenario)(const lever_config *c, int32_t *last) = scenario;
+
 static void every_failed_allocation_is_clean(bool streamed)
 {
     const lever_config c = config(streamed);
     int32_t want = -1, got = -2;
-    CHECK_EQ(scenario(&c, &want), LEVER_OK);
+    CHECK_EQ(run_scenario(&c, &want), LEVER_OK);
     const size_t live = lv_alloc_live();
     const int fds = open_fds();
     for (int stays = 0; stays < 2; stays++)
         for (long n = 0;; n++) {
             lv_alloc_fault(n, stays);
-            const int rc = scenario(&c, &got);
+            const int rc = run_scenario(&c, &got);
             const bool fired = lv_alloc_fault_fired();
             lv_alloc_fault(-1, false);
             CHECK_EQ(lv_alloc_live(), live);
@@ -108,6 +150,41 @@ static void engine_with_a_rule(void)
     rule = "traversal";
     every_failed_allocation_is_clean(false);
     rule = NULL;
+}
+
+static void engine_with_several_sessions(void)
+{
+    run_scenario = shared_scenario;
+    every_failed_allocation_is_clean(false);
+    run_scenario = scenario;
+}
+
+static void sharing_sweeps_allocates_nothing(void)
+{
+    lever_config c = config(true);
+    lever_engine *engine;
+    lever_session *s[3];
+    lever_error err = { 0 };
+    uint32_t n_seen = 0;
+    const lever_generate_params p = { .max_tokens = 30, .ignore_end = true, .n_logprobs = 3, .on_cycle = look,
+                                      .cycle_user = &n_seen };
+    c.n_sessions = 3;
+    c.policy = "lever:6";
+    CHECK_OK(lever_engine_open(&engine, &c, &err), &err);
+    for (int i = 0; i < 3; i++) {
+        CHECK_OK(lever_session_open(&s[i], engine, NULL, &err), &err);
+        CHECK_OK(lever_session_append_text(s[i], "abc abc abc", SIZE_MAX, 0, &err), &err);
+        CHECK_OK(lever_session_start(s[i], &p, NULL, NULL, &err), &err);
+    }
+    const size_t calls = lv_alloc_calls();
+    while (lever_engine_step(engine, &err) > 0) {}
+    CHECK_EQ(lv_alloc_calls(), calls);
+    CHECK(n_seen > 3);
+    for (int i = 0; i < 3; i++) {
+        CHECK_OK(lever_session_finish(s[i], NULL, &err), &err);
+        lever_session_close(&s[i]);
+    }
+    lever_engine_close(&engine);
 }
 
 static void generating_allocates_nothing(void)
@@ -154,7 +231,9 @@ int main(int argc, char **argv)
     CHECK_OK(lever_sums_make(target, NULL, NULL, NULL, &err), &err);
     RUN(engine_that_checks_reads);
     RUN(engine_with_a_rule);
+    RUN(engine_with_several_sessions);
     RUN(generating_allocates_nothing);
+    RUN(sharing_sweeps_allocates_nothing);
     char sums[sizeof target + 8];
     snprintf(sums, sizeof sums, "%s.sums", target);
     unlink(sums);

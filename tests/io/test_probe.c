@@ -8,6 +8,7 @@
 #include "support/check.h"
 
 #include "base/mem.h"
+#include "flash/load.h"
 #include "flash/probe.h"
 
 static char path[128];
@@ -33,6 +34,20 @@ static void the_least_memory_among_the_fastest_is_chosen(void)
     CHECK_EQ(lv_probe_choose(points, 1), 0);
 }
 
+/* What lasts while the processor is busy is preferred, as long as it is not much slower. */
+static void enough_is_kept_in_flight(void)
+{
+    lv_probe_point points[] = {
+        { "uring", 4 << 20, 1, true, 4.00e9, 0 },  /* 1 ms */
+        { "uring", 4 << 20, 8, true, 3.80e9, 0 },  /* 9 ms */
+        { "uring", 2 << 20, 16, true, 3.75e9, 0 }, /* the same */
+        { "uring", 4 << 20, 16, true, 3.85e9, 0 }, /* 17 ms */
+    };
+    CHECK_EQ(lv_probe_choose(points, 4), 1);
+    points[0].bytes_per_s = 5e9;
+    CHECK_EQ(lv_probe_choose(points, 4), 0);
+}
+
 static void every_way_is_measured(void)
 {
     make_file(64 << 20);
@@ -50,6 +65,34 @@ static void every_way_is_measured(void)
         deep |= p.points[i].depth == 16 && p.points[i].block_bytes == 4 << 20;
     }
     CHECK(small_pages && deep);
+    unlink(path);
+}
+
+/* Reads go on as long as somebody pumps, from the start again at the end of the file; closing waits for them. */
+static void a_load_goes_on_while_it_is_pumped(void)
+{
+    make_file(2 << 20);
+    const size_t live = lv_alloc_live();
+    static const char *const backends[] = { "auto", "pool", "sim" };
+    for (int b = 0; b < 3; b++) {
+        lv_flash_load *l;
+        lever_error e = { 0 };
+        CHECK_OK(lv_flash_load_open(&l, path, backends[b], 512 << 10, 3, &e), &e);
+        while (lv_flash_load_bytes(l) < 8 << 20) lv_flash_load_pump(l);
+        CHECK_EQ(lv_flash_load_bytes(l) % (512 << 10), 0);
+        lv_flash_load_close(&l);
+        CHECK(!l);
+    }
+    lv_flash_load *l;
+    lever_error e = { 0 };
+    CHECK_EQ(lv_flash_load_open(&l, path, "auto", 4 << 20, 1, &e), LEVER_EINVAL); /* more than the file has */
+    CHECK_EQ(lv_flash_load_open(&l, path, "auto", 1 << 20, 17, &e), LEVER_EINVAL);
+    CHECK_EQ(lv_flash_load_open(&l, path, "auto", 100, 1, &e), LEVER_EINVAL);
+    CHECK_EQ(lv_flash_load_open(&l, "/nowhere/at/all", "auto", 1 << 20, 1, &e), LEVER_EIO);
+    CHECK(!l);
+    lv_flash_load_close(&l);
+    lv_flash_load_close(NULL);
+    CHECK_EQ(lv_alloc_live(), live);
     unlink(path);
 }
 
@@ -104,7 +147,9 @@ static void a_failed_read_ends_it_and_leaves_nothing(void)
 int main(void)
 {
     RUN(the_least_memory_among_the_fastest_is_chosen);
+    RUN(enough_is_kept_in_flight);
     RUN(every_way_is_measured);
+    RUN(a_load_goes_on_while_it_is_pumped);
     RUN(what_can_not_be_measured_is_refused);
     RUN(every_failed_allocation_is_reported);
     RUN(a_failed_read_ends_it_and_leaves_nothing);

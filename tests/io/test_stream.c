@@ -137,7 +137,7 @@ static void bytes_are_right_for_every_ring(void)
     }
 }
 
-/* Slots instead of a ring: what is held stays where it is, and a slot that was held may move before its release. */
+/* Slots instead of a ring: what is held stays where it is, and such a slot may move before its release. */
 static void slots_may_move(void)
 {
     enum { MOST = 7 };
@@ -169,7 +169,8 @@ static void slots_may_move(void)
             for (int i = 0; i < n_held; i++) { /* all of them are still right, oldest first */
                 const uint32_t slot = lv_stream_oldest(s);
                 const uint8_t *b = (uint8_t *)slots[slot] + extents[held[i]].off % 4096;
-                for (uint32_t j = 0; j < extents[held[i]].len; j++) CHECK_EQ(b[j], temp_byte(extents[held[i]].off + j));
+                const lv_extent *x = &extents[held[i]];
+                for (uint32_t j = 0; j < x->len; j++) CHECK_EQ(b[j], temp_byte(x->off + j));
                 void *moved = spare;
                 spare = slots[slot];
                 memset(spare, 0x77, slot_bytes);

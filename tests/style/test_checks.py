@@ -53,6 +53,9 @@ class Checks(unittest.TestCase):
         self.assertIn("OpenCL", self.layers({"src/engine/e.c": "#include <CL/cl.h>\n"}))
         self.assertIn("operating system", self.layers({"src/model/m.c": "#include <unistd.h>\n"}))
         self.assertIn("only through include/lever", self.layers({"apps/lever/m.c": '#include "model/m.h"\n'}))
+        plugin = {"src/device/plugin/p.c": '#include "lever/device_plugin.h"\n'}
+        self.assertEqual(self.layers(plugin), "")
+        self.assertIn("public API", self.layers({"src/device/d.c": plugin["src/device/plugin/p.c"]}))
         self.assertIn("public headers", self.layers({"include/lever/b.h": "#include <pthread.h>\n"}))
 
     def test_white_space_and_licence(self):

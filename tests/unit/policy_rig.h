@@ -8,6 +8,10 @@
 
 #include "spec/policy.h"
 
+enum { FAKE_LOG = 160 }; /* more than a tree of policy lever has evaluated */
+
+typedef struct fake_note { uint64_t path; double value, left; } fake_note;
+
 typedef struct fake {
     uint32_t n_calls, n_rows, largest, max_rows, rows_left, n_nodes;
     uint32_t at_most;   /* candidates a node has */
@@ -19,6 +23,12 @@ typedef struct fake {
                       float *prob);
     uint64_t seed;      /* of random_candidate */
     double   call_s, row_s; /* seconds of a call, and of a row more */
+    uint32_t others_rows;   /* what other texts bring to the sweep, and what is expected of that */
+    double   others_tokens;
+    /* [n_log] of nodes evaluated for the last tree, in order: which, how probable, and the best that its call left out;
+     * room for FAKE_LOG. NULL: not wanted */
+    fake_note *log;
+    uint32_t n_log;
 } fake;
 
 /* Tokens 10 * token + 1, + 2, ...; probabilities 1/2, 1/4, 1/6, ... */
@@ -62,6 +72,31 @@ static inline bool random_candidate(const fake *f, const lv_tree *t, int32_t id,
     return i < 40;
 }
 
+/* Product of the probabilities the policy states on the way to a node. */
+static inline double stated_value(const lv_tree *t, int32_t id)
+{
+    double value = 1;
+    for (; id > 0; id = t->nodes[id].parent) value *= (double)t->nodes[id].prob;
+    return value;
+}
+
+/* Notes which nodes are evaluated now, and the value of the best that could have been. */
+static inline void note_batch(fake *f, const lv_tree *t, const int32_t *ids, uint32_t n)
+{
+    double left = 0;
+    for (int32_t i = 1; i < (int32_t)t->n; i++) {
+        const int32_t parent = t->nodes[i].parent;
+        bool open = t->nodes[i].draft_row < 0 && (parent == 0 || t->nodes[parent].draft_row >= 0);
+        for (uint32_t k = 0; k < n; k++) open = open && ids[k] != i;
+        if (open && stated_value(t, i) > left) left = stated_value(t, i);
+    }
+    for (uint32_t k = 0; f->log && k < n && f->n_log < FAKE_LOG; k++) {
+        f->log[f->n_log].path = path_hash(f, t, ids[k]);
+        f->log[f->n_log].value = stated_value(t, ids[k]);
+        f->log[f->n_log++].left = left;
+    }
+}
+
 static int fake_expand(void *user, lv_tree *t, const int32_t *ids, uint32_t n, lv_cost *cost,
                        lever_error *err)
 {
@@ -71,6 +106,7 @@ static int fake_expand(void *user, lv_tree *t, const int32_t *ids, uint32_t n, l
     f->n_rows += n;
     if (n > f->largest) f->largest = n;
     f->broken += n == 0 || n > f->max_rows;
+    note_batch(f, t, ids, n);
     for (uint32_t i = 0; i < t->n; i++) t->nodes[i].draft_slot = -1;
     for (uint32_t i = 0; i < n; i++) {
         if (ids[i] < 0 || (uint32_t)ids[i] >= t->n) {
@@ -88,7 +124,7 @@ static int fake_expand(void *user, lv_tree *t, const int32_t *ids, uint32_t n, l
         f->broken += node->parent == 0 ? !f->root_done : t->nodes[node->parent].draft_row < 0;
         node->draft_row = (int32_t)f->n_nodes++;
     }
-    *cost = (lv_cost){ 1, n, f->call_s + f->row_s * n };
+    *cost = (lv_cost){ .calls = 1, .rows = n, .seconds = f->call_s + f->row_s * n };
     return LEVER_OK;
 }
 
@@ -131,9 +167,9 @@ static inline int grow_tree(lv_policy *p, lv_tree *t, fake *f, const int32_t *te
 {
     lever_error e = { 0 };
     lv_drafter d = { .user = f, .expand = fake_expand, .candidates = fake_candidates,
-                     .max_rows = f->max_rows, .rows_left = f->rows_left, .n_pending = 1, .target_ratio = 10,
-                     .text = text, .n_text = n_text };
-    f->n_calls = f->n_rows = f->n_nodes = f->largest = 0;
+                     .max_rows = f->max_rows, .rows_left = f->rows_left, .n_pending = 1 + f->others_rows,
+                     .others_tokens = f->others_tokens, .target_ratio = 10, .text = text, .n_text = n_text };
+    f->n_calls = f->n_rows = f->n_nodes = f->largest = f->n_log = 0;
     f->root_done = false;
     lv_tree_reset(t, n_text ? text[n_text - 1] : 0);
     const int rc = lv_policy_grow(p, t, &d, max_nodes, max_depth, &e);

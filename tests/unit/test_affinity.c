@@ -55,6 +55,33 @@ static void fast_cores_have_half_the_capacity_of_the_strongest(void)
     CHECK_EQ(list.n, 8);
 }
 
+/* On a thread of its own, whose cores are not those of the test. */
+static void *bind_others(void *arg)
+{
+    const unsigned c = first_cpu();
+    const lv_cpu_list first = { .n = 1, .cpus = { c } };
+    cpu_set_t before, set;
+    sched_getaffinity(0, sizeof before, &before);
+    const bool bound = lv_thread_bind_others(&first);
+    sched_getaffinity(0, sizeof set, &set);
+    const bool right = CPU_COUNT(&before) > 1 ? bound && !CPU_ISSET(c, &set) && CPU_COUNT(&set) + 1 == CPU_COUNT(&before)
+                                              : !bound && CPU_EQUAL(&set, &before);
+    *(bool *)arg = right;
+    lv_thread_step_back();
+    return NULL;
+}
+
+static void the_other_cores_are_left_if_there_are_any(void)
+{
+    pthread_t thread;
+    bool right = false;
+    const unsigned before = lv_cpu_count();
+    CHECK(!pthread_create(&thread, NULL, bind_others, &right));
+    pthread_join(thread, NULL);
+    CHECK(right);
+    CHECK_EQ(lv_cpu_count(), before);
+}
+
 static void where_am_i(void *arg, size_t begin, size_t end, unsigned thread)
 {
     cpu_set_t set;
@@ -96,6 +123,7 @@ int main(void)
 {
     RUN(lists_and_ranges_are_read);
     RUN(what_is_no_list_is_refused);
+    RUN(the_other_cores_are_left_if_there_are_any);
     RUN(fast_cores_have_half_the_capacity_of_the_strongest);
     RUN(workers_are_bound_and_the_caller_is_not);
     RUN(binding_is_undone);

@@ -75,6 +75,36 @@ static void commit_keeps_the_path_and_forgets_the_rest(void)
     commit_keeps_the_path(&wide, LV_TYPE_Q8_0);
 }
 
+/* Rows below the path stay, with the parents they had; those beside it go. */
+static void commit_can_keep_what_stands_below(void)
+{
+    lv_kv kv;
+    lever_error e = { 0 };
+    CHECK_OK(lv_kv_init(&kv, &shape, LV_TYPE_F16, 32, 12, &e), &e);
+    CHECK_EQ(lv_kv_append(&kv, -1, &e), 0);
+    mark(&kv, 0, 1);
+    lv_kv_commit(&kv, (int32_t[]){ 0 }, 1);
+    /* 0 - 2 - 3 - 5 - 8      0, 2, 3 become text; 5, 7, 8 and 9 stand below 3
+     *  \      \   \
+     *   1      4   7 - 9      6 is another child of the prefix */
+    const int32_t parents[] = { -1, 0, 0, 2, 2, 3, -1, 3, 5, 7 };
+    for (int s = 0; s < 10; s++) {
+        CHECK_EQ(lv_kv_append(&kv, parents[s], &e), s);
+        mark(&kv, kv.n_committed + (uint32_t)s, 10u + (uint32_t)s);
+    }
+    lv_kv_commit_keep(&kv, (int32_t[]){ 0, 2, 3 }, 3, (int32_t[]){ 5, 7, 8, 9 }, 4);
+    CHECK_EQ(kv.n_committed, 4);
+    CHECK_EQ(kv.n_scratch, 4);
+    static const uint32_t ids[] = { 1, 10, 12, 13, 15, 17, 18, 19 };
+    for (uint32_t i = 0; i < 8; i++) CHECK(marked(&kv, i, ids[i]));
+    static const int32_t new_parents[] = { -1, -1, 0, 1 };
+    for (int i = 0; i < 4; i++) CHECK_EQ(kv.parent[i], new_parents[i]);
+    CHECK(kv.depth[0] == 1 && kv.depth[1] == 1 && kv.depth[2] == 2 && kv.depth[3] == 2);
+    CHECK_EQ(lv_kv_append(&kv, 3, &e), 4);
+    CHECK_EQ(kv.depth[4], 3);
+    lv_kv_fini(&kv);
+}
+
 static void blocks_of_32_need_heads_of_a_multiple_of_32(void)
 {
     const lv_hparams wide = { .n_layers = 1, .n_kv_heads = 1, .head_dim = 96 };
@@ -129,6 +159,7 @@ static void memory_is_what_was_announced(void)
 int main(void)
 {
     RUN(commit_keeps_the_path_and_forgets_the_rest);
+    RUN(commit_can_keep_what_stands_below);
     RUN(blocks_of_32_need_heads_of_a_multiple_of_32);
     RUN(appending_checks_parent_scratch_and_context);
     RUN(memory_is_what_was_announced);

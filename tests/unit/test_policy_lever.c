@@ -264,17 +264,199 @@ static void sources_that_agree_share_a_node(void)
     lv_tree_fini(&tree);
 }
 
+/* A sweep whose reads take half a second, and each row a hundredth. */
+static double shared_cost(uint32_t rows) { return 0.01 * rows > 0.5 ? 0.01 * rows : 0.5; }
+
+enum { TEXTS = 4 };
+
+/* Tokens per second of texts that share sweeps, each by a policy of its own, after they have come to an arrangement;
+ * aware: they know of each other. */
+static double shared_speed(bool aware, uint32_t *rows)
+{
+    lv_policy *p[TEXTS];
+    lv_tree trees[TEXTS];
+    lv_expectation e[TEXTS] = { { 0 } };
+    for (int i = 0; i < TEXTS; i++) p[i] = open_policy("lever", &trees[i]);
+    for (int cycle = 0; cycle < 12; cycle++)
+        for (int i = 0; i < TEXTS; i++) {
+            for (uint32_t n = 1; n <= 256; n += n < 8 ? 1 : n / 8) lv_policy_observe_sweep(p[i], n, shared_cost(n), 0.5);
+            fake f = draft(0.002, 0.0005);
+            f.candidate = random_candidate;
+            f.seed = (uint64_t)i + 1;
+            for (int k = 0; aware && k < TEXTS; k++)
+                if (k != i) f.others_rows += e[k].nodes, f.others_tokens += e[k].tokens;
+            CHECK_EQ(grow_tree(p[i], &trees[i], &f, text, 1, 256, 64), LEVER_OK);
+            CHECK(lv_policy_expected(p[i], &e[i]));
+            CHECK_EQ(e[i].nodes, trees[i].n);
+        }
+    double tokens = 0;
+    *rows = 0;
+    for (int i = 0; i < TEXTS; i++) {
+        tokens += e[i].tokens, *rows += e[i].nodes;
+        lv_policy_close(&p[i]);
+        lv_tree_fini(&trees[i]);
+    }
+    return tokens / shared_cost(*rows);
+}
+
+/* Rows that are free for one text are not when others take them too. */
+static void texts_that_share_a_sweep_share_its_free_rows(void)
+{
+    uint32_t alone, together;
+    const double speed_alone = shared_speed(false, &alone), speed = shared_speed(true, &together);
+    CHECK(alone > 100);                      /* each takes what is free for one */
+    CHECK(together >= 45 && together <= 80); /* together they take that once, and what is worth its time */
+    CHECK(speed > 1.3 * speed_alone);
+}
+
+/* What one has learnt another knows, but for the text it was at. */
+static void policies_share_what_they_learn(void)
+{
+    lv_tree other;
+    lv_policy *p = open_policy("lever", &tree), *q = open_policy("lever", &other);
+    fake f = draft(0.005, 0.001);
+    f.candidate = sure_candidate;
+    sweeps_cost(p, 0.5, 0.1);
+    grow_warm(p, &f, 1);
+    const uint32_t n = tree.n;
+    lv_policy_share(q, p);
+    CHECK_EQ(grow_tree(q, &other, &f, text, 1, 256, 64), LEVER_OK);
+    CHECK(other.n <= n + 2); /* the costs are known: without them it would be 24 */
+    lv_policy_share(p, q);
+    lv_policy_share(p, p);
+    /* A sweep that somebody else accounts for teaches nothing about costs. */
+    for (int i = 0; i < 50; i++) {
+        CHECK_EQ(grow_tree(p, &tree, &f, text, 1, 256, 64), LEVER_OK);
+        lv_policy_observe(p, &(lv_outcome){ .tree = &tree, .next = -5, .n_rows = 500, .n_kept_rows = 500,
+                                            .verify_s = -1 });
+    }
+    lv_policy_share(q, p);
+    sweeps_cost(q, 0.5, 0.1);
+    CHECK_EQ(grow_tree(q, &other, &f, text, 1, 256, 64), LEVER_OK);
+    CHECK(other.n < n); /* the draft was never right */
+    lv_policy_close(&p);
+    lv_policy_close(&q);
+    lv_tree_fini(&tree);
+    lv_tree_fini(&other);
+}
+
+static fake_note notes[2][FAKE_LOG];
+
+/* Of the nodes evaluated for a, those that were not for b; the value of the best of them. */
+static uint32_t missing(const fake *a, const fake *b, double *best)
+{
+    uint32_t n = 0;
+    *best = 0;
+    for (uint32_t i = 0; i < a->n_log; i++) {
+        uint32_t k = 0;
+        while (k < b->n_log && b->log[k].path != a->log[i].path) k++;
+        if (k < b->n_log) continue;
+        n++;
+        if (a->log[i].value > *best) *best = a->log[i].value;
+    }
+    return n;
+}
+
+/* The same draft, sweeps and settings, `n_trees` times, so that the policy knows them; the log is that of the last. */
+static double grow_often(const char *spec, fake *f, double per_row, int n_trees)
+{
+    lv_policy *p = open_policy(spec, &tree);
+    lv_expectation e = { 0 };
+    f->candidate = random_candidate;
+    sweeps_cost(p, 0.5, per_row);
+    for (int i = 0; i < n_trees; i++) CHECK_EQ(grow_tree(p, &tree, f, text, 1, 256, 64), LEVER_OK);
+    CHECK(lv_policy_expected(p, &e));
+    lv_policy_close(&p);
+    lv_tree_fini(&tree);
+    return e.tokens / e.seconds;
+}
+
+/* Whatever the size of batches: they hold the best candidates there are, so one by one in the order of b. */
+static void batches_hold_the_best_candidates(void)
+{
+    static const char *const specs[] = { "lever:96,1", "lever:96,8,8", "lever:96,5,2", "lever" };
+    static const uint32_t most[] = { 1, 8, 5, 64 };
+    for (size_t k = 0; k < 4; k++)
+        for (uint64_t seed = 1; seed < 20; seed++) {
+            static fake f;
+            f = draft(0.003, 0.001);
+            f.max_rows = 64;
+            f.log = notes[0];
+            f.seed = seed;
+            grow_often(specs[k], &f, 0.001, 3);
+            CHECK(f.largest <= most[k]);
+            if (k == 0) CHECK_EQ(f.n_calls, f.n_rows);
+            if (k == 1 && f.n_calls > 8) CHECK(f.largest == 8 && f.n_rows > 4 * f.n_calls); /* children may be few */
+            for (uint32_t i = 1; i < f.n_log; i++) {
+                CHECK(f.log[i].value >= f.log[i].left * 0.9999999);
+                /* What batch construction leaves for later is no better than what it took. */
+                if (k == 0) CHECK(f.log[i].value <= f.log[i - 1].value * 1.0000001);
+            }
+        }
+}
+
+/* Where rows cost the same together as alone, those are evaluated that construction one by one evaluates, and next to
+ * no others. Where they are cheaper together, hardly one of them is left out, others come
+ * with them, and the tree is worth more. */
+static void batches_reach_what_construction_one_by_one_does(void)
+{
+    static const struct { double call_s, row_s, per_row; } cost[] = {
+        { 0, 0.004, 0.002 }, { 0.003, 0.001, 0 }, { 0.003, 0.001, 0.002 }, { 0.004, 0.00001, 0.002 }
+    };
+    for (size_t c = 0; c < 4; c++) {
+        uint32_t serial = 0, lost = 0, extra = 0, calls = 0;
+        for (uint64_t seed = 1; seed < 60; seed++) {
+            static fake one, some;
+            double best;
+            one = some = draft(cost[c].call_s, cost[c].row_s);
+            one.seed = some.seed = seed;
+            one.log = notes[0], some.log = notes[1];
+            const double alone = grow_often("lever:96,1", &one, cost[c].per_row, 12);
+            const double together = grow_often("lever", &some, cost[c].per_row, 12);
+            serial += one.n_log, calls += some.n_calls;
+            lost += missing(&one, &some, &best);
+            CHECK(best < 0.06);
+            extra += missing(&some, &one, &best);
+            CHECK(together > alone * 0.99);
+        }
+        CHECK(lost * 100 < serial);
+        if (c == 0) CHECK(extra * 100 < serial);
+        else CHECK(extra > 0 && calls < serial / 2);
+    }
+}
+
+/* Where rows together cost more than one by one, the trees are those of construction one by one, node for node. */
+static void dear_batches_are_avoided(void)
+{
+    for (uint64_t seed = 1; seed < 20; seed++) {
+        static fake one, some;
+        one = some = draft(-0.003, 0.007); /* 1 row 4 ms, 2 rows 11 ms */
+        one.seed = some.seed = seed;
+        one.log = notes[0], some.log = notes[1];
+        grow_often("lever:96,1", &one, 0.002, 4); /* within these, a batch is tried once or twice */
+        grow_often("lever", &some, 0.002, 4);
+        CHECK_EQ(some.largest, 1);
+        CHECK_EQ(some.n_log, one.n_log);
+        for (uint32_t i = 0; i < one.n_log && i < some.n_log; i++) CHECK(one.log[i].path == some.log[i].path);
+    }
+}
+
 int main(void)
 {
     RUN(expected_tokens_are_the_sum_of_path_probabilities);
     RUN(dear_rows_make_small_trees);
     RUN(small_sweeps_are_tried_unless_flash_sets_the_pace);
     RUN(a_dear_draft_is_asked_seldom);
+    RUN(batches_hold_the_best_candidates);
+    RUN(batches_reach_what_construction_one_by_one_does);
+    RUN(dear_batches_are_avoided);
     RUN(what_is_never_right_is_believed_less);
     RUN(the_next_policy_begins_where_the_last_one_ended);
     RUN(the_first_tree_follows_a_profile);
     RUN(repeated_text_gives_free_candidates);
     RUN(free_candidates_are_evaluated_from_the_top);
     RUN(sources_that_agree_share_a_node);
+    RUN(texts_that_share_a_sweep_share_its_free_rows);
+    RUN(policies_share_what_they_learn);
     return check_done();
 }

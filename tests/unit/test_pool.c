@@ -73,6 +73,41 @@ static void many_short_loops_in_a_row_lose_nothing(void)
     lv_pool_close(&pool);
 }
 
+typedef struct given_up {
+    atomic_bool abandon;
+    atomic_uint n;
+} given_up;
+
+static void count_and_give_up(void *arg, size_t begin, size_t end, unsigned thread)
+{
+    given_up *g = arg;
+    (void)begin, (void)end, (void)thread;
+    atomic_fetch_add(&g->n, 1);
+    atomic_store(&g->abandon, true);
+}
+
+/* Once a loop is given up, each thread begins at most no other chunk; the pool stays usable. */
+static void a_loop_that_is_given_up_ends_early(void)
+{
+    for (unsigned threads = 1; threads <= 3; threads++) {
+        lv_pool *pool;
+        lever_error err = { 0 };
+        given_up g = { 0 };
+        CHECK_OK(lv_pool_open(&pool, threads, NULL, &err), &err);
+        lv_pool_set_abandon(pool, &g.abandon);
+        lv_pool_run(pool, 10000, 1, count_and_give_up, &g);
+        CHECK(g.n >= 1 && g.n <= threads);
+        lv_pool_run(pool, 10000, 1, count_and_give_up, &g);
+        CHECK(g.n <= threads);
+        atomic_store(&g.abandon, false);
+        static long sum[100];
+        memset(sum, 0, sizeof sum);
+        lv_pool_run(pool, 100, 7, add_one, sum);
+        for (int i = 0; i < 100; i++) CHECK_EQ(sum[i], 1);
+        lv_pool_close(&pool);
+    }
+}
+
 static void opening_survives_every_failed_allocation(void)
 {
     const size_t live = lv_alloc_live();
@@ -109,6 +144,7 @@ int main(void)
 {
     RUN(every_item_is_done_exactly_once);
     RUN(many_short_loops_in_a_row_lose_nothing);
+    RUN(a_loop_that_is_given_up_ends_early);
     RUN(opening_survives_every_failed_allocation);
     RUN(no_threads_is_an_error);
     return check_done();

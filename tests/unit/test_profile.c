@@ -7,6 +7,8 @@
 #include "device/select.h"
 #include "engine/profile_impl.h"
 #include "os/system.h"
+#include "plan/model_shape.h"
+#include "support/mkmodel.h"
 
 static lever_machine m; /* too large for a frame */
 static uint32_t n_calls, last_done;
@@ -80,8 +82,8 @@ static void settings_are_checked(void)
         CHECK_EQ(lever_profile(&m, &bad[i], &err), LEVER_EINVAL);
         CHECK(strstr(err.msg, texts[i]));
     }
-    CHECK_EQ(lever_profile(&m, &(lever_profile_params){ .types = "Q8_0", .flash_path = "/nowhere/a" }, &err), LEVER_EIO);
-    CHECK_EQ(lever_profile(&m, &(lever_profile_params){ .types = "Q8_0", .model_path = "/nowhere/a" }, &err), LEVER_EIO);
+    CHECK_EQ(lever_profile(&m, &(lever_profile_params){ .flash_path = "/nowhere/a" }, &err), LEVER_EIO);
+    CHECK_EQ(lever_profile(&m, &(lever_profile_params){ .model_path = "/nowhere/a" }, &err), LEVER_EIO);
 }
 
 static void it_can_be_stopped_anywhere(void)
@@ -116,7 +118,102 @@ static void devices_are_measured(void)
     CHECK(lever_profile(&m, &p, &err) < 0);
     CHECK(lever_machine_is_valid(&m));
     CHECK_EQ(m.devices[1].n_products, 0);
+    fake_now = fake_works;
+    fake_now.open = 3; /* a piece of memory that is not to be had */
+    fake_now.types = 1u << LV_TYPE_Q8_0;
+    CHECK(lever_profile(&m, &p, &err) < 0);
     lv_device_register(NULL, NULL);
+}
+
+/* Whichever allocation fails, there is an error and nothing is left behind. */
+static void every_allocation_may_fail(void)
+{
+    const lever_profile_params p = { .types = "Q8_0", .n_threads = 1, .seconds = 0.001 };
+    const size_t live = lv_alloc_live();
+    for (long n = 0;; n++) {
+        lever_error err = { 0 };
+        lv_alloc_fault(n, false);
+        const int rc = lever_profile(&m, &p, &err);
+        const bool fired = lv_alloc_fault_fired();
+        lv_alloc_fault(-1, false);
+        CHECK_EQ(lv_alloc_live(), live);
+        CHECK(lever_machine_is_valid(&m));
+        CHECK_EQ(rc, fired ? LEVER_ENOMEM : LEVER_OK);
+        if (!fired) break;
+    }
+}
+
+/* ---- models ---- */
+
+static const char model_path[] = "build/test_profile.gguf", draft_path[] = "build/test_profile_draft.gguf";
+
+static void make_models(void)
+{
+    lever_error err = { 0 };
+    mk_config c = mk_config_init();
+    CHECK_OK(mk_model_write(model_path, &c, &err), &err);
+    c.n_layers = 1;
+    c.arch = "qwen3";
+    CHECK_OK(mk_model_write(draft_path, &c, &err), &err);
+}
+
+static void shapes_are_those_of_files(void)
+{
+    lv_model *model;
+    lever_error err = { 0 };
+    lv_model_shape s;
+    CHECK_OK(lv_model_open(&model, model_path, &err), &err);
+    CHECK(lv_model_shape_of(&s, model));
+    lv_model_close(&model);
+    CHECK(s.n_layers == 4 && s.n_embd == 64 && s.n_heads == 4 && s.n_kv_heads == 2 && s.head_dim == 16);
+    CHECK(s.n_vocab == 273 && s.head_type == LV_TYPE_Q8_0 && !s.qk_norm && !s.qkv_bias);
+    uint32_t count = 0, packs = 0;
+    for (uint32_t i = 0; i < s.n_matrices; i++) count += s.matrices[i].count, packs += s.matrices[i].packs;
+    CHECK(count == 4 * 7 && packs == 4 * 4); /* k and v have the rows of q, up has those of gate */
+    CHECK_EQ(s.key, lv_model_shape_key(&s));
+}
+
+static void models_are_run(void)
+{
+    lever_error err = { 0 };
+    const lever_profile_params p = { .types = "Q4_0", .n_threads = 1, .seconds = 0.1, .model_path = model_path,
+                                     .draft_path = draft_path, .mem_bytes = 64 << 20 };
+    CHECK_OK(lever_profile(&m, &p, &err), &err);
+    CHECK_EQ(m.n_models, 2);
+    CHECK_EQ(m.devices[0].n_products, 2); /* the models' type came with them */
+    CHECK_STR(m.models[1].name, "test_profile_draft.gguf");
+    for (int i = 0; i < 2; i++) {
+        const lever_machine_model *q = &m.models[i];
+        CHECK(q->n_runs >= 1 && q->rows[0] == 1 && q->sweep_s[0] > 0 && q->factor[0] > 0);
+        CHECK(q->project_s > 0 && q->project_factor > 0);
+    }
+    CHECK_OK(lever_profile(&m, &p, &err), &err); /* the same ones are no more */
+    CHECK_EQ(m.n_models, 2);
+    CHECK(lever_machine_is_valid(&m));
+}
+
+/* An engine that is given the machine begins with costs, and one that is not knows none. */
+static void engines_begin_with_what_is_predicted(void)
+{
+    static char learnt[3][1 << 15];
+    for (int with = 0; with < 3; with++) { /* nothing; nonsense; the machine */
+        lever_config c;
+        lever_engine *e;
+        lever_error err = { 0 };
+        lever_config_init(&c);
+        c.model_path = model_path;
+        c.draft_path = draft_path;
+        c.n_threads = 1;
+        c.mem_bytes = 64 << 20;
+        c.machine = with ? &m : NULL;
+        m.read_bytes_s = with == 1 ? -1 : 1;
+        CHECK_OK(lever_engine_open(&e, &c, &err), &err);
+        const size_t n = lever_engine_get_learnt(e, learnt[with], sizeof *learnt);
+        CHECK(n > 0 && n <= sizeof *learnt);
+        lever_engine_close(&e);
+    }
+    CHECK(!memcmp(learnt[0], learnt[1], sizeof *learnt));
+    CHECK(memcmp(learnt[0], learnt[2], sizeof *learnt));
 }
 
 static void the_oldest_entries_go(void)
@@ -162,6 +259,13 @@ int main(void)
     RUN(settings_are_checked);
     RUN(it_can_be_stopped_anywhere);
     RUN(devices_are_measured);
+    RUN(every_allocation_may_fail);
+    make_models();
+    RUN(shapes_are_those_of_files);
+    RUN(models_are_run);
+    RUN(engines_begin_with_what_is_predicted);
+    remove(model_path);
+    remove(draft_path);
     RUN(the_oldest_entries_go);
     RUN(eighths_and_names);
     return check_done();

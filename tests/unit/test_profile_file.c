@@ -106,8 +106,9 @@ static void the_first_version_is_still_read(void)
     char where[PROFILE_WHERE_CAP], text[512];
     CHECK(profile_where(folder, where, sizeof where));
     snprintf(text, sizeof text,
-             "{\"version\": 1, \"flash\": {\"%s\": {\"measured\": \"2025\", \"backend\": \"pool\", \"block_bytes\": 65536,"
-             "\"depth\": 3, \"bytes_per_s\": 1e9, \"points\": [{\"backend\": \"pool\", \"block_bytes\": 65536, "
+             "{\"version\": 1, \"flash\": {\"%s\": {\"measured\": \"2025\", \"backend\": \"pool\", "
+             "\"block_bytes\": 65536, \"depth\": 3, \"bytes_per_s\": 1e9, "
+             "\"points\": [{\"backend\": \"pool\", \"block_bytes\": 65536, "
              "\"depth\": 3, \"huge_pages\": true, \"bytes_per_s\": 1e9, \"cpu_share\": 0.1}]}}}", where);
     write_file(text);
     make_machine(2);

@@ -475,6 +475,45 @@ static void memory_is_allocated_at_open_only(void)
     CHECK_EQ(lv_alloc_live(), live);
 }
 
+/* Log-probabilities are those of the logits as they come, whatever is done to them for the pick. */
+static void scored_picks_tell_plain_log_probabilities(void)
+{
+    static float x[N_MAX], used[N_MAX];
+    const int32_t text[] = { 3, 77, 3, 250, 12 };
+    const lv_history h = { .tokens = text, .n_tokens = 5 };
+    for (int round = 0; round < 200; round++) {
+        const int n = 20 + (int)(rng() % (N_MAX - 20));
+        lv_sampler_params p = plain(round % 4 == 0 ? 0.0f : 0.9f);
+        p.top_k = round % 3 == 0 ? 10 : 0;
+        p.min_p = round % 5 < 2 ? 0.01f : 0.0f;
+        p.repeat_penalty = round % 2 ? 1.3f : 1.0f;
+        p.repeat_last_n = 4;
+        p.seed = (uint64_t)round;
+        random_logits(x, n, 30.0f, 100000);
+        lv_sampler *s = must_open(&p, n);
+        lv_logprob picked, top[LV_TOP_MOST];
+        uint32_t n_top = (uint32_t)round % (LV_TOP_MOST + 1);
+        memcpy(used, x, sizeof used);
+        const int32_t token = lv_sampler_pick_scored(s, used, &h, &picked, top, &n_top);
+        memcpy(used, x, sizeof used);
+        CHECK_EQ(token, lv_sampler_pick(s, used, &h));
+        CHECK_EQ(picked.token, token);
+        CHECK_EQ(n_top, (uint32_t)round % (LV_TOP_MOST + 1));
+        double sum = 0;
+        for (int i = 0; i < n; i++) sum += exp((double)x[i]);
+        CHECK(fabs((double)picked.logprob - ((double)x[token] - log(sum))) < 1e-4);
+        for (uint32_t i = 0; i < n_top; i++) {
+            int better = 0;
+            for (int k = 0; k < n; k++)
+                better += x[k] > x[top[i].token] || (x[k] == x[top[i].token] && k < top[i].token);
+            CHECK_EQ(better, i);
+            CHECK(fabs((double)top[i].logprob - ((double)x[top[i].token] - log(sum))) < 1e-4);
+            if (top[i].token == token) CHECK(top[i].logprob == picked.logprob);
+        }
+        lv_sampler_close(&s);
+    }
+}
+
 int main(void)
 {
     lv_kernels_init(&kernels, 0);
@@ -489,6 +528,7 @@ int main(void)
     RUN(noise_depends_on_seed_and_position_only);
     RUN(picks_follow_the_softmax);
     RUN(distributions_are_those_of_the_picks);
+    RUN(scored_picks_tell_plain_log_probabilities);
     RUN(odd_logits_never_break_the_choice);
     RUN(settings_out_of_range_are_named);
     RUN(memory_is_allocated_at_open_only);

@@ -102,7 +102,7 @@ static int rig_expand(void *user, lv_tree *t, const int32_t *ids, uint32_t n, lv
     (void)err;
     for (uint32_t i = 0; i < n; i++)
         if (ids[i] != 0) t->nodes[ids[i]].draft_row = (int32_t)r->n_rows++;
-    *cost = (lv_cost){ 1, n, 0 };
+    *cost = (lv_cost){ .calls = 1, .rows = n };
     return LEVER_OK;
 }
 

@@ -78,6 +78,8 @@ void lv_cpu_run_if(lv_cpu *cpu, size_t n, size_t grain, size_t work, lv_pool_fn 
     run_if(cpu, n, grain, work, fn, arg, (lv_beside){ 0 });
 }
 
+void lv_cpu_set_abandon(lv_cpu *cpu, const atomic_bool *abandon) { lv_pool_set_abandon(cpu->pool, abandon); }
+
 void lv_cpu_run(lv_cpu *cpu, size_t n, size_t grain, lv_pool_fn fn, void *arg)
 {
     lv_pool_run(cpu->pool, n, grain, fn, arg);

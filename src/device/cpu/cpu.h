@@ -44,6 +44,9 @@ void lv_cpu_matmul_beside(lv_cpu *cpu, float *y, size_t ldy, uint32_t type, cons
 /* Work of the caller's own on the same threads: lv_pool_run. */
 void lv_cpu_run(lv_cpu *cpu, size_t n, size_t grain, lv_pool_fn fn, void *arg);
 
+/* lv_pool_set_abandon for every operation on this lv_cpu: results are undefined once *abandon is true. */
+void lv_cpu_set_abandon(lv_cpu *cpu, const atomic_bool *abandon);
+
 /* Elementwise and per-row operations; see lv_kernels for the arithmetic. */
 void lv_cpu_rmsnorm(lv_cpu *cpu, float *y, const float *x, const float *w, size_t n_rows, size_t n,
                     float eps);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "device/check.h"
 #include "device/opencl/cl_program.h"
 #include "device/opencl/opencl_impl.h"
 #include "os/child.h"
@@ -165,7 +166,8 @@ static int open_parts(lv_cl_device *d, const lv_opencl_config *c, lever_error *e
     d->base.traits.piece_bytes = d->info.alloc_bytes > PAGE ? (size_t)(d->info.alloc_bytes - PAGE) : 0;
     snprintf(d->base.traits.name, sizeof d->base.traits.name, "%s", d->info.name);
     snprintf(d->base.traits.driver, sizeof d->base.traits.driver, "%s", d->info.driver);
-    return lv_cl_check(&d->base, err);
+    const int same = lv_device_check(&d->base, err);
+    return same < 0 ? lv_fail_prefix(err, same, "OpenCL") : LEVER_OK;
 }
 
 static int open_here(lv_device **out, const lv_opencl_config *c, lever_error *err)

@@ -49,8 +49,4 @@ void   lv_cl_slot_close(lv_cl_device *d, lv_cl_slot *s);
 int      lv_cl_kernel_of(uint32_t type);
 uint64_t lv_cl_types(void);
 
-/* device/opencl/opencl_check.c: some products of every type against kernel/ref. LEVER_OK; LEVER_EUNSUP: other
- * bits; or what failed. */
-int lv_cl_check(lv_device *d, lever_error *err);
-
 #endif

@@ -17,10 +17,6 @@ static const struct {
                                 { LV_TYPE_Q6_K, 1, false } };
 static const size_t act_len[LV_CL_ACTS] = { 32, 256 };
 
-/* Where a device loses numbers below 2^-126, no step of a product may reach them. A scale of weights is a
- * multiple of 2^-24; times a scale of activations from 2^-78 on, every sum is a multiple of 2^-125. */
-static const float flush_limit = 0x1p-78f;
-
 int lv_cl_kernel_of(uint32_t type)
 {
     for (int i = 0; i < LV_CL_TYPES; i++)
@@ -111,7 +107,7 @@ static int pack(const lv_cl_device *d, void *dst, const lv_device_job *job, size
     float *scales = (float *)((uint8_t *)dst + job->n_rows * job->k);
     for (size_t b = 0; b < n_blocks; b++) {
         scales[b] = lv_act_block(q + b * len, job->x + b * len, len);
-        if (d->flushes && scales[b] > 0 && scales[b] < flush_limit)
+        if (d->flushes && scales[b] > 0 && scales[b] < LV_DEVICE_FLUSH_LIMIT)
             return lv_fail(err, LEVER_EUNSUP, 0, "%s: activations below 2^-71 of row %zu would be lost",
                            d->base.traits.name, b * len / job->k);
     }

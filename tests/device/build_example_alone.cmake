@@ -1,0 +1,16 @@
+# Build a copy of examples/device_plugin with nothing of Lever beside it but the header.
+# cmake -DEXAMPLE=folder -DHEADER=device_plugin.h -DWORK=folder -DCC=compiler -P build_example_alone.cmake
+file(REMOVE_RECURSE ${WORK})
+file(COPY ${EXAMPLE}/ DESTINATION ${WORK}/my_device)
+file(COPY ${HEADER} DESTINATION ${WORK}/include/lever)
+function(must)
+    execute_process(COMMAND ${ARGN} RESULT_VARIABLE rc OUTPUT_VARIABLE text ERROR_VARIABLE text)
+    if(rc)
+        message(FATAL_ERROR "${ARGN}\n${text}")
+    endif()
+endfunction()
+must(${CMAKE_COMMAND} -S ${WORK}/my_device -B ${WORK}/build -DLEVER_INCLUDE=${WORK}/include -DCMAKE_C_COMPILER=${CC})
+must(${CMAKE_COMMAND} --build ${WORK}/build)
+if(NOT EXISTS ${WORK}/build/libexample_device.so)
+    message(FATAL_ERROR "no libexample_device.so in ${WORK}/build")
+endif()
