@@ -15,6 +15,7 @@ help:
 	@echo 'make bench-sessions  1, 2 and 4 conversations that share sweeps, on the grown pair (5 GB)'
 	@echo 'make bench-policies  Lever beside the tree policies of the literature, on the grown pair (5 GB, an hour)'
 	@echo 'make bench-serve  conversations at once over HTTP on the grown pair (5 GB), and a soak of the server'
+	@echo 'make bench-plan  predictions of lever plan beside measurements, 26 configurations (18 GB, an hour)'
 	@echo 'make man     write the man page and completions anew from what the program says'
 	@echo 'make fit-demo  train the exit predictor of the demo target on text it writes itself (10 minutes)'
 	@echo 'make setup   install the packages that building and testing need (Debian, Ubuntu)'
@@ -71,6 +72,9 @@ bench-policies: build
 bench-serve: build
 	python3 -B bench/bench_serve.py build/release/lever
 	python3 -B bench/bench_serve.py build/release/lever --soak
+
+bench-plan: build
+	python3 -B bench/bench_plan.py build/release/lever
 
 fit-demo: build
 	python3 -B tools/fit_demo.py build/release/lever

@@ -48,6 +48,7 @@ int cmd_eval(int argc, char **argv);
 int cmd_fit(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_profile(int argc, char **argv);
+int cmd_plan(int argc, char **argv);
 int cmd_quantize(int argc, char **argv);
 int cmd_grow(int argc, char **argv);
 

@@ -14,6 +14,7 @@ static const struct { const char *name; int (*run)(int argc, char **argv); const
     { "fit", cmd_fit, "train the predictor that prunes trees at a middle layer" },
     { "bench", cmd_bench, "speed of several policies and memory limits on the same prompts" },
     { "profile", cmd_profile, "measure how this machine reads, for later runs" },
+    { "plan", cmd_plan, "what would be fastest here, before it is tried" },
     { "quantize", cmd_quantize, "write a copy of a model in another weight type" },
     { "grow", cmd_grow, "write a small model in the shapes of a large one, for measuring" },
 };

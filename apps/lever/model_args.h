@@ -89,6 +89,10 @@ typedef struct model_args {
     { NULL, OPTION_FLAG, NULL, "resources", 0 },                                                             \
         { "--mem", OPTION_BYTES, "SIZE", "hard memory limit, e.g. 3GiB; default: 3/4 of what is free",       \
           offsetof(base, field.mem) },                                                                       \
+        MODEL_OTHER_RESOURCE_OPTIONS(base, field, ctx_help)
+
+/* Those behind --mem. */
+#define MODEL_OTHER_RESOURCE_OPTIONS(base, field, ctx_help)                                                  \
         { "-c --ctx-size", OPTION_U32, "N", ctx_help, offsetof(base, field.ctx) },                           \
         { "-t --threads", OPTION_U32, "N", "threads; default: every core", offsetof(base, field.threads) },  \
         { "--cpus", OPTION_TEXT, "LIST", "bind the threads to these cores: 0-3,6 or fast (the strong ones)", \

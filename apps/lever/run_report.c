@@ -102,6 +102,7 @@ void run_report_text(const run_report *r)
                 ratio(s->n_decode_tokens, s->n_cycles), ratio((double)s->n_rows, s->n_cycles),
                 percent(s->n_accepted, s->n_drafted), s->n_drafted, r->info.policy, other ? ", verify " : "",
                 other ? r->info.verify : "");
+    if (r->info.advice) fprintf(stderr, "  plan         %s\n", r->info.advice);
     if (s->n_kept_rows < s->n_rows)
         fprintf(stderr, "  pruning      %.0f%% of the rows went on after layer %u; %u right ones did not\n",
                 percent(s->n_kept_rows, s->n_rows), r->info.exit_layer, s->n_accepted_dropped);
@@ -195,6 +196,8 @@ bool run_report_json(const run_report *r, const lever_error *err)
                                   "exit_layer", (int)r->info.exit_layer, "device", r->info.device, "draft_device",
                                   r->info.draft_device, "device_note", r->info.device_note, "device_jobs",
                                   (json_int_t)r->info.device_jobs));
+    if (r->info.advice)
+        json_object_set_new(json_object_get(root, "engine"), "advice", json_string(r->info.advice));
     if (r->check.n_compared)
         json_object_set_new(root, "check",
                             json_pack("{s:i, s:i, s:o}", "compared", (int)r->check.n_compared, "equal",

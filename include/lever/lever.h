@@ -65,6 +65,9 @@ typedef struct lever_config {
     const char *policy; /* how trees are drafted: "none", "chain:8", "tree:4,2,1", ... (docs/policies.md);
                          * NULL = lever with a draft, or lever:24 or chain:8 where the limit leaves no room for
                          * its trees and the context; none without a draft */
+    const struct lever_advise_params *advise; /* lever/plan.h: policy NULL is then the one predicted to be fastest here,
+                            * `none` without the draft where speculation does not pay; borrowed during the call; NULL =
+                            * as above */
     const char *exit_path; /* exit predictor of the target, made by `lever fit`: LEVER_EINVAL if it is of another model;
                          * NULL = "model.exit.gguf" beside "model.gguf" where that is and fits, as the engine's info
                          * tells */
@@ -157,6 +160,7 @@ typedef struct lever_engine_info {
     uint64_t    target_file_bytes, target_resident_bytes, target_streamed_bytes; /* per sweep */
     uint64_t    pair_key;      /* stands for both models: by their sizes and tensors, not by every weight */
     uint32_t    exit_layer;    /* layers before rows may be dropped; 0: there is no exit predictor */
+    const char *advice;        /* why the policy was chosen (lever_config.advise); NULL: it was not */
     const char *exit_note;     /* why the predictor that lies beside the model is not used; NULL: nothing to say */
     const char *device, *draft_device; /* names of devices that are in use; "cpu": none; NULL: there is no draft */
     const char *device_note;   /* why a device that was asked for is not, or no longer, in use; NULL: nothing to say */
