@@ -21,7 +21,7 @@ typedef struct fake {
                       float *prob);
     uint64_t seed;      /* of random_candidate */
     double   call_s, row_s; /* seconds of a call, and of a row more */
-    /* [n_log] of nodes evaluated for the last tree, in order: which, how probable, and the best that its call left out */
+    /* [n_log] of nodes evaluated for the last tree, in order: which, how probable, the best that its call left out */
     struct { uint64_t path; double value, left; } log[FAKE_LOG];
     uint32_t n_log;
 } fake;
