@@ -5,7 +5,7 @@ _lever()
     local flags='' files='' folders='' values='' plain='' i
     COMPREPLY=()
     if [[ $COMP_CWORD -eq 1 ]]; then
-        COMPREPLY=($(compgen -W 'run chat inspect eval fit bench profile quantize grow help version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'run chat inspect eval fit bench profile plan quantize grow help version' -- "$cur"))
         return
     fi
     case ${COMP_WORDS[1]} in
@@ -50,6 +50,12 @@ _lever()
             files='-m --model -md --model-draft --file'
             folders='--dir'
             values='--device --types --mem -t --threads --cpus --isa --time'
+            plain=
+            ;;
+        plan)
+            flags='--no-learn --pin-first --no-pin --verify-reads --json -h --help'
+            files='-f --file -m --model -md --model-draft --exit --device --device-draft'
+            values='--policies --temp -n --n-predict --positions --measure --draft-ahead --prune --mem -c --ctx-size -t --threads --cpus -b --batch-size --io --flash-model --flash-limit --isa --kv --device-min-rows'
             plain=
             ;;
         quantize)
