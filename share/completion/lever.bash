@@ -5,7 +5,7 @@ _lever()
     local flags='' files='' folders='' values='' plain='' i
     COMPREPLY=()
     if [[ $COMP_CWORD -eq 1 ]]; then
-        COMPREPLY=($(compgen -W 'run chat inspect eval fit bench profile plan quantize grow help version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'run chat serve inspect eval fit bench profile plan quantize grow help version' -- "$cur"))
         return
     fi
     case ${COMP_WORDS[1]} in
@@ -19,6 +19,12 @@ _lever()
             flags='--show-draft --pin-first --no-pin --verify-reads --no-learn -h --help'
             files='--load -m --model -md --model-draft --exit --device --device-draft'
             values='-sys --system -n --n-predict --chat-template --think --draft --policy --draft-ahead --prune --mem -c --ctx-size -t --threads --cpus -b --batch-size --io --flash-model --flash-limit --isa --kv --device-min-rows --temp --top-k --top-p --min-p --repeat-penalty --repeat-last-n -s --seed'
+            plain=
+            ;;
+        serve)
+            flags='--pin-first --no-pin --verify-reads --no-learn --log-json -q --quiet -h --help'
+            files='--api-key-file -m --model -md --model-draft --exit --device --device-draft'
+            values='--host --port -np --parallel -n --n-predict --alias --chat-template --think --keep-disk --api-key --cors --allow-host --queue --connections --per-ip --max-body --timeout --grace --draft --policy --draft-ahead --prune --mem -c --ctx-size -t --threads --cpus -b --batch-size --io --flash-model --flash-limit --isa --kv --device-min-rows --temp --top-k --top-p --min-p --repeat-penalty --repeat-last-n -s --seed'
             plain=
             ;;
         inspect)
