@@ -368,14 +368,13 @@ class Terminals(CliTest):
             for keys, answers in (("\x04", 1), ("And a cat?\r\x04", 2)):
                 with self.subTest(term=term, keys=keys):
                     env = {**os.environ, "TERM": term, "XDG_STATE_HOME": str(self.state)}
-                    t = Terminal([LEVER, "chat", "--temp", "0", "-n", "12", *SLOW], env)
+                    t = Terminal([LEVER, "chat", "--temp", "0", "-n", "30", *SLOW], env)
                     self.addCleanup(t.close)
                     t.until("leaves.")
                     t.quiet()
                     t.send("Tell me a story about a dog.\r")
                     t.until("dog\\..*\n")
                     t.until("[a-z]{4}")
-                    self.assertNotIn("what -n allows", t.out)  # it is still coming
                     t.send(keys)
                     self.assertEqual(t.end(), OK)
                     self.assertEqual(t.out.count("(stopped: that is what -n allows)"), answers)
