@@ -4,7 +4,8 @@
 First the draft's acceptance is counted on the prompts (one run per pair, under one limit); then rounds: a profile of
 the machine, predictions with it, every configuration once, in turn and each round beginning elsewhere. After the last
 round comes one more profile. A prediction of a round is the geometric mean of those with the profiles before and after
-it, as the disk of a shared machine drifts. A run that was broken off goes on where it stopped.
+it, as the disk of a shared machine drifts. A run that was broken off goes on where it stopped. Drafting beside
+verification is off, as it is not predicted.
 
 usage: bench_plan.py LEVER [--rounds N] [--tokens N] [--device NAME] [--quick] [--grid PAIR...] [--csv FILE]
                      [--plot FILE.svg]
@@ -96,7 +97,7 @@ def cells(a, grid):
 def settings(a, cell):
     pair, mem, device, _ = cell
     target, draft = pair_files(a, pair)
-    args = ["-m", target, "-md", draft, "--mem", mem, "-c", 1024, "--temp", 0]
+    args = ["-m", target, "-md", draft, "--mem", mem, "-c", 1024, "--temp", 0, "--draft-ahead", "off"]
     return args + ([device, a.device] if device else [])
 
 

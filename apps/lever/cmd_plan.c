@@ -37,6 +37,7 @@ static const option options[] = {
     { "-f --file", OPTION_TEXT, "FILE", "with --measure: a text to continue; default: some of several kinds",
       offsetof(plan_args, file) },
     MODEL_FILE_OPTIONS(plan_args, model),
+    AHEAD_OPTION(plan_args, model),
     PRUNE_OPTIONS(plan_args, model),
     LEARN_OPTION(plan_args, model),
     { NULL, OPTION_FLAG, NULL, "resources", 0 },

@@ -25,12 +25,17 @@ typedef struct model_args {
           "eagle2, opttree, specexec:N, dyspec:N, edgellm; lookup:N needs no draft\n"                        \
           "model; default lever, or none without -md; settings in docs/policies.md",                         \
           offsetof(base, field.policy) },                                                                    \
-        { "--draft-ahead", OPTION_TEXT, "WHEN",                                                              \
-          "go on drafting while a sweep runs: auto (where cores wait for flash or\n"                           \
-          "a device; default), on, off. It can not change the text",                                         \
-          offsetof(base, field.draft_ahead) },                                                               \
+        AHEAD_OPTION(base, field),                                                                           \
         PRUNE_OPTIONS(base, field),                                                                          \
         MODEL_RESOURCE_OPTIONS(base, field, "context in tokens; default: the model's, at most 4096")
+
+#define AHEAD_OPTION(base, field)                                                                            \
+    {                                                                                                        \
+        "--draft-ahead", OPTION_TEXT, "WHEN",                                                                \
+            "go on drafting while a sweep runs: auto (where cores wait for flash or\n"                       \
+            "a device; default), on, off. It can not change the text",                                       \
+            offsetof(base, field.draft_ahead)                                                                \
+    }
 
 #define PRUNE_OPTIONS(base, field)                                                                           \
     { "--prune", OPTION_TEXT, "RULE",                                                                        \

@@ -123,7 +123,7 @@ void run_report_text(const run_report *r)
             percent(s->draft_ns, s->decode_ns), percent(s->verify_ns, s->decode_ns),
             percent(s->flash_wait_ns, s->verify_ns), percent(s->project_ns, s->decode_ns));
     if (s->n_ahead)
-        fprintf(stderr, "  ahead        %.2f s of drafting beside sweeps: %u rows, %u of use; waited %.3f s for its end\n",
+        fprintf(stderr, "  ahead        %.2f s of drafting beside sweeps: %u rows, %u of use; %.3f s until it ended\n",
                 seconds(s->ahead_ns), s->n_ahead, s->n_ahead_used, seconds(s->ahead_wait_ns));
     fprintf(stderr, "  memory       peak %s", format_bytes(a, sizeof a, (double)s->peak_rss_bytes));
     fprintf(stderr, " of the limit of %s; the model has %s\n",
@@ -149,7 +149,8 @@ static json_t *stats_json(const lever_stats *s)
         (json_int_t)s->mem_limit_bytes, "kept_rows", (json_int_t)s->n_kept_rows, "accepted_dropped",
         (int)s->n_accepted_dropped, "prune_s", seconds(s->prune_ns), "draft_model_s",
         seconds(s->draft_model_ns), "ahead_rows", (int)s->n_ahead, "ahead_used", (int)s->n_ahead_used, "ahead_s",
-        seconds(s->ahead_ns), "ahead_wait_s", seconds(s->ahead_wait_ns), "stop", s->stop >= 0 ? stop_names[s->stop] : "error");
+        seconds(s->ahead_ns), "ahead_wait_s", seconds(s->ahead_wait_ns), "stop",
+        s->stop >= 0 ? stop_names[s->stop] : "error");
 }
 
 static void add_error(json_t *root, const lever_error *err)

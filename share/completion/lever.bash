@@ -61,7 +61,7 @@ _lever()
         plan)
             flags='--no-learn --pin-first --no-pin --verify-reads --json -h --help'
             files='-f --file -m --model -md --model-draft --exit --device --device-draft'
-            values='--policies --temp -n --n-predict --positions --measure --prune --mem -c --ctx-size -t --threads --cpus -b --batch-size --io --flash-model --flash-limit --isa --kv --device-min-rows'
+            values='--policies --temp -n --n-predict --positions --measure --draft-ahead --prune --mem -c --ctx-size -t --threads --cpus -b --batch-size --io --flash-model --flash-limit --isa --kv --device-min-rows'
             plain=
             ;;
         quantize)

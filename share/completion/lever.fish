@@ -296,6 +296,7 @@ complete -c lever -n '__fish_seen_subcommand_from plan' -l measure -x -d 'first 
 complete -c lever -n '__fish_seen_subcommand_from plan' -s f -l file -r -F -d 'with --measure: a text to continue'
 complete -c lever -n '__fish_seen_subcommand_from plan' -s m -l model -r -F -d 'target model (GGUF)'
 complete -c lever -n '__fish_seen_subcommand_from plan' -o md -l model-draft -r -F -d 'draft model with the same tokenizer'
+complete -c lever -n '__fish_seen_subcommand_from plan' -l draft-ahead -x -d 'go on drafting while a sweep runs: auto'
 complete -c lever -n '__fish_seen_subcommand_from plan' -l prune -x -d 'rows of a tree that skip upper layers: auto'
 complete -c lever -n '__fish_seen_subcommand_from plan' -l exit -r -F -d 'exit predictor of the target (lever fit)'
 complete -c lever -n '__fish_seen_subcommand_from plan' -l no-learn -d 'neither use nor keep what earlier runs of these models have shown (how sure the draft ...'

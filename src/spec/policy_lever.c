@@ -265,8 +265,8 @@ static double batch_cost(const lever_state *s, uint32_t n)
     return draft_cost(s, beside + n) - (beside ? draft_cost(s, beside) : 0);
 }
 
-/* What the tree is expected to be, with those of others, when evaluating n more wins `won` tokens: with n more rows, or in the place of the
- * last n of those chosen now, worth `lost`; whichever gives more tokens per second. */
+/* What the tree is expected to be, with those of others, when evaluating n more wins `won` tokens: with n more rows, or
+ * in the place of the last n of those chosen now, worth `lost`; whichever gives more tokens per second. */
 static choice with_batch(const lever_state *s, const choice *now, uint32_t n, double won, double lost)
 {
     const uint32_t rows = s->n_pending + now->n;
@@ -357,7 +357,8 @@ static int grow(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, uin
     }
     if (evaluated > 0) s->learnt.gain += 2 * rate_of_change * (won / evaluated - s->learnt.gain);
     if (s->learnt.gain < 0.2) s->learnt.gain = 0.2;
-    if (rc >= 0) s->rate += (s->rate > 0 ? rate_of_change : 1) * ((now.tokens + s->others_tokens) / now.seconds - s->rate);
+    const double rate = (now.tokens + s->others_tokens) / now.seconds;
+    if (rc >= 0) s->rate += (s->rate > 0 ? rate_of_change : 1) * (rate - s->rate);
     select_best(s, t, now.n);
     p->expected_tokens = now.tokens, p->expected_nodes = 1 + now.n;
     p->expected_s = now.seconds;

@@ -26,11 +26,11 @@ class FakeServer(PageTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.server = fake_lever_serve.start("--rate", "60")
+        cls.server = fake_lever_serve.start()
         cls.addClassCleanup(cls.server.shutdown)
 
     def setUp(self):
-        self.server.options.rate, self.server.options.key = 60, ""
+        self.server.options.rate, self.server.options.key = 30, ""
         del self.server.requests[:]
 
     def test_an_answer_streams_and_its_tree_grows(self):
@@ -105,6 +105,7 @@ class FakeServer(PageTest):
 
     def test_keyboard_alone(self):
         self.begin(self.server.url)
+        self.server.options.rate = 15  # long enough for a busy machine
         self.b.js("document.querySelector('.skip').focus()")
         seen = []
         for _ in range(20):
@@ -132,6 +133,7 @@ class FakeServer(PageTest):
 
     def test_stop_ends_the_request(self):
         self.begin(self.server.url)
+        self.server.options.rate = 15  # long enough for a busy machine
         aborted = self.server.aborted
         self.ask("Tell me a story.", wait=False)
         self.b.wait("document.querySelector('.answer .text')?.innerText.length > 10")
@@ -176,6 +178,7 @@ class FakeServer(PageTest):
 
     def test_pause_holds_the_tree_while_the_text_goes_on(self):
         self.begin(self.server.url)
+        self.server.options.rate = 15  # long enough for a busy machine
         self.ask("Tell me a story.", wait=False)
         self.b.wait(f"{TITLE}.includes('cycle')")
         self.b.click("#live")
@@ -188,6 +191,7 @@ class FakeServer(PageTest):
 
     def test_the_pointer_holds_the_tree(self):
         self.begin(self.server.url)
+        self.server.options.rate = 15  # long enough for a busy machine
         self.ask("Tell me a story.", wait=False)
         self.b.wait(f"{TITLE}.includes('cycle')")
         self.b.hover("#stage")
