@@ -1,5 +1,5 @@
 # The front doors. CMake and its presets do the work; see CONTRIBUTING.md for single steps.
-.PHONY: help setup setup-build setup-test build demo test man fit-demo bench-demo bench-grown bench-kernels bench-quality bench-flash bench-policies bench-exit bench-execution clean
+.PHONY: help setup setup-build setup-test build demo test man fit-demo bench-demo bench-grown bench-kernels bench-quality bench-flash bench-policies bench-exit bench-execution bench-sessions bench-serve bench-plan clean
 
 help:
 	@echo 'make build   set up and build: the program is build/release/lever'
@@ -12,7 +12,10 @@ help:
 	@echo 'make bench-flash  streaming beside plain reads, fio and llama.cpp with mmap, where they are (5 GB)'
 	@echo 'make bench-exit  early-exit pruning on held-out prompts'
 	@echo 'make bench-execution  drafting in batches, projection on demand, drafting beside verification (5 GB)'
+	@echo 'make bench-sessions  1, 2 and 4 conversations that share sweeps, on the grown pair (5 GB)'
 	@echo 'make bench-policies  Lever beside the tree policies of the literature, on the grown pair (5 GB, an hour)'
+	@echo 'make bench-serve  conversations at once over HTTP on the grown pair (5 GB), and a soak of the server'
+	@echo 'make bench-plan  predictions of lever plan beside measurements, 26 configurations (18 GB, an hour)'
 	@echo 'make man     write the man page and completions anew from what the program says'
 	@echo 'make fit-demo  train the exit predictor of the demo target on text it writes itself (10 minutes)'
 	@echo 'make setup   install the packages that building and testing need (Debian, Ubuntu)'
@@ -25,6 +28,7 @@ setup-build:
 
 setup-test:
 	@tools/setup.sh test
+	@tools/setup.sh clients
 
 build: setup-build
 	cmake --preset release
@@ -59,8 +63,18 @@ bench-exit: build
 bench-execution: build
 	python3 -B bench/bench_execution.py build/release/lever
 
+bench-sessions: build
+	python3 -B bench/bench_sessions.py build/release
+
 bench-policies: build
 	python3 -B bench/bench_policies.py build/release/lever
+
+bench-serve: build
+	python3 -B bench/bench_serve.py build/release/lever
+	python3 -B bench/bench_serve.py build/release/lever --soak
+
+bench-plan: build
+	python3 -B bench/bench_plan.py build/release/lever
 
 fit-demo: build
 	python3 -B tools/fit_demo.py build/release/lever

@@ -9,8 +9,8 @@ Runs are taken in turns, on the same prompts, greedily; every text must be the s
 
 usage: bench_execution.py LEVER [--target FILE --draft FILE] [--mem SIZE] [--device NAME] [--cpus LIST]
                           [--prompts N] [--tokens N] [--rounds N] [--csv FILE] [--plots PREFIX]
-Without --target the demo pair in the shapes of 8B and 0.6B models, made in the cache folder. A device that computes with
-cores of this machine (PoCL) leaves the cores of --cpus to the CPU's side.
+Without --target the demo pair in the shapes of 8B and 0.6B models, made in the cache folder. A device that computes
+with cores of this machine (PoCL) leaves the cores of --cpus to the CPU's side.
 Ends with one line per bar: BAR <name> <measured> <goal> ok|short
 SPDX-License-Identifier: MIT
 """
@@ -87,7 +87,8 @@ class Part:
 
     def show(self, add):
         print(
-            f"\n{self.name}\n{'':30} {'draft ms':>9} {'verify ms':>10} {'project ms':>11} {'tokens/s':>9} {'per sweep':>10}"
+            f"\n{self.name}\n{'':30} {'draft ms':>9} {'verify ms':>10} {'project ms':>11} {'tokens/s':>9}"
+            f" {'per sweep':>10}"
         )
         for v in self.variants:
             ms = [

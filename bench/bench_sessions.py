@@ -2,7 +2,7 @@
 """Conversations that share sweeps: total tokens a second of 1, 2 and 4 at a time, in turns.
 
 Every number of conversations answers the same prompts, so the texts must be the same ones; each round runs every
-number once, on the grown pair (see bench_grown.py, which makes it) or any other.
+number once, on the demo pair in large shapes or any other.
 
 usage: bench_sessions.py BUILD_DIR [--target F] [--draft F] [--mem SIZE] [--counts 1,2,4] [--rounds N] [--prompts N]
                          [--tokens N] [--policy P] [--csv FILE]
@@ -20,7 +20,7 @@ import sys
 import tempfile
 
 from bench_demo import append_csv, commit, machine
-from bench_grown import KINDS, ROOT, default_cache
+from bench_grown import KINDS, ROOT, default_cache, grown
 
 UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 GOAL = 2.5
@@ -52,9 +52,10 @@ def run(a, n, prompts, learnt):
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     cache = default_cache()
+    cache.mkdir(parents=True, exist_ok=True)
     p.add_argument("build", type=pathlib.Path)
-    p.add_argument("--target", default=cache / "lever-demo-target.qwen3-8b.Q4_0.gguf")
-    p.add_argument("--draft", default=cache / "lever-demo-draft.qwen3-0.6b.Q4_0.gguf")
+    p.add_argument("--target")
+    p.add_argument("--draft")
     p.add_argument("--mem", default="3GiB")
     p.add_argument("--counts", default="1,2,4")
     p.add_argument("--rounds", type=int, default=3)
@@ -63,6 +64,10 @@ def main():
     p.add_argument("--policy")
     p.add_argument("--csv", default=str(ROOT / "bench/results/sessions.csv"))
     a = p.parse_args()
+    for name, shape in ("target", "qwen3-8b"), ("draft", "qwen3-0.6b"):
+        if getattr(a, name) is None:
+            small = ROOT / f"models/lever-demo-{name}.Q8_0.gguf"
+            setattr(a, name, grown(a.build / "lever", small, shape, "Q4_0", cache))
     counts = [int(c) for c in a.counts.split(",")]
     prompts = pick_prompts(a.prompts)
     results = {n: [] for n in counts}
@@ -75,7 +80,8 @@ def main():
                 print(json.dumps(results[n][-1]), file=sys.stderr, flush=True)
     print(f"\n{machine()}; {pathlib.Path(a.target).name}, limit {a.mem}, medians of {a.rounds}\n")
     print(
-        f"{'sessions':>8} {'tokens/s':>9} {'times one':>9} {'tokens/cycle':>12} {'rows':>6} {'cycle s':>8} {'draft s':>8}"
+        f"{'sessions':>8} {'tokens/s':>9} {'times one':>9} {'tokens/cycle':>12} {'rows':>6} {'cycle s':>8}"
+        f" {'draft s':>8}"
     )
     rows, speed = [], {}
     for n in counts:

@@ -189,7 +189,8 @@ int main(int argc, char **argv)
     read_prompts();
     check(lever_engine_open(&b.engine, &c, &err), &err);
     load_learnt(learnt);
-    for (uint32_t i = 0; i < b.n_places; i++) check(lever_session_open(&b.places[i].session, b.engine, NULL, &err), &err);
+    for (uint32_t i = 0; i < b.n_places; i++)
+        check(lever_session_open(&b.places[i].session, b.engine, NULL, &err), &err);
     double seconds;
     uint64_t tokens = 0;
     run(&seconds, &tokens);

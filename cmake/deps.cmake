@@ -55,6 +55,19 @@ if(NOT LEVER_LIBEDIT STREQUAL "off")
 endif()
 message(STATUS "line editing with libedit: ${LEVER_HAVE_LIBEDIT}")
 
+# lever serve speaks HTTP with libmicrohttpd, which it loads when it starts.
+set(LEVER_MICROHTTPD "auto" CACHE STRING "lever serve with libmicrohttpd: auto, on, off")
+set(LEVER_HAVE_MICROHTTPD OFF)
+if(NOT LEVER_MICROHTTPD STREQUAL "off")
+    find_path(MICROHTTPD_INCLUDE microhttpd.h)
+    if(MICROHTTPD_INCLUDE)
+        set(LEVER_HAVE_MICROHTTPD ON)
+    elseif(LEVER_MICROHTTPD STREQUAL "on")
+        message(FATAL_ERROR "LEVER_MICROHTTPD=on, but microhttpd.h was not found: install libmicrohttpd-dev")
+    endif()
+endif()
+message(STATUS "lever serve with libmicrohttpd: ${LEVER_HAVE_MICROHTTPD}")
+
 # OpenCL is loaded at run time (src/device/opencl): its headers are all a build needs.
 include(CheckIncludeFile)
 check_include_file(dlfcn.h LEVER_HAVE_DLFCN)

@@ -16,8 +16,8 @@ import tempfile
 FILE_WARN, FILE_FAIL = 600, 1200      # lines
 FUNCTION_FAIL = 120                   # lines, braces included
 COLUMNS_WARN, COLUMNS_FAIL = 110, 120
-TEXT_SUFFIXES = {".c", ".h", ".cl", ".py", ".sh", ".cmake", ".md", ".txt", ".json", ".yml"}
-CODE_SUFFIXES = {".c", ".h", ".cl", ".py", ".sh"}
+TEXT_SUFFIXES = {".c", ".h", ".cl", ".py", ".sh", ".js", ".css", ".html", ".cmake", ".md", ".txt", ".json", ".yml"}
+CODE_SUFFIXES = {".c", ".h", ".cl", ".py", ".sh", ".js", ".css"}
 TOPS = "include src apps examples share tests tools cmake docs bench .ci".split()
 
 

@@ -33,24 +33,37 @@ int cache_make(void)
     return 0;
 }
 
-static bool learnt_path(const lever_engine *engine, char *buf, size_t cap)
+static bool learnt_path(uint64_t pair_key, char *buf, size_t cap)
 {
     char name[64];
+    snprintf(name, sizeof name, "learnt-%016" PRIx64, pair_key);
+    return cache_path(buf, cap, name);
+}
+
+static uint64_t pair_of(const lever_engine *engine)
+{
     lever_engine_info info;
     lever_engine_get_info(engine, &info);
-    snprintf(name, sizeof name, "learnt-%016" PRIx64, info.pair_key);
-    return cache_path(buf, cap, name);
+    return info.pair_key;
+}
+
+size_t learnt_read(void *user, uint64_t pair_key, void *out, size_t cap)
+{
+    char path[CACHE_PATH_CAP];
+    (void)user;
+    FILE *f = learnt_path(pair_key, path, sizeof path) ? fopen(path, "rb") : NULL;
+    if (!f) return 0;
+    const size_t n = fread(out, 1, cap, f);
+    fclose(f);
+    return n;
 }
 
 void learnt_load(lever_engine *engine)
 {
-    char path[CACHE_PATH_CAP];
-    if (!lever_engine_get_learnt(engine, NULL, 0) || !learnt_path(engine, path, sizeof path)) return;
-    FILE *f = fopen(path, "rb");
-    char *bytes = f ? malloc(LEARNT_MOST) : NULL;
-    if (bytes) lever_engine_set_learnt(engine, bytes, fread(bytes, 1, LEARNT_MOST, f), NULL);
+    char *bytes = malloc(LEARNT_MOST);
+    const size_t n = bytes ? learnt_read(NULL, pair_of(engine), bytes, LEARNT_MOST) : 0;
+    if (n) lever_engine_set_learnt(engine, bytes, n, NULL);
     free(bytes);
-    if (f) fclose(f);
 }
 
 /* Under a name of its own first: another run may be writing too, and a reader must never see half of it. */
@@ -58,7 +71,7 @@ void learnt_store(const lever_engine *engine)
 {
     char path[CACHE_PATH_CAP], part[CACHE_PATH_CAP + 32];
     const size_t n = lever_engine_get_learnt(engine, NULL, 0);
-    if (!n || !learnt_path(engine, path, sizeof path) || cache_make()) return;
+    if (!n || !learnt_path(pair_of(engine), path, sizeof path) || cache_make()) return;
     snprintf(part, sizeof part, "%s.%ld", path, (long)getpid());
     char *bytes = malloc(n);
     FILE *f = bytes ? fopen(part, "wb") : NULL;

@@ -19,6 +19,9 @@ int  cache_make(void);
 /* What policies have learnt of an engine's models, kept from run to run (lever_engine_get_learnt). Both are quiet about
  * a file that is missing, damaged or can not be written: it only saves time. */
 void learnt_load(lever_engine *engine);
+/* Those bytes of a pair, for lever_advise_params.load_learnt; user is not used. Stored if they fit into cap;
+ * returns how many there are, 0: none. */
+size_t learnt_read(void *user, uint64_t pair_key, void *out, size_t cap);
 void learnt_store(const lever_engine *engine);
 
 #endif

@@ -10,6 +10,7 @@
 #include "cache_dir.h"
 #include "chat.h"
 #include "chat_input.h"
+#include "plan_machine.h"
 #include "terminal.h"
 
 /* What this command takes beside the engine: libedit and its terminal's description, the locale, history.
@@ -202,6 +203,8 @@ static int open_all(chat *c, model_args *model, lever_error *err)
     lever_config config;
     progress load = { 0 };
     if (model_args_config(model, &config)) return LEVER_EINVAL; /* it has said why */
+    static lever_advise_params advise;
+    plan_machine_apply(&advise, model, &config, c->about.sampling.temperature);
     config.progress = on_load;
     config.progress_user = &load;
     config.caller_bytes = OWN_BYTES;

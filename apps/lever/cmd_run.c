@@ -11,6 +11,7 @@
 #include "app.h"
 #include "cache_dir.h"
 #include "model_args.h"
+#include "plan_machine.h"
 #include "run_prompts.h"
 #include "run_report.h"
 #include "trace_file.h"
@@ -235,6 +236,8 @@ static int open_all(run *r, progress *load, lever_error *err)
         c.on_trace = trace_event;
         c.trace_user = &r->trace;
     }
+    static lever_advise_params advise;
+    plan_machine_apply(&advise, &r->args->model, &c, r->args->sampling.temperature);
     c.progress = on_load;
     c.progress_user = load;
     const int open_rc = lever_engine_open(&r->engine, &c, err);

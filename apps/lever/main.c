@@ -8,11 +8,13 @@
 static const struct { const char *name; int (*run)(int argc, char **argv); const char *help; } commands[] = {
     { "run", cmd_run, "continue a text, streaming the model from flash" },
     { "chat", cmd_chat, "talk with a model" },
+    { "serve", cmd_serve, "answer over HTTP, as OpenAI's API does" },
     { "inspect", cmd_inspect, "show a model's settings, tensors and memory plan" },
     { "eval", cmd_eval, "perplexity of a text, and how often draft and target agree" },
     { "fit", cmd_fit, "train the predictor that prunes trees at a middle layer" },
     { "bench", cmd_bench, "speed of several policies and memory limits on the same prompts" },
     { "profile", cmd_profile, "measure how this machine reads, for later runs" },
+    { "plan", cmd_plan, "what would be fastest here, before it is tried" },
     { "quantize", cmd_quantize, "write a copy of a model in another weight type" },
     { "grow", cmd_grow, "write a small model in the shapes of a large one, for measuring" },
 };

@@ -25,12 +25,17 @@ typedef struct model_args {
           "eagle2, opttree, specexec:N, dyspec:N, edgellm; lookup:N needs no draft\n"                        \
           "model; default lever, or none without -md; settings in docs/policies.md",                         \
           offsetof(base, field.policy) },                                                                    \
-        { "--draft-ahead", OPTION_TEXT, "WHEN",                                                              \
-          "go on drafting while a sweep runs: auto (where cores wait for flash or\n"                           \
-          "a device; default), on, off. It can not change the text",                                         \
-          offsetof(base, field.draft_ahead) },                                                               \
+        AHEAD_OPTION(base, field),                                                                           \
         PRUNE_OPTIONS(base, field),                                                                          \
         MODEL_RESOURCE_OPTIONS(base, field, "context in tokens; default: the model's, at most 4096")
+
+#define AHEAD_OPTION(base, field)                                                                            \
+    {                                                                                                        \
+        "--draft-ahead", OPTION_TEXT, "WHEN",                                                                \
+            "go on drafting while a sweep runs: auto (where cores wait for flash or\n"                       \
+            "a device; default), on, off. It can not change the text",                                       \
+            offsetof(base, field.draft_ahead)                                                                \
+    }
 
 #define PRUNE_OPTIONS(base, field)                                                                           \
     { "--prune", OPTION_TEXT, "RULE",                                                                        \
@@ -89,6 +94,10 @@ typedef struct model_args {
     { NULL, OPTION_FLAG, NULL, "resources", 0 },                                                             \
         { "--mem", OPTION_BYTES, "SIZE", "hard memory limit, e.g. 3GiB; default: 3/4 of what is free",       \
           offsetof(base, field.mem) },                                                                       \
+        MODEL_OTHER_RESOURCE_OPTIONS(base, field, ctx_help)
+
+/* Those behind --mem. */
+#define MODEL_OTHER_RESOURCE_OPTIONS(base, field, ctx_help)                                                  \
         { "-c --ctx-size", OPTION_U32, "N", ctx_help, offsetof(base, field.ctx) },                           \
         { "-t --threads", OPTION_U32, "N", "threads; default: every core", offsetof(base, field.threads) },  \
         { "--cpus", OPTION_TEXT, "LIST", "bind the threads to these cores: 0-3,6 or fast (the strong ones)", \

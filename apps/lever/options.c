@@ -18,7 +18,7 @@ static bool has_name(const option *o, const char *name, size_t len)
     return false;
 }
 
-static bool parse_bytes(const char *text, uint64_t *out)
+bool option_bytes(const char *text, uint64_t *out)
 {
     char *end;
     errno = 0;
@@ -58,7 +58,7 @@ static bool store(const option *o, void *field, const char *value)
     switch (o->kind) {
     case OPTION_FLAG: *(bool *)field = true; return true;
     case OPTION_TEXT: *(const char **)field = value; return true;
-    case OPTION_BYTES: return parse_bytes(value, field);
+    case OPTION_BYTES: return option_bytes(value, field);
     case OPTION_U32:
         if (!parse_integer(value, 0, UINT32_MAX, &n)) return false;
         *(uint32_t *)field = (uint32_t)n;

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum option_kind {
     OPTION_FLAG,  /* bool, set to true */
@@ -29,6 +30,8 @@ typedef struct option {
  * them. "--name=value" and "--" are understood. Returns 0, or 2 after a message on stderr. */
 int options_parse(const option *options, size_t n_options, void *fields, int argc, char **argv, int first,
                   const char **positional, int max, int *n);
+/* "512MiB", "3GiB", "1.5G", "4096". False: it is no size. */
+bool option_bytes(const char *text, uint64_t *out);
 /* Print the option part of a help page to stdout. */
 void options_help(const option *options, size_t n_options);
 /* "3.00 GiB", "12.3 MiB", "812 B". Returns buf. */

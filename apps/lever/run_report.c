@@ -102,6 +102,7 @@ void run_report_text(const run_report *r)
                 ratio(s->n_decode_tokens, s->n_cycles), ratio((double)s->n_rows, s->n_cycles),
                 percent(s->n_accepted, s->n_drafted), s->n_drafted, r->info.policy, other ? ", verify " : "",
                 other ? r->info.verify : "");
+    if (r->info.advice) fprintf(stderr, "  plan         %s\n", r->info.advice);
     if (s->n_kept_rows < s->n_rows)
         fprintf(stderr, "  pruning      %.0f%% of the rows went on after layer %u; %u right ones did not\n",
                 percent(s->n_kept_rows, s->n_rows), r->info.exit_layer, s->n_accepted_dropped);
@@ -122,7 +123,7 @@ void run_report_text(const run_report *r)
             percent(s->draft_ns, s->decode_ns), percent(s->verify_ns, s->decode_ns),
             percent(s->flash_wait_ns, s->verify_ns), percent(s->project_ns, s->decode_ns));
     if (s->n_ahead)
-        fprintf(stderr, "  ahead        %.2f s of drafting beside sweeps: %u rows, %u of use; waited %.3f s for its end\n",
+        fprintf(stderr, "  ahead        %.2f s of drafting beside sweeps: %u rows, %u of use; %.3f s until it ended\n",
                 seconds(s->ahead_ns), s->n_ahead, s->n_ahead_used, seconds(s->ahead_wait_ns));
     fprintf(stderr, "  memory       peak %s", format_bytes(a, sizeof a, (double)s->peak_rss_bytes));
     fprintf(stderr, " of the limit of %s; the model has %s\n",
@@ -148,7 +149,8 @@ static json_t *stats_json(const lever_stats *s)
         (json_int_t)s->mem_limit_bytes, "kept_rows", (json_int_t)s->n_kept_rows, "accepted_dropped",
         (int)s->n_accepted_dropped, "prune_s", seconds(s->prune_ns), "draft_model_s",
         seconds(s->draft_model_ns), "ahead_rows", (int)s->n_ahead, "ahead_used", (int)s->n_ahead_used, "ahead_s",
-        seconds(s->ahead_ns), "ahead_wait_s", seconds(s->ahead_wait_ns), "stop", s->stop >= 0 ? stop_names[s->stop] : "error");
+        seconds(s->ahead_ns), "ahead_wait_s", seconds(s->ahead_wait_ns), "stop",
+        s->stop >= 0 ? stop_names[s->stop] : "error");
 }
 
 static void add_error(json_t *root, const lever_error *err)
@@ -195,6 +197,8 @@ bool run_report_json(const run_report *r, const lever_error *err)
                                   "exit_layer", (int)r->info.exit_layer, "device", r->info.device, "draft_device",
                                   r->info.draft_device, "device_note", r->info.device_note, "device_jobs",
                                   (json_int_t)r->info.device_jobs));
+    if (r->info.advice)
+        json_object_set_new(json_object_get(root, "engine"), "advice", json_string(r->info.advice));
     if (r->check.n_compared)
         json_object_set_new(root, "check",
                             json_pack("{s:i, s:i, s:o}", "compared", (int)r->check.n_compared, "equal",

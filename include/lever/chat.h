@@ -54,6 +54,12 @@ LEVER_API int lever_chat_choose(lever_engine *engine, const char *name, lever_er
 LEVER_API int64_t lever_session_set_messages(lever_session *session, const lever_message *messages, size_t n,
                                              bool think, lever_error *err);
 
+/* The tokens that lever_session_set_messages would make the text of, for programs that choose among sessions; any
+ * thread, while none chooses a form. Returns their number, of which at most cap are stored; errors as there, but
+ * for LEVER_ELIMIT. */
+LEVER_API int64_t lever_chat_tokenize(const lever_engine *engine, const lever_message *messages, size_t n, bool think,
+                                      int32_t *tokens, size_t cap, lever_error *err);
+
 /* ------------------------------------------------------------------ answer */
 
 /* For an answer begun by lever_session_set_messages with the same `think`. */

@@ -14,7 +14,8 @@
  *   lever_engine_close(&engine);
  *
  * Threading: an engine and its sessions belong to one thread at a time; lever_session_cancel may be
- * called from any thread and from a signal handler. Different engines are independent.
+ * called from any thread and from a signal handler, lever_tokenize, lever_tokenize_bytes, lever_chat_tokenize,
+ * lever_token_text and lever_n_vocab from any thread while the engine is open. Different engines are independent.
  * Errors: functions return LEVER_OK or a count (>= 0), or LEVER_E* (< 0) with *err (nullable) filled.
  * The library never prints, exits, or installs signal handlers. SPDX-License-Identifier: MIT */
 #ifndef LEVER_LEVER_H
@@ -64,6 +65,9 @@ typedef struct lever_config {
     const char *policy; /* how trees are drafted: "none", "chain:8", "tree:4,2,1", ... (docs/policies.md);
                          * NULL = lever with a draft, or lever:24 or chain:8 where the limit leaves no room for
                          * its trees and the context; none without a draft */
+    const struct lever_advise_params *advise; /* lever/plan.h: policy NULL is then the one predicted to be fastest here,
+                            * `none` without the draft where speculation does not pay; borrowed during the call; NULL =
+                            * as above */
     const char *exit_path; /* exit predictor of the target, made by `lever fit`: LEVER_EINVAL if it is of another model;
                          * NULL = "model.exit.gguf" beside "model.gguf" where that is and fits, as the engine's info
                          * tells */
@@ -134,6 +138,8 @@ enum lever_encode_flags {
 };
 LEVER_API int64_t lever_tokenize(const lever_engine *engine, const char *text, size_t len, unsigned flags,
                                  int32_t *tokens, size_t cap, lever_error *err);
+/* Memory that lever_tokenize takes while it works on a text of len bytes, at most; 0: next to nothing. */
+LEVER_API size_t lever_tokenize_bytes(const lever_engine *engine, size_t len);
 LEVER_API int32_t lever_n_vocab(const lever_engine *engine);
 /* Text of one token for display, control tokens by their names; may be a part of a UTF-8 character, and hold any
  * byte. Returns its bytes, of which at most cap - 1 are stored with a NUL behind them; 0: no such token. */
@@ -154,6 +160,7 @@ typedef struct lever_engine_info {
     uint64_t    target_file_bytes, target_resident_bytes, target_streamed_bytes; /* per sweep */
     uint64_t    pair_key;      /* stands for both models: by their sizes and tensors, not by every weight */
     uint32_t    exit_layer;    /* layers before rows may be dropped; 0: there is no exit predictor */
+    const char *advice;        /* why the policy was chosen (lever_config.advise); NULL: it was not */
     const char *exit_note;     /* why the predictor that lies beside the model is not used; NULL: nothing to say */
     const char *device, *draft_device; /* names of devices that are in use; "cpu": none; NULL: there is no draft */
     const char *device_note;   /* why a device that was asked for is not, or no longer, in use; NULL: nothing to say */
@@ -221,8 +228,9 @@ LEVER_API const int32_t *lever_session_tokens(const lever_session *session, size
 LEVER_API int lever_session_save(const lever_session *session, const char *path, lever_error *err);
 /* Make the text be that of a file; sampling stays as it is. The file may come from another machine, engine or build of
  * the same version. LEVER_OK; LEVER_EINVAL: made with another target model or another type of KV cache; LEVER_ELIMIT:
- * longer than the context; LEVER_EFORMAT, LEVER_EUNSUP (version): no session file; LEVER_EIO. After these the text is as
- * before. LEVER_EFORMAT or LEVER_EIO in the middle of the file, which is damaged: the text is empty. LEVER_ENOMEM. */
+ * longer than the context; LEVER_EFORMAT, LEVER_EUNSUP (version): no session file; LEVER_EIO. After these the
+ * text is as before. LEVER_EFORMAT or LEVER_EIO in the middle of the file, which is damaged: the text is empty.
+ * LEVER_ENOMEM. */
 LEVER_API int lever_session_load(lever_session *session, const char *path, lever_error *err);
 
 enum lever_token_source { LEVER_FROM_TARGET, LEVER_FROM_DRAFT, LEVER_FROM_LOOKUP };
@@ -309,7 +317,8 @@ enum lever_stop {
 
 /* Prefill ends with the cycle that evaluates the last prompt tokens; that cycle proposes and verifies
  * a tree too, so the first tokens come with it. Everything marked [decode] counts only the cycles after it,
- * so that n_decode_tokens / decode_ns is the steady speed. A prompt of one token has no prefill. */
+ * so that n_decode_tokens / decode_ns is the steady speed. A prompt of one token has no prefill.
+ * Rows and tokens are those of the session; what a sweep took counts for every session that shared it. */
 typedef struct lever_stats {
     uint32_t n_prompt_tokens, n_new_tokens;
     uint32_t n_prefill_sweeps;

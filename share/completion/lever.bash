@@ -5,51 +5,57 @@ _lever()
     local flags='' files='' folders='' values='' plain='' i
     COMPREPLY=()
     if [[ $COMP_CWORD -eq 1 ]]; then
-        COMPREPLY=($(compgen -W 'run chat inspect eval fit bench profile quantize grow help version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'run chat inspect eval fit bench profile plan quantize grow help version' -- "$cur"))
         return
     fi
     case ${COMP_WORDS[1]} in
         run)
             flags='--raw --ignore-eos --special --no-display-prompt --pin-first --no-pin --verify-reads --no-learn --project-device --json -q --quiet -h --help'
-            files='-f --file --prompts -m --model -md --model-draft --exit --trace'
-            values='-p --prompt --limit --chat-template --think -n --n-predict --draft --policy --draft-ahead --prune --mem -c --ctx-size -t --threads --cpus -b --batch-size --io --flash-model --flash-limit --isa --kv --device --device-draft --device-min-rows --temp --top-k --top-p --min-p --repeat-penalty --repeat-last-n -s --seed --verify --project --check'
+            files='-f --file --prompts -m --model -md --model-draft --exit --device --device-draft --trace'
+            values='-p --prompt --limit --chat-template --think -n --n-predict --draft --policy --draft-ahead --prune --mem -c --ctx-size -t --threads --cpus -b --batch-size --io --flash-model --flash-limit --isa --kv --device-min-rows --temp --top-k --top-p --min-p --repeat-penalty --repeat-last-n -s --seed --verify --project --check'
             plain=
             ;;
         chat)
             flags='--show-draft --pin-first --no-pin --verify-reads --no-learn -h --help'
-            files='--load -m --model -md --model-draft --exit'
-            values='-sys --system -n --n-predict --chat-template --think --draft --policy --draft-ahead --prune --mem -c --ctx-size -t --threads --cpus -b --batch-size --io --flash-model --flash-limit --isa --kv --device --device-draft --device-min-rows --temp --top-k --top-p --min-p --repeat-penalty --repeat-last-n -s --seed'
+            files='--load -m --model -md --model-draft --exit --device --device-draft'
+            values='-sys --system -n --n-predict --chat-template --think --draft --policy --draft-ahead --prune --mem -c --ctx-size -t --threads --cpus -b --batch-size --io --flash-model --flash-limit --isa --kv --device-min-rows --temp --top-k --top-p --min-p --repeat-penalty --repeat-last-n -s --seed'
             plain=
             ;;
         inspect)
             flags='--tensors --json -h --help --checksum --verify --pin-first --no-pin --verify-reads'
-            files='-m --model -md --model-draft --exit'
-            values='--draft --policy --draft-ahead --prune --mem -c --ctx-size -t --threads --cpus -b --batch-size --io --flash-model --flash-limit --isa --kv --device --device-draft --device-min-rows'
+            files='-m --model -md --model-draft --exit --device --device-draft'
+            values='--draft --policy --draft-ahead --prune --mem -c --ctx-size -t --threads --cpus -b --batch-size --io --flash-model --flash-limit --isa --kv --device-min-rows'
             plain=files
             ;;
         eval)
             flags='--pin-first --no-pin --verify-reads --json -h --help'
-            files='-f --text -m --model -md --model-draft'
-            values='--limit --mem -c --ctx-size -t --threads --cpus -b --batch-size --io --flash-model --flash-limit --isa --kv --device --device-draft --device-min-rows'
+            files='-f --text -m --model -md --model-draft --device --device-draft'
+            values='--limit --mem -c --ctx-size -t --threads --cpus -b --batch-size --io --flash-model --flash-limit --isa --kv --device-min-rows'
             plain=
             ;;
         fit)
             flags='--pin-first --no-pin --verify-reads --json -h --help'
-            files='-f --text -o --output -m --model -md --model-draft'
-            values='--form --rank --layers --positions --disk --steps --time-limit -s --seed --mem -c --ctx-size -t --threads --cpus -b --batch-size --io --flash-model --flash-limit --isa --kv --device --device-draft --device-min-rows'
+            files='-f --text -o --output -m --model -md --model-draft --device --device-draft'
+            values='--form --rank --layers --positions --disk --steps --time-limit -s --seed --mem -c --ctx-size -t --threads --cpus -b --batch-size --io --flash-model --flash-limit --isa --kv --device-min-rows'
             plain=
             ;;
         bench)
             flags='--ignore-eos --raw --project-device --pin-first --no-pin --verify-reads --resume --json -h --help'
-            files='--prompts -m --model -md --model-draft --exit --csv --plot --calibration'
-            values='--policies --policy --limit --rounds --sweep-mem --residency -n --n-predict --chat-template --think --temp -s --seed --verify --project --prune --mem -c --ctx-size -t --threads --cpus -b --batch-size --io --flash-model --flash-limit --isa --kv --device --device-draft --device-min-rows'
+            files='--prompts -m --model -md --model-draft --exit --device --device-draft --csv --plot --calibration'
+            values='--policies --policy --limit --rounds --sweep-mem --residency -n --n-predict --chat-template --think --temp -s --seed --verify --project --prune --mem -c --ctx-size -t --threads --cpus -b --batch-size --io --flash-model --flash-limit --isa --kv --device-min-rows'
             plain=
             ;;
         profile)
-            flags='--json -h --help'
-            files='-m --model'
+            flags='--no-run --show --if-stale --json -h --help'
+            files='-m --model -md --model-draft --file'
             folders='--dir'
-            values='--time'
+            values='--device --types --mem -t --threads --cpus --isa --time'
+            plain=
+            ;;
+        plan)
+            flags='--no-learn --pin-first --no-pin --verify-reads --json -h --help'
+            files='-f --file -m --model -md --model-draft --exit --device --device-draft'
+            values='--policies --temp -n --n-predict --positions --measure --draft-ahead --prune --mem -c --ctx-size -t --threads --cpus -b --batch-size --io --flash-model --flash-limit --isa --kv --device-min-rows'
             plain=
             ;;
         quantize)
@@ -73,7 +79,8 @@ _lever()
         fi
     done
     local taken=" $folders $values " # options with a value that is no file
-    if [[ " $files " == *" $prev "* || -z $prev || $plain == files && $cur != -* && $taken != *" $prev "* ]]; then
+    [[ $plain == files && $cur != -* && $taken != *" $prev "* ]] && files="$files $prev"
+    if [[ " $files " == *" $prev "* || -z $prev ]]; then
         compopt -o filenames 2>/dev/null
         IFS=$'\n'
         COMPREPLY=($(compgen -f -- "$cur"))

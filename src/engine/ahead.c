@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/ahead.h"
 
-#include <pthread.h>
 #include <string.h>
 
 #include "engine/engine.h"
 #include "os/clock.h"
+#include "os/helper.h"
 
 enum { CHILDREN = 4, NODES = 2 * LV_GROW_MAX, NOTED = 8, EVENTS = 64 };
 
@@ -36,12 +36,7 @@ struct lv_ahead {
     lv_cpu_config config;
     uint32_t  batch;      /* rows at most, <= LV_AHEAD_BATCH */
     bool      always;
-    /* The thread: asked -> busy -> neither. */
-    pthread_t thread;
-    pthread_mutex_t mutex;
-    pthread_cond_t  changed;
-    bool      started, asked, busy, quit;
-    int       rc;         /* of its start */
+    lv_helper *thread;
     atomic_bool cancel;   /* the sweep is over */
     /* The thread's while it is busy. */
     ahead_node nodes[NODES]; /* [n] those of the session's tree, in its order, come first */
@@ -182,12 +177,14 @@ static int evaluate(lv_ahead *a, const int32_t *ids, uint32_t n)
         v->evaluated = true;
         a->of_row[a->n_rows++] = ids[i];
     }
-    for (uint32_t i = 0; i < n && !cancelled(a); i++) look_below(a, ids[i], s->engine->draft_logits + i * s->draft.n_vocab);
+    for (uint32_t i = 0; i < n && !cancelled(a); i++)
+        look_below(a, ids[i], s->engine->draft_logits + i * s->draft.n_vocab);
     return LEVER_OK;
 }
 
-static void draft_ahead(lv_ahead *a)
+static void draft_ahead(void *ahead)
 {
+    lv_ahead *a = ahead;
     lever_engine *e = a->s->engine;
     int32_t ids[LV_AHEAD_BATCH];
     copy_tree(a);
@@ -207,31 +204,14 @@ static void draft_ahead(lv_ahead *a)
     lv_model_run_on(e->draft, e->cpu, e->trace);
 }
 
-static void *run(void *arg)
+static int start_thread(void *ahead)
 {
-    lv_ahead *a = arg;
+    lv_ahead *a = ahead;
     if (a->config.cpus.n) lv_thread_bind(a->config.cpus.cpus[0]);
     lv_thread_step_back(); /* before the pool, whose threads do as this one does */
-    const int rc = lv_cpu_open(&a->cpu, &a->config, NULL);
-    if (rc >= 0) lv_cpu_set_abandon(a->cpu, &a->cancel);
-    pthread_mutex_lock(&a->mutex);
-    a->rc = rc;
-    a->busy = false;
-    pthread_cond_broadcast(&a->changed);
-    while (!a->quit) {
-        if (!a->asked) {
-            pthread_cond_wait(&a->changed, &a->mutex);
-            continue;
-        }
-        a->asked = false;
-        pthread_mutex_unlock(&a->mutex);
-        draft_ahead(a);
-        pthread_mutex_lock(&a->mutex);
-        a->busy = false;
-        pthread_cond_broadcast(&a->changed);
-    }
-    pthread_mutex_unlock(&a->mutex);
-    return NULL;
+    LEVER_TRY(lv_cpu_open(&a->cpu, &a->config, NULL));
+    lv_cpu_set_abandon(a->cpu, &a->cancel);
+    return LEVER_OK;
 }
 
 /* ---- opening and closing ---- */
@@ -239,13 +219,6 @@ static void *run(void *arg)
 uint64_t lv_ahead_bytes(const lv_cpu_config *cpu, uint32_t draft_rows)
 {
     return lv_round_up(sizeof(lv_ahead), 64) + lv_cpu_memory_bytes(cpu) + (draft_rows + 1) * sizeof(ahead_noted);
-}
-
-static void wait_until_idle(lv_ahead *a)
-{
-    pthread_mutex_lock(&a->mutex);
-    while (a->busy) pthread_cond_wait(&a->changed, &a->mutex);
-    pthread_mutex_unlock(&a->mutex);
 }
 
 int lv_ahead_open(lv_ahead **out, lever_session *s, const lv_cpu_config *cpu, bool always, lever_error *err)
@@ -260,18 +233,15 @@ int lv_ahead_open(lv_ahead **out, lever_session *s, const lv_cpu_config *cpu, bo
     if (a->batch > s->engine->draft_logit_rows) a->batch = s->engine->draft_logit_rows;
     if (a->batch > s->engine->plan.max_rows) a->batch = s->engine->plan.max_rows;
     a->n_noted = s->engine->draft_rows + 1;
-    a->busy = true;
-    pthread_mutex_init(&a->mutex, NULL);
-    pthread_cond_init(&a->changed, NULL);
     a->noted = lv_alloc_array(a->n_noted, sizeof *a->noted, 64);
-    a->started = a->noted && pthread_create(&a->thread, NULL, run, a) == 0;
-    if (a->started) wait_until_idle(a);
-    if (a->started && a->rc >= 0) {
-        *out = a;
-        return LEVER_OK;
+    int rc = a->noted ? LEVER_OK : lv_fail(err, LEVER_ENOMEM, 0, "drafting ahead");
+    if (rc >= 0) rc = lv_helper_open(&a->thread, &(lv_helper_config){ start_thread, draft_ahead, a }, err);
+    if (rc < 0) {
+        lv_ahead_close(&a);
+        return rc;
     }
-    lv_ahead_close(&a);
-    return lv_fail(err, LEVER_ENOMEM, 0, "a thread that drafts ahead");
+    *out = a;
+    return LEVER_OK;
 }
 
 void lv_ahead_close(lv_ahead **ahead)
@@ -279,16 +249,8 @@ void lv_ahead_close(lv_ahead **ahead)
     if (!ahead || !*ahead) return;
     lv_ahead *a = *ahead;
     *ahead = NULL;
-    if (a->started) {
-        lv_ahead_end(a);
-        pthread_mutex_lock(&a->mutex);
-        a->quit = true;
-        pthread_cond_broadcast(&a->changed);
-        pthread_mutex_unlock(&a->mutex);
-        pthread_join(a->thread, NULL);
-    }
-    pthread_mutex_destroy(&a->mutex);
-    pthread_cond_destroy(&a->changed);
+    lv_ahead_end(a);
+    lv_helper_close(&a->thread);
     lv_cpu_close(&a->cpu);
     lv_free(a->noted);
     lv_free(a);
@@ -325,10 +287,7 @@ void lv_ahead_begin(lv_ahead *a)
     a->sharpness = s->draft.sharpness;
     a->begun = true;
     atomic_store(&a->cancel, false);
-    pthread_mutex_lock(&a->mutex);
-    a->asked = a->busy = true;
-    pthread_cond_broadcast(&a->changed);
-    pthread_mutex_unlock(&a->mutex);
+    lv_helper_ask(a->thread);
 }
 
 void lv_ahead_end(lv_ahead *a)
@@ -336,7 +295,7 @@ void lv_ahead_end(lv_ahead *a)
     if (!a || !a->begun) return;
     const uint64_t t0 = lv_clock_ns();
     atomic_store(&a->cancel, true);
-    wait_until_idle(a);
+    lv_helper_wait(a->thread);
     a->begun = false;
     a->wait_ns += lv_clock_ns() - t0;
     a->n_evaluated += a->n_rows;

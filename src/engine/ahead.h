@@ -33,14 +33,15 @@ typedef struct lv_ahead lv_ahead;
 
 /* Bytes it takes beside the draft's cache: cpu as for open, draft_rows of a tree. */
 uint64_t lv_ahead_bytes(const lv_cpu_config *cpu, uint32_t draft_rows);
-/* cpu: for batches of LV_AHEAD_BATCH rows of the draft. always: beside every sweep; else where measurements say that its owner's cores have time for it.
+/* cpu: for batches of LV_AHEAD_BATCH rows of the draft. always: beside every sweep; else where measurements say that
+ * its owner's cores have time for it.
  * LEVER_OK, LEVER_ENOMEM. Returned: lv_ahead_close. All others accept a NULL lv_ahead and then do nothing. */
 int  lv_ahead_open(lv_ahead **out, lever_session *s, const lv_cpu_config *cpu, bool always, lever_error *err);
 void lv_ahead_close(lv_ahead **a);
 
 /* A policy asks for k candidates of a node. */
 void lv_ahead_asked(lv_ahead *a, uint32_t k);
-/* The n best of the draft's candidates at an evaluated node: what is not taken into the tree may follow all the same. */
+/* The n best of the draft's candidates at an evaluated node: what the tree does not take may follow all the same. */
 void lv_ahead_note(lv_ahead *a, const lv_tree_node *node, const int32_t *tokens, const float *probs, uint32_t n);
 /* The session's tree is about to be verified. */
 void lv_ahead_begin(lv_ahead *a);

@@ -27,27 +27,25 @@ int lever_chat_choose(lever_engine *e, const char *name, lever_error *err)
     return LEVER_OK;
 }
 
-/* Tokens of a talk into s->talk; returns their number. */
-static int64_t encode(const lever_session *s, const lever_message *messages, size_t n, bool think,
-                      lever_error *err)
+int64_t lever_chat_tokenize(const lever_engine *e, const lever_message *messages, size_t n, bool think,
+                            int32_t *tokens, size_t cap, lever_error *err)
 {
-    const lever_engine *e = s->engine;
+    if (!e->chat.now.name) return lv_fail(err, LEVER_EUNSUP, 0, "%s", e->chat.why);
     lv_chat_text text = { 0 };
     int64_t n_ids = lv_chat_write(&text, &e->chat.now, messages, n, think, err);
-    if (n_ids >= 0) n_ids = lv_chat_encode(e->vocab, &e->chat.now, &text, s->talk, s->n_ctx, err);
+    if (n_ids >= 0) n_ids = lv_chat_encode(e->vocab, &e->chat.now, &text, tokens, cap, err);
     lv_chat_text_fini(&text);
-    if (n_ids > s->n_ctx)
-        return lv_fail(err, LEVER_ELIMIT, 0,
-                       "the talk is %lld tokens long and does not fit the context of %u; use a longer -c",
-                       (long long)n_ids, s->n_ctx);
     return n_ids;
 }
 
 int64_t lever_session_set_messages(lever_session *s, const lever_message *messages, size_t n, bool think,
                                    lever_error *err)
 {
-    if (!s->engine->chat.now.name) return lv_fail(err, LEVER_EUNSUP, 0, "%s", s->engine->chat.why);
-    const int64_t n_ids = encode(s, messages, n, think, err);
+    const int64_t n_ids = lever_chat_tokenize(s->engine, messages, n, think, s->talk, s->n_ctx, err);
+    if (n_ids > s->n_ctx)
+        return lv_fail(err, LEVER_ELIMIT, 0,
+                       "the talk is %lld tokens long and does not fit the context of %u; use a longer -c",
+                       (long long)n_ids, s->n_ctx);
     return n_ids < 0 ? n_ids : lever_session_set_tokens(s, s->talk, (size_t)n_ids, err);
 }
 

@@ -20,6 +20,7 @@ int lv_cycle_grow(lever_session *s, lever_error *err)
     lv_draft_run_tell_others(&s->draft);
     if (s->engine->draft) lv_draft_run_begin(&s->draft, &d);
     lv_pruner_forget(&s->prune);
+    lv_noter_forget(&s->noter);
     if (c->learner) lv_policy_share(c->policy, c->learner);
     const int rc = lv_policy_grow(c->policy, &s->tree, &d, c->most_nodes, depth, err);
     if (c->learner) lv_policy_share(c->learner, c->policy);
@@ -242,6 +243,7 @@ void lv_cycle_observe(lever_session *s, bool first)
                            .flash_s = seconds(lv_flash_ns(sweep_ns, &r->drafted, &r->verified)) };
     if (c->learner) lv_policy_share(c->policy, c->learner);
     lv_policy_observe(c->policy, &o);
+    lv_noter_observe(s, c);
     if (c->learner) lv_policy_share(c->learner, c->policy);
     if (c->on_guess) tell_guesses(s, c);
     if (c->on_cycle) lv_view_show(s);

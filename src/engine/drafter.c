@@ -67,6 +67,7 @@ static uint32_t draft_known(lv_draft_run *d, const lv_tree_node *node, const lv_
     const uint32_t n = k < list->n ? k : list->n;
     const uint32_t noted = list->n < LV_EXIT_CANDIDATES || n > LV_EXIT_CANDIDATES ? n : LV_EXIT_CANDIDATES;
     lv_pruner_note(&s->prune, node, list->tokens, list->probs, noted, d->sharpness);
+    lv_noter_note(&s->noter, node, list->tokens, list->probs, noted);
     lv_ahead_note(s->ahead, node, list->tokens, list->probs, noted);
     memcpy(tokens, list->tokens, n * sizeof *tokens);
     memcpy(probs, list->probs, n * sizeof *probs);
@@ -92,6 +93,7 @@ static uint32_t draft_candidates(void *user, lv_tree *t, int32_t id, uint32_t k,
     if (!s->engine->exit || k >= LV_EXIT_CANDIDATES) {
         const uint32_t n = lv_sampler_candidates(s->sampler, logits, &h, k, d->sharpness, tokens, probs);
         lv_pruner_note(&s->prune, &t->nodes[id], tokens, probs, n, d->sharpness);
+        lv_noter_note(&s->noter, &t->nodes[id], tokens, probs, n);
         lv_ahead_note(s->ahead, &t->nodes[id], tokens, probs, n);
         return n;
     }
@@ -100,6 +102,7 @@ static uint32_t draft_candidates(void *user, lv_tree *t, int32_t id, uint32_t k,
     const uint32_t n =
         lv_sampler_candidates(s->sampler, logits, &h, LV_EXIT_CANDIDATES, d->sharpness, more, more_probs);
     lv_pruner_note(&s->prune, &t->nodes[id], more, more_probs, n, d->sharpness);
+    lv_noter_note(&s->noter, &t->nodes[id], more, more_probs, n);
     lv_ahead_note(s->ahead, &t->nodes[id], more, more_probs, n);
     const uint32_t got = n < k ? n : k;
     memcpy(tokens, more, got * sizeof *more);

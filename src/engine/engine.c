@@ -1,5 +1,6 @@
 /* Opening and closing engines. SPDX-License-Identifier: MIT */
 #include "engine/engine.h"
+#include "lever/plan.h"
 
 #include <string.h>
 
@@ -97,6 +98,7 @@ static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
     e->exit = o->exit, o->exit = NULL;
     e->prune_rule = o->prune_rule;
     memcpy(e->exit_note, o->exit_note, sizeof e->exit_note);
+    if (o->advice && o->advice->any) memcpy(e->advice, o->advice->why, sizeof e->advice);
     e->max_nodes = o->max_nodes, e->grow_nodes = o->grow_nodes, e->draft_rows = o->draft_rows;
     e->kv_type = o->target_kv_type, e->draft_kv_type = o->draft_kv_type;
     e->ahead_rows = o->ahead_rows;
@@ -174,6 +176,7 @@ void lever_engine_close(lever_engine **engine)
     lv_free(e->draft_batch);
     lv_free(e->draft_logits);
     lv_policies_close(e->policies, e->n_policies);
+    lv_free(e->learnt_rest);
     lv_affinity_restore(&e->affinity);
     lv_budget_refund(e->charged_bytes);
     lv_free(e);
@@ -186,6 +189,8 @@ int64_t lever_tokenize(const lever_engine *e, const char *text, size_t len, unsi
                        (flags & LEVER_ENCODE_PARSE_SPECIAL ? (unsigned)LV_ENCODE_PARSE_SPECIAL : 0u);
     return lv_vocab_encode(e->vocab, text, len == SIZE_MAX ? strlen(text) : len, f, tokens, cap, err);
 }
+
+size_t lever_tokenize_bytes(const lever_engine *e, size_t len) { return lv_vocab_encode_bytes(e->vocab, len); }
 
 int32_t lever_n_vocab(const lever_engine *e) { return lv_vocab_n_tokens(e->vocab); }
 
@@ -237,8 +242,9 @@ void lever_engine_get_info(const lever_engine *e, lever_engine_info *info)
                                  .target_file_bytes = e->target_file_bytes,
                                  .target_resident_bytes = e->plan.resident_bytes,
                                  .target_streamed_bytes = e->plan.streamed_bytes,
-                                 .pair_key = lv_learnt_pair(e),
+                                 .pair_key = lv_learnt_pair(e->target_file_bytes, e->target, e->draft),
                                  .exit_layer = e->exit ? lv_exit_layer(e->exit) + 1 : 0,
+                                 .advice = e->advice[0] ? e->advice : NULL,
                                  .exit_note = e->exit_note[0] ? e->exit_note : NULL,
                                  .flash_model = e->flash.name,
                                  .flash_limit_bytes_per_s = e->flash.bytes_per_s };

@@ -15,6 +15,7 @@
 #include "model/model.h"
 #include "os/turns.h"
 #include "plan/memory_plan.h"
+#include "spec/acceptance.h"
 #include "spec/policy.h"
 #include "spec/prune.h"
 #include "spec/sampler.h"
@@ -28,8 +29,9 @@ enum {
     LV_EXIT_CANDIDATES = 8,    /* of the draft's at a node, that a score is compared with */
     LV_CONTEXT_DEFAULT = 4096, /* longest context taken without being asked */
     /* Code, libraries, stdio and allocator slack of the lever program. The peak resident set of a run with a
-     * tiny model, less its planned lines, is 2.5 MiB with stacks (glibc 2.36, x86-64); the rest is margin. */
-    LV_PROGRAM_BYTES = 3 << 20,
+     * tiny model, less its planned lines, is 2.5 MiB with stacks (glibc 2.36, x86-64), that of the demo pair 3.0;
+     * the rest is margin. */
+    LV_PROGRAM_BYTES = (3 << 20) + (256 << 10),
     LV_SESSIONS_MOST = 64,
     LV_DRAFT_SHARED_ROWS = 32, /* the same for several sessions together: beyond, more rows cost in proportion */
     LV_PROJECT_SESSIONS = 4,   /* whose rows of the target are projected together */
@@ -55,8 +57,8 @@ typedef struct lv_engine_devices {
 
 /* Sessions that share a sweep, and how long its parts took. */
 typedef struct lv_round {
-    lever_session *sessions[LV_SESSIONS_MOST]; /* [n] in the order of their rows; the first n_grow grow trees, the others
-                                                * bring parts of prompts */
+    lever_session *sessions[LV_SESSIONS_MOST]; /* [n] in the order of their rows; the first n_grow grow trees,
+                                                * the others bring parts of prompts */
     uint32_t n, n_grow;
     uint32_t n_rows, n_kept; /* of the sweep; of them, those that went through all layers */
     uint32_t prompt_rows;    /* that are likely to stand beside the trees */
@@ -75,9 +77,13 @@ struct lever_engine {
     lv_chat_choice chat;
     lv_exit   *exit;    /* the predictor that prunes; NULL: no pruning */
     lv_prune_rule prune_rule;
+    char       advice[320];    /* why the policy was chosen; empty: it was not */
     char       exit_note[256]; /* why a predictor that lies beside the model is not used */
     lv_policy **policies; /* [n_policies] the first is the default; they learn as long as the engine lives */
     uint32_t   n_policies;
+    lv_acceptances acceptances; /* what became of the draft's candidates, in all sessions */
+    char      *learnt_rest;  /* [learnt_rest_bytes] what was learnt by policies that this engine does not have */
+    size_t     learnt_rest_bytes;
     lever_plan plan;
     uint32_t   max_nodes, grow_nodes, draft_rows; /* the most of any policy, as its getters in spec/policy.h */
     uint32_t   ahead_rows; /* of the draft's cache for drafting beside verification; 0: none */
@@ -111,6 +117,9 @@ typedef struct lv_engine_setup {
     lv_vocab      *vocab;
     lv_chat_choice chat;
     lv_exit       *exit;    /* NULL: no pruning */
+    lv_model      *spare_draft; /* open, but not part of this plan: lv_engine_setup_again */
+    lv_exit       *spare_exit;
+    struct lever_advice *advice; /* what config.policy was chosen by; NULL: it was not */
     lv_prune_rule  prune_rule;
     char           exit_note[256];
     lv_engine_devices devices;
@@ -151,6 +160,12 @@ lv_cpu_config lv_engine_setup_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint
 /* Rows of logits of the draft. */
 uint32_t lv_engine_setup_draft_rows(const lv_engine_setup *o);
 void lv_engine_setup_fini(lv_engine_setup *o);
+/* Plan the opened models again: with another policy (borrowed), without the draft where that does not need it, and
+ * mem_bytes, n_ctx, max_rows of o->config, which the caller may change. As lv_engine_setup_plan; after a failure only
+ * fini is due. */
+int  lv_engine_setup_again(lv_engine_setup *o, const char *policy, lever_error *err);
+/* engine/advise.c: open, choose the policy as c->advise says, and plan. As lv_engine_setup_init. */
+int  lv_engine_setup_advised(lv_engine_setup *o, const lever_config *c, lever_error *err);
 /* The same for drafting beside verification. */
 lv_cpu_config lv_engine_setup_ahead_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint32_t max_rows);
 /* The public form of the plan. */
@@ -204,6 +219,14 @@ typedef struct lv_pruner {
     uint32_t  n_kept;       /* nodes */
     uint64_t  ns;           /* scores and decision */
 } lv_pruner;
+
+/* The draft's candidates at the nodes of one tree. */
+typedef struct lv_noter {
+    int32_t *candidates;    /* [n_sets][LV_ACC_RANKS] by draft row + 1 */
+    uint8_t *n_candidates;  /* [n_sets] */
+    uint8_t *class;         /* [n_sets] lv_acceptance_class */
+    uint32_t n_sets;        /* 0: there is no draft */
+} lv_noter;
 
 /* A session's part of a round: draft + sweep + accept, or some rows of its prompt. */
 typedef struct lv_cycle {
@@ -263,6 +286,7 @@ struct lever_session {
     lv_draft_run  draft;
     lv_ahead     *ahead;    /* NULL: nothing is drafted beside verification */
     lv_pruner     prune;
+    lv_noter      noter;
     lv_view       view;
     int32_t      *tokens;   /* [n_ctx] the text; the last one is not in kv yet */
     int32_t      *talk;     /* [n_ctx] tokens of a talk while it is compared with the text */
@@ -327,9 +351,21 @@ int  lv_view_open(lever_session *s, lever_error *err); /* LEVER_ENOMEM */
 void lv_view_close(lv_view *v); /* accepts a zeroed one */
 /* Show the cycle that just ended. */
 void lv_view_show(lever_session *s);
-/* engine/learnt.c: a number that stands for both models. */
-uint64_t lv_learnt_pair(const lever_engine *e);
-/* The same for the draft alone; 0: there is none. */
+/* engine/noter.c */
+uint64_t lv_noter_bytes(uint32_t draft_rows);
+int  lv_noter_open(lv_noter *n, uint32_t draft_rows, lever_error *err); /* LEVER_ENOMEM */
+void lv_noter_close(lv_noter *n); /* accepts a zeroed one */
+/* A new tree: no candidates are known. */
+void lv_noter_forget(lv_noter *n);
+/* The draft's candidates at a node that it has evaluated, best first. */
+void lv_noter_note(lv_noter *n, const lv_tree_node *node, const int32_t *tokens, const float *probs, uint32_t count);
+/* The cycle is over: count what the text went on with. */
+void lv_noter_observe(const lever_session *s, const lv_cycle *c);
+/* engine/learnt.c: a number that stands for both models; draft NULL: there is none. */
+uint64_t lv_learnt_pair(uint64_t target_file_bytes, lv_model *target, lv_model *draft);
+/* Counts of acceptance among bytes of lever_engine_get_learnt. False: there are none, or not of this pair. */
+bool lv_learnt_acceptances(const void *in, size_t n, uint64_t pair, lv_acceptances *out);
+/* A number for the draft alone; 0: there is none. */
 uint64_t lv_learnt_draft(const lever_engine *e);
 /* engine/setup.c: close policies [n] and the list itself. */
 void lv_policies_close(lv_policy **policies, uint32_t n);

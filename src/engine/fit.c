@@ -269,11 +269,10 @@ static int prepare(fit_job *j, lv_engine_setup *o, lever_error *err)
     return lv_fit_data_open(&j->data, j->data_path, &j->info, err);
 }
 
-static int run(fit_job *j, lever_error *err)
+/* Not inlined: two setups side by side, of models looked at and models run, would be a large frame. */
+static __attribute__((noinline)) int record(fit_job *j, lever_error *err)
 {
     lv_engine_setup o;
-    LEVER_TRY(check_params(j, err));
-    LEVER_TRY(look_at_models(j, err));
     LEVER_TRY(lv_engine_setup_open(&o, j->config, true, err));
     int rc = prepare(j, &o, err);
     if (rc >= 0) j->result->resumed = lv_fit_data_windows(j->data) > 0;
@@ -282,11 +281,18 @@ static int run(fit_job *j, lever_error *err)
     lv_free(j->tokens);
     lv_free(j->ends);
     j->tokens = NULL, j->ends = NULL;
-    if (rc < 0) return rc;
+    return rc;
+}
+
+static int run(fit_job *j, lever_error *err)
+{
+    LEVER_TRY(check_params(j, err));
+    LEVER_TRY(look_at_models(j, err));
+    LEVER_TRY(record(j, err));
     lv_memory_trim();
     j->result->disk_bytes = lv_fit_data_records(j->data) * lv_fit_data_record_bytes(&j->info);
     const uint64_t t0 = lv_clock_ns();
-    rc = lv_fit_train_run(j, err);
+    const int rc = lv_fit_train_run(j, err);
     j->result->train_ns = lv_clock_ns() - t0;
     return rc;
 }

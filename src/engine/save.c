@@ -182,12 +182,13 @@ static int check_header(const lever_session *s, const reader *r, const file_head
     if (memcmp(h->magic, magic, sizeof magic) != 0)
         return lv_fail(err, LEVER_EFORMAT, 0, "%s: not a session file", path);
     if (h->version != VERSION)
-        return lv_fail(err, LEVER_EUNSUP, 0, "%s: session file of version %" PRIu32 ", not %d", path, h->version, VERSION);
+        return lv_fail(err, LEVER_EUNSUP, 0, "%s: session file of version %" PRIu32 ", not %d", path, h->version,
+                       VERSION);
     if (h->target != e->target_id.fingerprint)
         return lv_fail(err, LEVER_EINVAL, 0, "%s: a session of another model, '%.95s', not of '%s'", path,
                        memchr(h->name, 0, sizeof h->name) ? h->name : "?", e->target_id.name);
     if (h->kv_type != e->kv_type)
-        return lv_fail(err, LEVER_EINVAL, 0, "%s: its KV cache has another type than the %s in use; choose the other one",
+        return lv_fail(err, LEVER_EINVAL, 0, "%s: its KV cache is not %s, the type in use; choose the other one",
                        path, e->kv_type == LV_TYPE_F16 ? "f16" : "q8_0");
     if (h->n_tokens > s->n_ctx)
         return lv_fail(err, LEVER_ELIMIT, 0, "%s: its text is %" PRIu32 " tokens long and does not fit the context of "

@@ -28,11 +28,9 @@ static int open_sampler(lever_session *s, const lever_sampling *in, lever_error 
                                   .repeat_last_n = in->repeat_last_n, .seed = in->seed };
     LEVER_TRY(lv_sampler_params_check(&p, err));
     LEVER_TRY(lv_rule_check_sampling(s->engine->rule, &p, err));
-    lv_sampler *sampler;
-    LEVER_TRY(lv_sampler_open(&sampler, &p, lv_cpu_kernels(s->engine->cpu), lv_vocab_n_used(s->engine->vocab),
-                              err));
-    lv_sampler_close(&s->sampler);
-    s->sampler = sampler;
+    if (s->sampler) LEVER_TRY(lv_sampler_set(s->sampler, &p, err));
+    else LEVER_TRY(lv_sampler_open(&s->sampler, &p, lv_cpu_kernels(s->engine->cpu),
+                                   lv_vocab_n_used(s->engine->vocab), err));
     s->params = p;
     return LEVER_OK;
 }
@@ -43,6 +41,7 @@ static int open_draft_run(lever_session *s, lever_error *err)
     lv_draft_run *d = &s->draft;
     LEVER_TRY(lv_kv_init(&s->draft_kv, lv_model_hparams(e->draft), e->draft_kv_type, s->n_ctx,
                          lv_draft_scratch(e->plan.max_rows, e->draft_rows + e->ahead_rows), err));
+    LEVER_TRY(lv_noter_open(&s->noter, e->draft_rows, err));
     d->session = s;
     d->logit_rows = e->max_nodes < LV_DRAFT_LOGIT_ROWS ? e->max_nodes : LV_DRAFT_LOGIT_ROWS;
     if (e->n_sessions > 1) LEVER_TRY(lv_turns_open(&s->turns, LV_TURNS_STACK_BYTES, err));
@@ -143,6 +142,7 @@ void lever_session_close(lever_session **session)
     lv_free(s->path_nodes);
     lv_free(s->text);
     lv_pruner_close(&s->prune);
+    lv_noter_close(&s->noter);
     lv_view_close(&s->view);
     lv_free(s->draft.path);
     lv_free(s->draft.drawn);

@@ -177,7 +177,7 @@ static uint64_t session_bytes(const lv_engine_setup *o, uint32_t n_ctx, uint32_t
            (o->config.n_sessions > 1 ? o->policy_bytes : 0) + lv_pruner_bytes(o->max_nodes, o->draft_rows) +
            lv_view_bytes(o->max_nodes) +
            lv_sampler_memory_bytes(lv_vocab_n_used(o->vocab)) + lv_detok_max_bytes(o->vocab) +
-           (o->draft ? lv_rule_bytes(o->rule, o->max_nodes, o->draft_rows) : 0);
+           (o->draft ? lv_rule_bytes(o->rule, o->max_nodes, o->draft_rows) + lv_noter_bytes(o->draft_rows) : 0);
 }
 
 lv_cpu_config lv_engine_setup_cpu(const lv_engine_setup *o, uint32_t n_ctx, uint32_t max_rows)
@@ -261,6 +261,7 @@ static size_t fixed_lines(const lv_engine_setup *o, lv_plan_line *lines)
         add_line(lines, &n, "buffers of the device", lv_devices_buffer_bytes(&o->devices, true));
     }
     if (!o->draft) return n;
+    add_line(lines, &n, "counts of acceptance", sizeof(lv_acceptances));
     size_t n_weights;
     const lv_model_weight *w = lv_model_weights(o->draft, &n_weights);
     uint64_t bytes = lv_model_fixed_bytes(o->draft);
@@ -452,6 +453,7 @@ int lv_engine_setup_init(lv_engine_setup *o, const lever_config *c, lever_error 
 {
     static const char *const defaults[] = { "lever", "lever:24", "chain:8" };
     const bool draws = c->verify && strcmp(c->verify, "match"); /* which only the last of them does */
+    if (!c->policy && c->advise && c->draft_path && !draws) return lv_engine_setup_advised(o, c, err);
     lv_engine_devices devices = { 0 }; /* which are opened only once */
     if (c->policy || !c->draft_path) return open_and_plan(o, c, &devices, err);
     for (int i = draws ? 2 : 0;; i++) {
@@ -465,8 +467,35 @@ int lv_engine_setup_init(lv_engine_setup *o, const lever_config *c, lever_error 
     }
 }
 
+/* Into the plan or out of it, where it stays open. */
+static void take_part(void **in, void **out, bool part)
+{
+    if (part && !*in) *in = *out, *out = NULL;
+    if (!part && *in) *out = *in, *in = NULL;
+}
+
+int lv_engine_setup_again(lv_engine_setup *o, const char *policy, lever_error *err)
+{
+    lv_policies_close(o->policies, o->n_policies);
+    o->policies = NULL, o->n_policies = 0, o->policy_bytes = 0;
+    o->max_nodes = o->grow_nodes = 1, o->draft_rows = 0;
+    o->config.policy = policy;
+    LEVER_TRY(open_policies(o, err));
+    void *draft = o->draft, *spare_draft = o->spare_draft, *exit = o->exit, *spare_exit = o->spare_exit;
+    take_part(&draft, &spare_draft, policy_that_drafts(o) != NULL);
+    take_part(&exit, &spare_exit, o->max_nodes > 1);
+    o->draft = draft, o->spare_draft = spare_draft, o->exit = exit, o->spare_exit = spare_exit;
+    o->cpu.max_k = o->cpu.max_head_dim = 0, o->cpu.act_kinds = 0;
+    widen_cpu(o, o->target);
+    if (o->draft) widen_cpu(o, o->draft);
+    return lv_engine_setup_plan(o, err);
+}
+
 void lv_engine_setup_fini(lv_engine_setup *o)
 {
+    lv_exit_close(&o->spare_exit);
+    lv_model_close(&o->spare_draft);
+    lv_free(o->advice);
     lv_exit_close(&o->exit);
     lv_policies_close(o->policies, o->n_policies);
     lv_vocab_close(&o->vocab);

@@ -120,6 +120,11 @@ uint64_t lv_model_fixed_bytes(const lv_model *m)
     return n;
 }
 
+bool lv_model_tied(const lv_model *m)
+{
+    return m->tied;
+}
+
 bool lv_model_head_streamed(const lv_model *m)
 {
     return m->head_streamed;

@@ -133,6 +133,8 @@ int  lv_model_load(lv_model *m, const lv_model_load_config *c, lever_error *err)
  * full); LEVER_EIO; LEVER_ECANCEL. After a failure the scratch rows of this batch are gone and the
  * model can be used again. */
 int  lv_model_forward(lv_model *m, lv_batch *b, lever_error *err);
+/* The output head is the embedding: where the one is in memory, so is the other. */
+bool lv_model_tied(const lv_model *m);
 /* True when the output head is streamed: project then reads it once per call, so ask for many rows. */
 bool lv_model_head_streamed(const lv_model *m);
 /* A streamed head follows the layers in the stream: the first projection after a forward takes it

@@ -239,15 +239,15 @@ bool lv_policy_expected(const lv_policy *p, lv_expectation *out)
     return p->expected_tokens > 0;
 }
 
-void lv_policy_seed(lv_policy *p, const lv_cost_seed *s)
-{
-    if (p->type->seed) p->type->seed(p, s);
-}
-
 void lv_policy_share(lv_policy *p, const lv_policy *from)
 {
     assert(p->type == from->type);
     if (p->type->share && p != from) p->type->share(p, from);
+}
+
+void lv_policy_seed(lv_policy *p, const lv_cost_seed *s)
+{
+    if (p->type->seed) p->type->seed(p, s);
 }
 
 void lv_policy_reset(lv_policy *p)

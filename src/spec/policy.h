@@ -36,7 +36,7 @@ typedef struct lv_drafter {
     lv_cost  last, total; /* of the last expand call; of all for this tree */
     uint32_t n_pending;  /* rows the sweep has beside the tree's new nodes: the root, text before it, and what others
                           * bring to the sweep. This and the next two may change with every expand call */
-    double   others_tokens;     /* that trees of other texts in the same sweep are expected to bring; 0: there are none */
+    double   others_tokens;     /* that trees of other texts in the same sweep are expected to bring; 0: no others */
     uint32_t others_draft_rows; /* of other trees, that will be evaluated with those of the next call */
     double   target_ratio; /* weights of the target per weight of the draft */
     const int32_t *text; /* [n_text] the text so far; its last token is the root. Borrowed */
@@ -123,6 +123,9 @@ void   lv_policy_get_learnt(const lv_policy *p, void *out);
 /* Start from such bytes; costs: times were taken under the same conditions, else they are left out. False: the
  * content can not be right, and nothing changes. */
 bool   lv_policy_set_learnt(lv_policy *p, const void *in, bool costs);
+/* Policies of one spec that take turns: what `from` has learnt of models and costs is p's now; what belongs to the
+ * text at hand stays. */
+void   lv_policy_share(lv_policy *p, const lv_policy *from);
 /* What was predicted of the costs of models on this machine, for a policy that has not seen any. */
 enum { LV_SEED_ROWS = 8 };
 typedef struct lv_cost_seed {
@@ -134,9 +137,6 @@ typedef struct lv_cost_seed {
 } lv_cost_seed;
 /* Begin with these, which give way to what is observed. What was learnt before or is set later stays. */
 void   lv_policy_seed(lv_policy *p, const lv_cost_seed *s);
-/* Policies of one spec that take turns: what `from` has learnt of models and costs is p's now; what belongs to the
- * text at hand stays. */
-void   lv_policy_share(lv_policy *p, const lv_policy *from);
 /* A new text begins: forget what belongs to the old one, not what was learnt about the models. */
 void lv_policy_reset(lv_policy *p);
 

@@ -29,8 +29,8 @@ typedef struct lv_policy_type {
     size_t learnt_bytes;                                /* 0: the next two are NULL */
     void (*get_learnt)(const lv_policy *p, void *out);
     bool (*set_learnt)(lv_policy *p, const void *in, bool costs);
-    void (*seed)(lv_policy *p, const lv_cost_seed *s);  /* nullable */
     void (*share)(lv_policy *p, const lv_policy *from); /* nullable */
+    void (*seed)(lv_policy *p, const lv_cost_seed *s);  /* nullable */
     void (*close)(lv_policy *p);                        /* nullable: what parse took beside the state */
 } lv_policy_type;
 

@@ -265,8 +265,8 @@ static double batch_cost(const lever_state *s, uint32_t n)
     return draft_cost(s, beside + n) - (beside ? draft_cost(s, beside) : 0);
 }
 
-/* What the tree is expected to be, with those of others, when evaluating n more wins `won` tokens: with n more rows, or in the place of the
- * last n of those chosen now, worth `lost`; whichever gives more tokens per second. */
+/* What the tree is expected to be, with those of others, when evaluating n more wins `won` tokens: with n more rows, or
+ * in the place of the last n of those chosen now, worth `lost`; whichever gives more tokens per second. */
 static choice with_batch(const lever_state *s, const choice *now, uint32_t n, double won, double lost)
 {
     const uint32_t rows = s->n_pending + now->n;
@@ -357,7 +357,8 @@ static int grow(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, uin
     }
     if (evaluated > 0) s->learnt.gain += 2 * rate_of_change * (won / evaluated - s->learnt.gain);
     if (s->learnt.gain < 0.2) s->learnt.gain = 0.2;
-    if (rc >= 0) s->rate += (s->rate > 0 ? rate_of_change : 1) * ((now.tokens + s->others_tokens) / now.seconds - s->rate);
+    const double rate = (now.tokens + s->others_tokens) / now.seconds;
+    if (rc >= 0) s->rate += (s->rate > 0 ? rate_of_change : 1) * (rate - s->rate);
     select_best(s, t, now.n);
     p->expected_tokens = now.tokens, p->expected_nodes = 1 + now.n;
     p->expected_s = now.seconds;
@@ -411,7 +412,8 @@ static void prune(lv_policy *p, const lv_glimpse *g, bool *keep)
     uint32_t n_best = 0;
     for (uint32_t n = 0; n < t->n; n++) {
         if (n) tokens += s->exit_value[s->order[n - 1]];
-        last = (tokens + s->others_tokens) / (spent + upper * verify_cost(s, beside + n) + s->learnt.project_s * tokens);
+        const double seconds = spent + upper * verify_cost(s, beside + n) + s->learnt.project_s * tokens;
+        last = (tokens + s->others_tokens) / seconds;
         if (last > best) best = last, n_best = n;
     }
     if (last >= best * (1 - least_saving / 2)) n_best = t->n - 1; /* all of them are as good */
@@ -493,6 +495,16 @@ static bool set_learnt(lv_policy *p, const void *in, bool costs)
     return good;
 }
 
+static void share(lv_policy *p, const lv_policy *from)
+{
+    lever_state *s = p->state;
+    const lever_state *f = from->state;
+    const double tilt = s->learnt.calibration.tilt, exit_tilt = s->learnt.exit.tilt;
+    s->learnt = f->learnt;
+    s->warm = f->warm, s->swept = f->swept, s->layers_done = f->layers_done;
+    s->learnt.calibration.tilt = tilt, s->learnt.exit.tilt = exit_tilt; /* of the text */
+}
+
 /* Predictions of a measured machine, where nothing was learnt. */
 static void seed(lv_policy *p, const lv_cost_seed *c)
 {
@@ -503,16 +515,6 @@ static void seed(lv_policy *p, const lv_cost_seed *c)
     l->project_s = c->project_s;
     l->overhead_s = c->overhead_s;
     l->flash_s = c->flash_s;
-}
-
-static void share(lv_policy *p, const lv_policy *from)
-{
-    lever_state *s = p->state;
-    const lever_state *f = from->state;
-    const double tilt = s->learnt.calibration.tilt, exit_tilt = s->learnt.exit.tilt;
-    s->learnt = f->learnt;
-    s->warm = f->warm, s->swept = f->swept, s->layers_done = f->layers_done;
-    s->learnt.calibration.tilt = tilt, s->learnt.exit.tilt = exit_tilt; /* of the text */
 }
 
 static void reset(lv_policy *p)

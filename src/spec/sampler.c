@@ -75,6 +75,13 @@ fail:
     return lv_fail(err, LEVER_ENOMEM, 0, "sampler (%zu bytes)", lv_sampler_memory_bytes(n_vocab));
 }
 
+int lv_sampler_set(lv_sampler *s, const lv_sampler_params *p, lever_error *err)
+{
+    LEVER_TRY(lv_sampler_params_check(p, err));
+    s->p = *p;
+    return LEVER_OK;
+}
+
 void lv_sampler_close(lv_sampler **s)
 {
     if (!s || !*s) return;

@@ -42,6 +42,8 @@ typedef struct lv_sampler lv_sampler;
  * Nothing is allocated after open. Returned: lv_sampler_close. Threading: one owner. */
 int  lv_sampler_open(lv_sampler **out, const lv_sampler_params *p, const lv_kernels *k, int32_t n_vocab,
                      lever_error *err);
+/* Sample with these settings from now on. LEVER_OK; LEVER_EINVAL: as params_check, the settings stay. */
+int  lv_sampler_set(lv_sampler *s, const lv_sampler_params *p, lever_error *err);
 void lv_sampler_close(lv_sampler **s);
 size_t lv_sampler_memory_bytes(int32_t n_vocab);
 

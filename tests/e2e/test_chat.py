@@ -368,7 +368,7 @@ class Terminals(CliTest):
             for keys, answers in (("\x04", 1), ("And a cat?\r\x04", 2)):
                 with self.subTest(term=term, keys=keys):
                     env = {**os.environ, "TERM": term, "XDG_STATE_HOME": str(self.state)}
-                    t = Terminal([LEVER, "chat", "--temp", "0", "-n", "12", *SLOW], env)
+                    t = Terminal([LEVER, "chat", "--temp", "0", "-n", "12", "--policy", "none", *SLOW], env)
                     self.addCleanup(t.close)
                     t.until("leaves.")
                     t.quiet()

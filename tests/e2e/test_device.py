@@ -106,7 +106,7 @@ class OpenclTest(CliTest):
         least = self.least(*device)
         folder = WORK / "empty-cache"
         folder.mkdir(parents=True, exist_ok=True)
-        env = {"POCL_CACHE_DIR": str(folder / str(os.getpid())), "XDG_CACHE_HOME": "/nowhere"}
+        env = {"POCL_CACHE_DIR": str(folder / str(os.getpid())), "XDG_CACHE_HOME": "/proc/nowhere"}
         engine, _, _, stats = engine_of(*device, "--mem", least + 16 * MIB, env=env)
         self.assertNotEqual(engine["device"], "cpu")
         if not SANITIZED:

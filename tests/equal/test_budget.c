@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "engine/engine.h"
 #include "lever/lever.h"
 #include "support/mkmodel.h"
 
@@ -79,7 +80,7 @@ static void the_second_engine_gets_what_the_first_leaves(void)
     CHECK_OK(open_one(&second, limit, &err), &err);
     CHECK_EQ(first.info.target_streamed_bytes, 0);
     CHECK(second.info.target_streamed_bytes > 0);
-    CHECK(first.info.planned_bytes + second.info.planned_bytes <= limit + (3 << 20)); /* the program, twice */
+    CHECK(first.info.planned_bytes + second.info.planned_bytes <= limit + LV_PROGRAM_BYTES); /* the program, twice */
     write_text(&first);
     write_text(&second);
     CHECK_EQ(first.n, alone.n);
@@ -103,7 +104,7 @@ static void a_plan_says_what_it_needs_beside_open_engines(void)
     opened first;
     const uint64_t alone = needed();
     CHECK_OK(open_one(&first, 1 << 30, &err), &err);
-    CHECK_EQ(needed(), alone + first.info.planned_bytes - (3 << 20));
+    CHECK_EQ(needed(), alone + first.info.planned_bytes - LV_PROGRAM_BYTES);
     lever_engine_close(&first.engine);
 }
 

@@ -10,6 +10,8 @@
 
 enum { FAKE_LOG = 160 }; /* more than a tree of policy lever has evaluated */
 
+typedef struct fake_note { uint64_t path; double value, left; } fake_note;
+
 typedef struct fake {
     uint32_t n_calls, n_rows, largest, max_rows, rows_left, n_nodes;
     uint32_t at_most;   /* candidates a node has */
@@ -23,8 +25,9 @@ typedef struct fake {
     double   call_s, row_s; /* seconds of a call, and of a row more */
     uint32_t others_rows;   /* what other texts bring to the sweep, and what is expected of that */
     double   others_tokens;
-    /* [n_log] of nodes evaluated for the last tree, in order: which, how probable, and the best that its call left out */
-    struct { uint64_t path; double value, left; } log[FAKE_LOG];
+    /* [n_log] of nodes evaluated for the last tree, in order: which, how probable, and the best that its call left out;
+     * room for FAKE_LOG. NULL: not wanted */
+    fake_note *log;
     uint32_t n_log;
 } fake;
 
@@ -87,7 +90,7 @@ static inline void note_batch(fake *f, const lv_tree *t, const int32_t *ids, uin
         for (uint32_t k = 0; k < n; k++) open = open && ids[k] != i;
         if (open && stated_value(t, i) > left) left = stated_value(t, i);
     }
-    for (uint32_t k = 0; k < n && f->n_log < FAKE_LOG; k++) {
+    for (uint32_t k = 0; f->log && k < n && f->n_log < FAKE_LOG; k++) {
         f->log[f->n_log].path = path_hash(f, t, ids[k]);
         f->log[f->n_log].value = stated_value(t, ids[k]);
         f->log[f->n_log++].left = left;

@@ -64,9 +64,8 @@ static void *bind_others(void *arg)
     sched_getaffinity(0, sizeof before, &before);
     const bool bound = lv_thread_bind_others(&first);
     sched_getaffinity(0, sizeof set, &set);
-    const bool right = CPU_COUNT(&before) > 1 ? bound && !CPU_ISSET(c, &set) && CPU_COUNT(&set) + 1 == CPU_COUNT(&before)
-                                              : !bound && CPU_EQUAL(&set, &before);
-    *(bool *)arg = right;
+    const bool one_less = !CPU_ISSET(c, &set) && CPU_COUNT(&set) + 1 == CPU_COUNT(&before);
+    *(bool *)arg = CPU_COUNT(&before) > 1 ? bound && one_less : !bound && CPU_EQUAL(&set, &before);
     lv_thread_step_back();
     return NULL;
 }

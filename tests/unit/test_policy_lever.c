@@ -279,7 +279,8 @@ static double shared_speed(bool aware, uint32_t *rows)
     for (int i = 0; i < TEXTS; i++) p[i] = open_policy("lever", &trees[i]);
     for (int cycle = 0; cycle < 12; cycle++)
         for (int i = 0; i < TEXTS; i++) {
-            for (uint32_t n = 1; n <= 256; n += n < 8 ? 1 : n / 8) lv_policy_observe_sweep(p[i], n, shared_cost(n), 0.5);
+            for (uint32_t n = 1; n <= 256; n += n < 8 ? 1 : n / 8)
+                lv_policy_observe_sweep(p[i], n, shared_cost(n), 0.5);
             fake f = draft(0.002, 0.0005);
             f.candidate = random_candidate;
             f.seed = (uint64_t)i + 1;
@@ -340,6 +341,8 @@ static void policies_share_what_they_learn(void)
     lv_tree_fini(&other);
 }
 
+static fake_note notes[2][FAKE_LOG];
+
 /* Of the nodes evaluated for a, those that were not for b; the value of the best of them. */
 static uint32_t missing(const fake *a, const fake *b, double *best)
 {
@@ -379,6 +382,7 @@ static void batches_hold_the_best_candidates(void)
             static fake f;
             f = draft(0.003, 0.001);
             f.max_rows = 64;
+            f.log = notes[0];
             f.seed = seed;
             grow_often(specs[k], &f, 0.001, 3);
             CHECK(f.largest <= most[k]);
@@ -407,6 +411,7 @@ static void batches_reach_what_construction_one_by_one_does(void)
             double best;
             one = some = draft(cost[c].call_s, cost[c].row_s);
             one.seed = some.seed = seed;
+            one.log = notes[0], some.log = notes[1];
             const double alone = grow_often("lever:96,1", &one, cost[c].per_row, 12);
             const double together = grow_often("lever", &some, cost[c].per_row, 12);
             serial += one.n_log, calls += some.n_calls;
@@ -428,6 +433,7 @@ static void dear_batches_are_avoided(void)
         static fake one, some;
         one = some = draft(-0.003, 0.007); /* 1 row 4 ms, 2 rows 11 ms */
         one.seed = some.seed = seed;
+        one.log = notes[0], some.log = notes[1];
         grow_often("lever:96,1", &one, 0.002, 4); /* within these, a batch is tried once or twice */
         grow_often("lever", &some, 0.002, 4);
         CHECK_EQ(some.largest, 1);

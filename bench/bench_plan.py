@@ -1,0 +1,338 @@
+#!/usr/bin/env python3
+"""What `lever plan` predicts beside what `lever run` measures: a grid of models, memory limits, policies and devices.
+
+First the draft's acceptance is counted on the prompts (one run per pair, under one limit); then rounds: a profile of
+the machine, predictions with it, every configuration once, in turn and each round beginning elsewhere. After the last
+round comes one more profile. A prediction of a round is the geometric mean of those with the profiles before and after
+it, as the disk of a shared machine drifts. A run that was broken off goes on where it stopped. Drafting beside
+verification is off, as it is not predicted.
+
+usage: bench_plan.py LEVER [--rounds N] [--tokens N] [--device NAME] [--quick] [--grid PAIR...] [--csv FILE]
+                     [--plot FILE.svg]
+Ends with one line per bar: BAR <name> <measured> <goal> ok|short
+SPDX-License-Identifier: MIT
+"""
+
+import argparse
+import csv
+import datetime
+import json
+import math
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+
+from bench_demo import append_csv, commit, machine
+from bench_grown import KINDS, ROOT, default_cache, grown, pick_prompts
+
+GOALS = {"plan_error_median": 0.04, "plan_error_worst": 0.10, "plan_choice_of_best": 0.97}
+COLUMNS = (
+    "date commit machine session round model draft mem device policy tokens prompts measured decode_tokens sweeps"
+    " draft_s verify_s project_s wait_s decode_s before after draft_before sweep_before chosen"
+)
+AMPLE = "12GiB"
+# pair -> (limits, policies)
+GRID = {
+    "8b-Q4_0": (("1.5GiB", "2GiB", "3GiB", AMPLE), ("none", "chain:2", "chain:8", "lever")),
+    "8b-Q4_K": (("3GiB",), ("none", "chain:2", "chain:8", "lever")),
+    "8b-Q8_0": (("3GiB", AMPLE), ("none", "chain:2", "lever")),
+    "demo": (("26MiB", "1GiB"), ("none", "chain:2", "chain:8")),
+}
+SMOKE = {"demo": (("26MiB", "1GiB"), ("none", "chain:2"))}
+
+
+def options():
+    p = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    p.add_argument("lever")
+    p.add_argument("--rounds", type=int, default=2)
+    p.add_argument("--tokens", type=int, default=64, help="of an answer")
+    p.add_argument("--plain-tokens", type=int, default=16, help="of an answer without a draft")
+    p.add_argument("--prompts", type=int, default=4, help="one of each kind in turn")
+    p.add_argument("--grid", nargs="*", help=f"only these pairs: {' '.join(GRID)}")
+    p.add_argument("--device", help="also with the draft, and with the layers, on this device: opencl:NAME")
+    p.add_argument("--quick", action="store_true", help="a few cells of the demo pair, to see that it works")
+    p.add_argument("--session", help="name of the run to go on with or to begin; default: the day")
+    p.add_argument("--profile-seconds", type=float, default=0)
+    p.add_argument("--cache", type=pathlib.Path, default=default_cache())
+    p.add_argument("--csv", default=str(ROOT / "bench/results/plan.csv"))
+    p.add_argument("--plot", default=str(ROOT / "docs/plan.svg"))
+    a = p.parse_args()
+    a.session = a.session or datetime.date.today().isoformat()
+    a.work = a.cache / f"plan-{a.session}"
+    a.work.mkdir(parents=True, exist_ok=True)
+    # Profile and counts of this benchmark are its own.
+    os.environ["XDG_CACHE_HOME"] = str(a.work)
+    return a
+
+
+def run(*args):
+    p = subprocess.run([str(x) for x in args], stdout=subprocess.PIPE, check=True)
+    return p.stdout
+
+
+def pair_files(a, name):
+    target, draft = (ROOT / f"models/lever-demo-{m}.Q8_0.gguf" for m in ("target", "draft"))
+    if name == "demo":
+        return target, draft
+    kind = name.split("-", maxsplit=1)[1]
+    return (
+        grown(a.lever, target, "qwen3-8b", kind, a.cache),
+        grown(a.lever, draft, "qwen3-0.6b", "Q4_0", a.cache),
+    )
+
+
+def cells(a, grid):
+    """(pair, limit, device options, policy); devices only where nothing has to be read."""
+    out = []
+    for pair, (limits, policies) in grid.items():
+        for mem in limits:
+            out += [(pair, mem, "", policy) for policy in policies]
+            if a.device and pair == "8b-Q4_0" and mem == AMPLE:
+                out += [(pair, mem, "--device-draft", "chain:2"), (pair, mem, "--device", "none")]
+    return out
+
+
+def settings(a, cell):
+    pair, mem, device, _ = cell
+    target, draft = pair_files(a, pair)
+    args = ["-m", target, "-md", draft, "--mem", mem, "-c", 1024, "--temp", 0, "--draft-ahead", "off"]
+    return args + ([device, a.device] if device else [])
+
+
+def learn(a, pairs, prompts):
+    """Count how often the draft is right, on the prompts that are measured, with two policies and one limit."""
+    for pair in pairs:
+        done = a.work / f"learnt-{pair}"
+        if done.exists():
+            continue
+        print(f"counting acceptance of {pair}", file=sys.stderr, flush=True)
+        for policy in ("chain:8", "lever"):
+            cell = (pair, "1GiB" if pair == "demo" else "4GiB", "", policy)
+            args = settings(a, cell) + ["--policy", policy, "-n", a.tokens, "--ignore-eos", "-q", "--json"]
+            run(a.lever, "run", *args, "--prompts", prompts)
+        done.touch()
+
+
+def profile(a, pairs, number):
+    """Measure the machine; kept under a number, so that a run that was broken off finds it."""
+    kept, used = a.work / f"profile-{number}.json", a.work / "lever/profile.json"
+    if not kept.exists():
+        for pair in pairs:
+            print(f"profile {number}: {pair}", file=sys.stderr, flush=True)
+            target, draft = pair_files(a, pair)
+            more = ["--time", a.profile_seconds] if a.profile_seconds else []
+            more += ["--device", a.device] if a.device else []
+            run(a.lever, "profile", "-m", target, "-md", draft, *more)
+        kept.write_bytes(used.read_bytes())
+    used.write_bytes(kept.read_bytes())
+
+
+def predict(a, grid):
+    """Every cell -> its choice, as `lever plan` sees it; and the plans by (pair, limit, device)."""
+    choices, best = {}, {}
+    for pair, mem, device in {c[:3] for c in cells(a, grid)}:
+        policies = [c[3] for c in cells(a, grid) if c[:3] == (pair, mem, device)]
+        args = settings(a, (pair, mem, device, ""))
+        args += ["--policies", ";".join(policies), "-n", a.tokens, "--positions", 128, "--json"]
+        args += [] if device else ["--device", "cpu"]
+        plan = json.loads(run(a.lever, "plan", *args))["plans"][0]
+        for c in plan["choices"]:
+            choices[pair, mem, device, c["policy"]] = c
+        best[pair, mem, device] = plan["choices"][plan["best"]]["policy"]
+    return choices, best
+
+
+def measure(a, cell, prompts):
+    tokens = a.plain_tokens if cell[3] == "none" else a.tokens
+    args = settings(a, cell) + ["--policy", cell[3], "-n", tokens, "--ignore-eos", "-q", "--json"]
+    out = run(a.lever, "run", *args, "--prompts", prompts)
+    records = [json.loads(line)["stats"] for line in out.splitlines()]
+    keys = "decode_tokens cycles draft_s verify_s project_s flash_wait_s decode_s".split()
+    return {k: sum(r[k] for r in records) for k in keys}
+
+
+def known_rows(a):
+    """Rows of this session, by round and cell."""
+    if not os.path.exists(a.csv):
+        return {}
+    with open(a.csv, newline="", encoding="utf-8") as f:
+        rows = [r for r in csv.DictReader(f) if r["session"] == a.session]
+    return {(int(r["round"]), r["model"], r["mem"], r["device"], r["policy"]): r for r in rows}
+
+
+def measure_round(a, grid, number, prompts):
+    """Measure what is not there yet. Predictions are added when the profile after the round is known."""
+    todo = cells(a, grid)
+    shift = number * len(todo) // max(1, a.rounds)
+    for cell in todo[shift:] + todo[:shift]:
+        name = "-".join(x.strip("-").replace(":", "") for x in cell if x)
+        kept = a.work / f"round-{number}-{name}.json"
+        if kept.exists():
+            continue
+        m = measure(a, cell, prompts)
+        print(
+            f"round {number}: {' '.join(cell)}: {m['decode_tokens'] / m['decode_s']:.3f} tokens/s",
+            file=sys.stderr,
+        )
+        kept.write_text(json.dumps({"cell": cell, **m}))
+
+
+def finish_round(a, number, before, after):
+    """Rows of a round with its predictions, into the CSV."""
+    known, rows = known_rows(a), []
+    for kept in sorted(a.work.glob(f"round-{number}-*.json")):
+        m = json.loads(kept.read_text())
+        cell = tuple(m["cell"])
+        if (number, *cell) in known or cell not in before[0] or cell not in after[0]:
+            continue
+        pair, mem, device, policy = cell
+        p, q = before[0][cell], after[0][cell]
+        rows.append(
+            [datetime.date.today().isoformat(), commit(), machine(), a.session, number, pair]
+            + ["demo" if pair == "demo" else "0.6b-Q4_0", mem, device, policy, a.tokens, a.prompts]
+            + [f"{m['decode_tokens'] / m['decode_s']:.5g}", m["decode_tokens"], m["cycles"]]
+            + [f"{m[k]:.5g}" for k in ("draft_s", "verify_s", "project_s", "flash_wait_s", "decode_s")]
+            + [
+                f"{p['tokens_per_s']:.5g}",
+                f"{q['tokens_per_s']:.5g}",
+                f"{p['draft_s']:.5g}",
+                f"{p['sweep_s']:.5g}",
+            ]
+            + [int(before[1][pair, mem, device] == policy)]
+        )
+    append_csv(a.csv, COLUMNS, rows)
+
+
+# ---- what came of it ----
+
+
+def summary(rows):
+    """Per cell: predicted and measured tokens/s over rounds, and the error of the medians."""
+    out = {}
+    for r in rows.values():
+        cell = r["model"], r["mem"], r["device"], r["policy"]
+        p = math.sqrt(float(r["before"]) * float(r["after"]))
+        out.setdefault(cell, []).append((p, float(r["measured"]), int(r["chosen"])))
+    return {
+        cell: {
+            "predicted": statistics.median(v[0] for v in values),
+            "measured": statistics.median(v[1] for v in values),
+            "chosen": sum(v[2] for v in values) * 2 > len(values),
+        }
+        for cell, values in out.items()
+    }
+
+
+def error(s):
+    return abs(s["predicted"] / s["measured"] - 1)
+
+
+def choice_of_best(cellsum):
+    """The smallest share of the best measured speed that a plan's choice reaches, and where."""
+    worst = (math.inf, "")
+    for group in {c[:3] for c in cellsum if not c[2]}:
+        mine = {c: s for c, s in cellsum.items() if c[:3] == group}
+        best = max(s["measured"] for s in mine.values())
+        chosen = max((s["measured"] for s in mine.values() if s["chosen"]), default=0)
+        worst = min(worst, (chosen / best, " ".join(group)))
+    return worst
+
+
+def draw(path, cellsum):
+    """Predicted against measured, both axes logarithmic, with lines of 4 % and 10 %."""
+    size, margin = 560, 60
+    values = [v for s in cellsum.values() for v in (s["predicted"], s["measured"])]
+    lo, hi = math.log10(min(values) / 1.3), math.log10(max(values) * 1.3)
+    at = lambda v: margin + (math.log10(v) - lo) / (hi - lo) * (size - 2 * margin)
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{size}" height="{size}" font-family="sans-serif" '
+        'font-size="12">',
+        f'<rect width="{size}" height="{size}" fill="white"/>',
+    ]
+    first, last = 10**lo, 10**hi
+    for part, color in ((0.10, "#f4e3d0"), (0.04, "#e4efd9")):
+        points = [(first, first * (1 + part)), (last, last * (1 + part)), (last, last * (1 - part))]
+        points.append((first, first * (1 - part)))
+        text = " ".join(f"{at(x):.1f},{size - at(y):.1f}" for x, y in points)
+        out.append(f'<polygon points="{text}" fill="{color}"/>')
+    decades = [d * 10**e for e in range(math.floor(lo), math.ceil(hi) + 1) for d in (1, 2, 5)]
+    for v in decades:
+        if not first <= v <= last:
+            continue
+        x = at(v)
+        out.append(f'<text x="{x:.1f}" y="{size - margin + 18}" text-anchor="middle">{v:g}</text>')
+        out.append(f'<text x="{margin - 8}" y="{size - x + 4:.1f}" text-anchor="end">{v:g}</text>')
+    colors = {"none": "#555555", "chain:2": "#1f77b4", "chain:8": "#d62728", "lever": "#2ca02c"}
+    for cell, s in sorted(cellsum.items()):
+        title = (
+            f"{' '.join(x for x in cell if x)}: predicted {s['predicted']:.3g}, measured {s['measured']:.3g}"
+        )
+        out.append(
+            f'<circle cx="{at(s["measured"]):.1f}" cy="{size - at(s["predicted"]):.1f}" r="5" fill-opacity="0.75" '
+            f'fill="{colors.get(cell[3], "#9467bd")}"><title>{title}</title></circle>'
+        )
+    for i, (name, color) in enumerate(colors.items()):
+        y = margin + 16 * i
+        out.append(f'<circle cx="{margin + 12}" cy="{y}" r="5" fill="{color}"/>')
+        out.append(f'<text x="{margin + 24}" y="{y + 4}">{name}</text>')
+    out.append(f'<text x="{size / 2}" y="{size - 14}" text-anchor="middle">measured tokens/s</text>')
+    out.append(
+        f'<text x="16" y="{size / 2}" text-anchor="middle" transform="rotate(-90 16 {size / 2})">predicted tokens/s'
+        " (bands: 4 and 10 %)</text>"
+    )
+    pathlib.Path(path).write_text("\n".join(out) + "\n</svg>\n", encoding="utf-8")
+
+
+def print_table(cellsum):
+    print(f"{'pair':9} {'limit':7} {'device':14} {'policy':8} {'predicted':>9} {'measured':>9} {'error':>7}")
+    for cell, s in sorted(cellsum.items()):
+        mark = ">" if s["chosen"] else " "
+        print(
+            f"{cell[0]:9} {cell[1]:7} {cell[2]:14}{mark}{cell[3]:8} {s['predicted']:9.3f} {s['measured']:9.3f}"
+            f" {100 * (s['predicted'] / s['measured'] - 1):+6.1f} %"
+        )
+
+
+def main():
+    a = options()
+    grid = SMOKE if a.quick else {k: v for k, v in GRID.items() if not a.grid or k in a.grid}
+    prompts = a.work / "prompts.jsonl"
+    pick_prompts(a.prompts, prompts)
+    learn(a, grid, prompts)
+    profile(a, grid, 0)
+    before = predict(a, grid)
+    for number in range(a.rounds):
+        measure_round(a, grid, number, prompts)
+        profile(a, grid, number + 1)
+        after = predict(a, grid)
+        finish_round(a, number, before, after)
+        drift = [
+            after[0][c]["tokens_per_s"] / before[0][c]["tokens_per_s"] for c in before[0] if c in after[0]
+        ]
+        print(
+            f"drift of predictions over round {number}: {min(drift):.3f} to {max(drift):.3f}", file=sys.stderr
+        )
+        before = after
+    known = {k: r for k, r in known_rows(a).items() if k[1:] in before[0]}
+    cellsum = summary(known)
+    print(f"\n{machine()}; {a.rounds} rounds, {a.prompts} prompts, answers of {a.tokens} tokens, greedy\n")
+    print_table(cellsum)
+    if not a.quick:
+        draw(a.plot, cellsum)
+    errors = [error(s) for s in cellsum.values()]
+    share, where = choice_of_best(cellsum)
+    print(f"\n{len(errors)} configurations; the plan's choice is furthest from the best at {where}")
+    bars = (
+        ("plan_error_median", statistics.median(errors)),
+        ("plan_error_worst", max(errors)),
+        ("plan_choice_of_best", share),
+    )
+    for name, value in bars:
+        good = value >= GOALS[name] if name == "plan_choice_of_best" else value <= GOALS[name]
+        print(f"BAR {name} {value:.3f} {GOALS[name]} {'ok' if good else 'short'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

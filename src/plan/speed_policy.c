@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT */
+#include "plan/speed_policy.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "spec/policy.h"
+
+enum {
+    TOKENS = 8192,       /* candidates that one tree may be shown */
+    CYCLES_DEFAULT = 200,
+    PROJECTED = 4,       /* rows of the head at once, as engine/cycle.c takes them */
+    LEVELS = 64
+};
+
+/* A candidate, by its token. */
+typedef struct guess {
+    float   prob;        /* that it follows its parent */
+    uint8_t rank, of;    /* among its siblings; class of its parent */
+    uint8_t class;       /* its own, once it is evaluated */
+} guess;
+
+typedef struct virtual_run {
+    const lv_speed_input *in;
+    lv_policy *policy;
+    lv_tree   tree;
+    guess     guesses[TOKENS]; /* by token; 0 is the root */
+    uint32_t  n_guesses;
+    double    path[LV_GROW_MAX]; /* [tree.n] that a node becomes text */
+    uint64_t  random, n_roots;
+    uint32_t  left;       /* tokens that the text may still get; 0: a new one begins */
+    double    ring;
+} virtual_run;
+
+/* ---- chance ---- */
+
+static double uniform(virtual_run *v)
+{
+    v->random = v->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (double)(v->random >> 11) * 0x1p-53;
+}
+
+static uint8_t pick(const double *shares, uint32_t n, double u)
+{
+    uint8_t i = 0;
+    while (i + 1u < n && u >= shares[i]) u -= shares[i++];
+    return i;
+}
+
+/* Roots go through the classes evenly instead of by chance: the mean settles sooner. */
+static uint8_t root_class(virtual_run *v)
+{
+    const double golden = 0.6180339887498949;
+    const double u = fmod((double)++v->n_roots * golden, 1);
+    return pick(v->in->rates->start, LV_ACC_CLASSES, u);
+}
+
+/* ---- the draft ---- */
+
+static int expand(void *user, lv_tree *t, const int32_t *ids, uint32_t n, lv_cost *cost, lever_error *err)
+{
+    virtual_run *v = user;
+    (void)err;
+    for (uint32_t i = 0; i < t->n; i++) t->nodes[i].draft_slot = -1;
+    for (uint32_t i = 0; i < n; i++) {
+        guess *g = &v->guesses[t->nodes[ids[i]].token];
+        const uint32_t above = ids[i] ? lv_acceptance_depth((uint32_t)t->nodes[ids[i]].depth - 1) : 0;
+        g->class = ids[i] ? pick(v->in->rates->next[above][g->of][g->rank > 0], LV_ACC_CLASSES, uniform(v))
+                          : root_class(v);
+        t->nodes[ids[i]].draft_slot = (int32_t)i;
+        if (ids[i]) t->nodes[ids[i]].draft_row = 0;
+    }
+    *cost = (lv_cost){ .calls = 1, .rows = n, .seconds = lv_curve_at(&v->in->costs->draft, n, 0) };
+    return LEVER_OK;
+}
+
+/* Beyond the counted ranks each is half of the one before. */
+static double hit_rate(const double hit[LV_ACC_RANKS], uint32_t rank)
+{
+    if (rank < LV_ACC_RANKS) return hit[rank];
+    const uint32_t beyond = rank - LV_ACC_RANKS + 1;
+    return hit[LV_ACC_RANKS - 1] / (1u << (beyond < 20 ? beyond : 20));
+}
+
+static uint32_t candidates(void *user, lv_tree *t, int32_t id, uint32_t k, int32_t *tokens, float *probs)
+{
+    virtual_run *v = user;
+    const uint8_t class = v->guesses[t->nodes[id].token].class;
+    const double *hit = v->in->rates->hit[lv_acceptance_depth((uint32_t)t->nodes[id].depth)][class];
+    t->nodes[id].draft_slot = -1;
+    uint32_t n = 0;
+    for (; n < k && v->n_guesses < TOKENS; n++) {
+        probs[n] = (float)hit_rate(hit, n);
+        tokens[n] = (int32_t)v->n_guesses;
+        v->guesses[v->n_guesses++] = (guess){ .prob = probs[n], .rank = (uint8_t)(n < 255 ? n : 255), .of = class };
+    }
+    return n;
+}
+
+/* ---- the target ---- */
+
+/* Expected tokens of the tree; fills path. */
+static double expected_tokens(virtual_run *v)
+{
+    const lv_tree *t = &v->tree;
+    double sum = 0;
+    v->path[0] = 1;
+    for (uint32_t i = 1; i < t->n; i++) {
+        v->path[i] = v->path[t->nodes[i].parent] * (double)v->guesses[t->nodes[i].token].prob;
+        sum += v->path[i];
+    }
+    return 1 + sum * (v->in->tokens_factor > 0 ? v->in->tokens_factor : 1);
+}
+
+/* What the target goes on with: children by their probabilities. */
+static uint32_t walk(virtual_run *v, int32_t *path)
+{
+    const lv_tree *t = &v->tree;
+    uint32_t n = 0;
+    for (int32_t at = 0; at >= 0 && n < LEVELS;) {
+        double u = uniform(v);
+        int32_t c = t->nodes[at].first_child;
+        for (; c >= 0; c = t->nodes[c].next_sibling) {
+            u -= (double)v->guesses[t->nodes[c].token].prob;
+            if (u < 0) break;
+        }
+        if ((at = c) >= 0) path[n++] = c;
+    }
+    return n;
+}
+
+static double share_kept(const virtual_run *v)
+{
+    const lv_speed_costs *c = v->in->costs;
+    if (!c->exit_layer || !(v->in->kept > 0) || v->tree.n < 2) return 1;
+    const double done = (double)c->exit_layer / c->n_layers;
+    return lv_policy_would_prune(v->policy, v->tree.n, done) ? v->in->kept : 1;
+}
+
+/* Returns how many of the tree's tokens became text. */
+static uint32_t tell(virtual_run *v, const lv_speed_work *w, const lv_speed_parts *p)
+{
+    int32_t path[LEVELS];
+    const uint32_t n = walk(v, path);
+    const double kept = 1 + (v->tree.n - 1) * w->kept;
+    const lv_outcome o = { .tree = &v->tree, .path = path, .n_path = n, .next = -2, .n_rows = v->tree.n,
+                           .n_kept_rows = (uint32_t)(kept + 0.5), .draft_s = p->draft_s, .verify_s = p->sweep_s,
+                           .project_s = p->project_s, .flash_s = p->flash_s < p->sweep_s ? p->flash_s : p->sweep_s };
+    lv_policy_observe(v->policy, &o);
+    return n;
+}
+
+/* ---- cycles ---- */
+
+static void add_cycle(lv_speed *sum, const lv_drafter *d, const lv_speed_work *w, const lv_speed_parts *p)
+{
+    sum->tokens += w->tokens, sum->rows += w->rows, sum->kept += w->kept;
+    sum->draft_rows += d->total.rows, sum->draft_batches += d->total.calls;
+    sum->parts.draft_s += p->draft_s, sum->parts.sweep_s += p->sweep_s, sum->parts.project_s += p->project_s;
+    sum->parts.other_s += p->other_s, sum->parts.wait_s += p->wait_s, sum->parts.flash_s += p->flash_s;
+    sum->parts.cycle_s += p->cycle_s;
+}
+
+/* The first cycle of a text comes with its prompt, and is not counted. */
+static int cycle(virtual_run *v, lv_speed *sum, lever_error *err)
+{
+    const bool first = v->in->n_tokens && v->left == 0;
+    if (first) v->left = v->in->n_tokens;
+    const uint32_t depth = v->in->n_tokens && v->left <= LEVELS ? v->left - 1 : LEVELS;
+    const lv_speed_input *in = v->in;
+    const bool drafts = lv_policy_needs_draft(v->policy);
+    const uint32_t most = in->max_rows && in->max_rows < lv_policy_max_nodes(v->policy)
+                              ? in->max_rows : lv_policy_max_nodes(v->policy);
+    const int32_t text = 0;
+    lv_drafter d = { .user = v, .expand = expand, .candidates = candidates, .max_rows = in->draft_batch,
+                     .rows_left = lv_policy_draft_rows(v->policy), .n_pending = 1,
+                     .target_ratio = in->target_ratio, .text = &text, .n_text = 1 };
+    lv_tree_reset(&v->tree, 0);
+    v->guesses[0] = (guess){ 0 };
+    v->n_guesses = 1;
+    LEVER_TRY(lv_policy_grow(v->policy, &v->tree, drafts ? &d : &(lv_drafter){ .text = &text, .n_text = 1 }, most,
+                             depth, err));
+    lv_speed_work w = { .draft_s = d.total.seconds + in->costs->candidates_s * d.total.rows, .rows = v->tree.n,
+                        .tokens = expected_tokens(v) };
+    w.kept = share_kept(v);
+    /* A streamed head is read once, for every row; else a pass takes the few rows that will probably be asked for. */
+    const bool streamed = in->costs->head_bytes > 0;
+    w.head_rows = streamed ? w.rows : fmin(w.rows, PROJECTED);
+    w.head_passes = streamed ? 1 : 1 + (w.tokens - 1) / PROJECTED;
+    lv_speed_parts p;
+    lv_speed_cycle(in->costs, &w, &v->ring, &p);
+    const uint32_t new_tokens = 1 + tell(v, &w, &p);
+    if (v->in->n_tokens) v->left = v->left > new_tokens ? v->left - new_tokens : 0;
+    if (!first) add_cycle(sum, &d, &w, &p), sum->n_cycles++;
+    return LEVER_OK;
+}
+
+static void mean(lv_speed *s, double n)
+{
+    double *all[] = { &s->tokens, &s->rows, &s->kept, &s->draft_rows, &s->draft_batches, &s->parts.draft_s,
+                      &s->parts.sweep_s, &s->parts.project_s, &s->parts.other_s, &s->parts.wait_s, &s->parts.flash_s,
+                      &s->parts.cycle_s };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) *all[i] /= n;
+    s->tokens_per_s = s->parts.cycle_s > 0 ? s->tokens / s->parts.cycle_s : 0;
+    s->bound = lv_speed_bound(&s->parts);
+}
+
+/* What the engine tells a policy before it has seen anything (engine/seed.c). */
+static void seed(virtual_run *v)
+{
+    const lv_speed_costs *c = v->in->costs;
+    lv_cost_seed s = { .project_s = lv_curve_at(&c->project, 1, 0) + c->pick_s, .overhead_s = c->candidates_s };
+    for (uint32_t rows = 1; s.n < LV_SEED_ROWS; rows *= 2) {
+        const lv_speed_work w = { .rows = rows, .kept = 1, .tokens = 1 };
+        lv_speed_parts p;
+        lv_speed_steady(c, &w, &p);
+        s.rows[s.n] = rows;
+        s.verify_s[s.n] = p.sweep_s;
+        s.draft_s[s.n++] = lv_curve_at(&c->draft, rows, 0);
+        s.flash_s = p.flash_s;
+    }
+    lv_policy_seed(v->policy, &s);
+}
+
+static int run(virtual_run *v, lv_speed *out, lever_error *err)
+{
+    seed(v);
+    /* Without a tree every cycle is the same once the ring is. */
+    const bool plain = lv_policy_max_nodes(v->policy) == 1;
+    const uint32_t n = plain ? 1 : v->in->n_cycles ? v->in->n_cycles : CYCLES_DEFAULT;
+    const uint32_t before = plain ? 16 : n / 4 < 24 ? 24 : n / 4; /* the policy learns what things cost */
+    for (uint32_t i = 0; i < before; i++) LEVER_TRY(cycle(v, out, err));
+    *out = (lv_speed){ 0 };
+    while (out->n_cycles < n) LEVER_TRY(cycle(v, out, err));
+    mean(out, out->n_cycles);
+    return LEVER_OK;
+}
+
+int lv_speed_of_policy(lv_speed *out, const lv_speed_input *in, const char *policy, lever_error *err)
+{
+    *out = (lv_speed){ 0 };
+    if (in->n_tokens == 1) return lv_fail(err, LEVER_EINVAL, 0, "a text of one token has no cycles to predict");
+    if (!lv_speed_costs_valid(in->costs) || in->draft_batch < 1)
+        return lv_fail(err, LEVER_EINVAL, 0, "these costs can not be: a profile is damaged; run lever profile again");
+    virtual_run *v = lv_alloc(sizeof *v, 64);
+    if (!v) return lv_fail(err, LEVER_ENOMEM, 0, "prediction of a policy");
+    v->in = in;
+    int rc = lv_policy_open(&v->policy, policy, err);
+    if (rc >= 0 && lv_policy_needs_draft(v->policy) && lv_policy_max_nodes(v->policy) > 1 && in->costs->draft.n == 0)
+        rc = lv_fail(err, LEVER_EINVAL, 0, "policy '%s' needs a draft, and these costs have none", policy);
+    if (rc >= 0) rc = lv_tree_init(&v->tree, lv_policy_grow_nodes(v->policy), err);
+    if (rc >= 0) rc = run(v, out, err);
+    lv_tree_fini(&v->tree);
+    lv_policy_close(&v->policy);
+    lv_free(v);
+    return rc;
+}
