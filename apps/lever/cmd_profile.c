@@ -62,7 +62,7 @@ static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(int signal_number)
 {
-    (void)signal_number;
+    signal(signal_number, SIG_DFL); /* a second one ends the program, also while a model is loaded */
     interrupted = 1;
 }
 
