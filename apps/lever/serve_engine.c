@@ -190,16 +190,20 @@ static void end(server *s, serve_slot *slot, const lever_error *engine_err)
     serve_request *r = slot->request;
     lever_stats st = { 0 };
     lever_error err = { 0 };
+    pthread_mutex_lock(&s->lock);
+    r->session = NULL; /* before the end: a cancel after it would be the next answer's */
+    slot->request = NULL;
+    pthread_mutex_unlock(&s->lock);
     int rc = lever_session_finish(slot->session, &st, &err);
     if (engine_err) err = *engine_err, rc = engine_err->code;
     pthread_mutex_lock(&s->lock);
-    r->session = NULL;
-    slot->request = NULL;
-    s->n_active--;
     count_answer(s, r, &st);
     const int how = how_it_ended(s, r, rc, &st);
     pthread_mutex_unlock(&s->lock);
     deliver(s, r, how, rc, &st, &err);
+    pthread_mutex_lock(&s->lock);
+    s->n_active--;
+    pthread_mutex_unlock(&s->lock);
     answer_close(r->answer);
     r->answer = NULL;
     serve_request_drop(s, r);

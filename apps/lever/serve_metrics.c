@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "profile_file.h"
 #include "serve.h"
 
 enum { WINDOW_S = 10 };
@@ -42,8 +43,24 @@ static void recent(const server *s, double *tokens, double *sweeps)
     }
 }
 
+/* What the device of the model gives at best: as it is held back, or as lever profile has measured it; 0: unknown. */
+static double best_flash(const server *s)
+{
+    char where[PROFILE_WHERE_CAP];
+    const lever_machine *m = s->config.machine;
+    if (s->info.flash_limit_bytes_per_s) return (double)s->info.flash_limit_bytes_per_s;
+    if (!m || !profile_where(s->config.model_path, where, sizeof where)) return 0;
+    for (uint32_t i = 0; i < m->n_flashes; i++) {
+        const lever_flash_profile *r = &m->flashes[i].reads;
+        if (!strcmp(m->flashes[i].where, where) && r->best < r->n_points)
+            return r->points[r->best].bytes_per_s;
+    }
+    return 0;
+}
+
 void serve_status(server *s, serve_text *out)
 {
+    const double best = best_flash(s);
     double tokens, sweeps;
     pthread_mutex_lock(&s->lock);
     recent(s, &tokens, &sweeps);
@@ -57,7 +74,7 @@ void serve_status(server *s, serve_text *out)
     text_puts(out, ",\"flash_bytes_per_s\":");
     text_number(out, sweeps * (double)s->info.target_streamed_bytes);
     text_puts(out, ",\"flash_best_bytes_per_s\":");
-    if (s->info.flash_limit_bytes_per_s) text_number(out, (double)s->info.flash_limit_bytes_per_s);
+    if (best > 0) text_number(out, best);
     else text_puts(out, "null");
     text_puts(out, ",\"tokens_per_s\":");
     text_number(out, tokens);

@@ -481,9 +481,28 @@ class Program(CliTest):
             s.say(max_tokens=1)
             self.assertEqual(len([x for x in s.lines if "POST" in x]), 0)
 
+    def test_reads_that_fail_fail_their_answers_and_no_others(self):
+        env = {"LEVER_IO_FAULTS": "first=150,count=30,error=EIO"}
+        with Server("--mem", "40MiB", "--max-body", "64KiB", "--parallel", 1, env=env) as s:
+            want = self.s_text()
+            got = [s.chat(max_tokens=4, temperature=0, ignore_eos=True) for _ in range(60)]
+            bad = [r for r in got if r.status != 200]
+            self.assertEqual({r.status for r in bad}, {500}, [r.body for r in bad])
+            self.assertLess(len(bad), 20)
+            self.assertEqual(got[-1].status, 200)
+            self.assertEqual(bad[0].error["type"], "server_error")
+            self.assertIn("lever-demo-target", bad[0].error["message"])
+            good = {r.json["choices"][0]["message"]["content"] for r in got if r.status == 200}
+            self.assertEqual(good, {want})
+
+    def s_text(self):
+        with Server() as s:
+            return s.say(max_tokens=4, temperature=0)
+
     def test_answers_that_run_may_end_before_the_program_does(self):
         with Server(*SLOW, "--parallel", 1) as s:
             running, waiting = [], []
+            self.assertEqual(s.call("/lever/status").json["flash_best_bytes_per_s"], 20e6)
             a = threading.Thread(target=lambda: running.append(s.chat(max_tokens=12, temperature=0)))
             a.start()
             s.wait_metric("lever_answers_running", 1)
