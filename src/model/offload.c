@@ -280,8 +280,11 @@ void lv_offload_abort(lv_model *m)
     lv_offload *o = &m->offload;
     lever_error e = { 0 };
     if (!o->device) return;
-    for (; o->n; o->n--, o->first = (o->first + 1) % LV_DEVICE_JOBS_MOST)
-        if (o->jobs[o->first].number >= 0) lv_device_wait(o->device, o->jobs[o->first].number, NULL);
+    for (; o->n; o->n--, o->first = (o->first + 1) % LV_DEVICE_JOBS_MOST) {
+        const lv_offload_job *j = &o->jobs[o->first];
+        if (j->number >= 0) lv_device_wait(o->device, j->number, NULL);
+        trace_job(&m->sweep, j);
+    }
     o->group = (lv_offload_job){ 0 };
     for (uint32_t i = 0; i < o->n_slots; i++) {
         if (lv_device_memory_take(o->device, o->slots[i], &e) < 0) lv_offload_lose(o, &e);
