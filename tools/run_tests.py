@@ -33,7 +33,7 @@ SECTIONS = {
     "dev": ("dev", ["-DLEVER_WERROR=ON"], None, None),
     "asan": ("asan", [], "^(unit|fuzz|io|fault|golden|kcheck|device|equal|e2e)$", None),
     "tsan": ("tsan", [], "^(unit|io|golden|equal|fault)$",
-             "pool|cpu|io|stream|logits|forward|llama-q8|engine_fault"),
+             "pool|cpu|[^s]io|stream|logits|forward|llama-q8|engine_fault|turns|helper"),
     "aarch64": ("aarch64", [], "^(unit|kcheck|equal)$", None),
     "aarch64-n1": ("aarch64", [], "^kcheck$", None),
     "aarch64-a53": ("aarch64", [], "^(unit|kcheck|equal)$", None),
