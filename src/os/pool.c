@@ -135,8 +135,9 @@ static void *worker(void *a)
     if (w.cpu >= 0) lv_thread_bind((unsigned)w.cpu); /* refused: it works all the same */
     for (uint64_t seen = 0;;) {
         wait_for_work(w.pool, seen);
-        if (atomic_load(&w.pool->stop)) return NULL;
         seen = generation(w.pool);
+        /* Only now: a worker that was late for the last loop may just have taken the generation of the end for seen. */
+        if (atomic_load(&w.pool->stop)) return NULL;
         if (!enter(w.pool, seen)) continue;
         work(w.pool, w.thread);
         atomic_fetch_sub_explicit(&w.pool->gate, 1, memory_order_release);

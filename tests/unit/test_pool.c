@@ -131,6 +131,20 @@ static void opening_survives_every_failed_allocation(void)
         }
 }
 
+/* A worker that wakes late meets the end of the pool where it expected a loop. */
+static void closing_right_after_a_loop_waits_for_nobody(void)
+{
+    for (int round = 0; round < 2000; round++) {
+        lv_pool *pool;
+        lever_error err = { 0 };
+        long sum[8] = { 0 };
+        CHECK_OK(lv_pool_open(&pool, 4, NULL, &err), &err);
+        for (int i = 0; i < round % 3; i++) lv_pool_run(pool, 8, 1, add_one, sum);
+        lv_pool_close(&pool);
+        CHECK_EQ(sum[0], round % 3);
+    }
+}
+
 static void no_threads_is_an_error(void)
 {
     lv_pool *pool;
@@ -146,6 +160,7 @@ int main(void)
     RUN(many_short_loops_in_a_row_lose_nothing);
     RUN(a_loop_that_is_given_up_ends_early);
     RUN(opening_survives_every_failed_allocation);
+    RUN(closing_right_after_a_loop_waits_for_nobody);
     RUN(no_threads_is_an_error);
     return check_done();
 }
