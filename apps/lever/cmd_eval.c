@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "app.h"
+#include "lever/fit.h"
 #include "model_args.h"
 #include "text_file.h"
 

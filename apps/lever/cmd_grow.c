@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "app.h"
+#include "lever/file.h"
 #include "options.h"
 
 typedef struct grow_args {

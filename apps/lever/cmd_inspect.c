@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "app.h"
+#include "lever/file.h"
 #include "inspect_sums.h"
 #include "model_args.h"
 

@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "app.h"
+#include "lever/file.h"
 #include "options.h"
 
 static void on_progress(void *user, uint64_t done, uint64_t total)

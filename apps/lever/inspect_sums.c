@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "app.h"
+#include "lever/file.h"
 #include "options.h"
 
 enum { LINES_MOST = 200 }; /* of damage, for people; --json has all */

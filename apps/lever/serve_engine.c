@@ -184,8 +184,7 @@ static void deliver(server *s, serve_request *r, int how, int rc, const lever_st
     pthread_mutex_unlock(&s->lock);
 }
 
-/* engine_err: why the engine as a whole failed; NULL: it did not. */
-static void end(server *s, serve_slot *slot, const lever_error *engine_err)
+static void end(server *s, serve_slot *slot)
 {
     serve_request *r = slot->request;
     lever_stats st = { 0 };
@@ -194,8 +193,7 @@ static void end(server *s, serve_slot *slot, const lever_error *engine_err)
     r->session = NULL; /* before the end: a cancel after it would be the next answer's */
     slot->request = NULL;
     pthread_mutex_unlock(&s->lock);
-    int rc = lever_session_finish(slot->session, &st, &err);
-    if (engine_err) err = *engine_err, rc = engine_err->code;
+    const int rc = lever_session_finish(slot->session, &st, &err);
     pthread_mutex_lock(&s->lock);
     count_answer(s, r, &st);
     const int how = how_it_ended(s, r, rc, &st);
@@ -255,10 +253,10 @@ static uint64_t n_tokens(const server *s)
     return sum;
 }
 
-static int step(server *s, lever_error *err)
+static void step(server *s)
 {
     const uint64_t before = n_tokens(s);
-    const int rc = lever_engine_step(s->engine, err);
+    lever_engine_step(s->engine);
     pthread_mutex_lock(&s->lock);
     serve_count_sweep(s, n_tokens(s) - before);
     pthread_mutex_unlock(&s->lock);
@@ -267,9 +265,8 @@ static int step(server *s, lever_error *err)
         if (!slot->request) continue;
         if (slot->request->ask.stream) answer_flush(slot->request->answer, -1);
         const bool slow = answer_ended(slot->request->answer) == SERVE_END_SLOW;
-        if (rc < 0 || slow || !lever_session_is_running(slot->session)) end(s, slot, rc < 0 ? err : NULL);
+        if (slow || !lever_session_is_running(slot->session)) end(s, slot);
     }
-    return rc < 0 ? rc : LEVER_OK;
 }
 
 /* ---- opening and closing ---- */
@@ -328,7 +325,7 @@ void *serve_engine_main(void *user)
     out->rc = open_all(s, &out->err);
     if (out->rc >= 0) atomic_compare_exchange_strong(&s->phase, &loading, SERVE_READY);
     while (out->rc >= 0 && admit(s))
-        if (s->n_active) out->rc = step(s, &out->err);
+        if (s->n_active) step(s);
     pthread_mutex_lock(&s->lock);
     if (atomic_load(&s->phase) < SERVE_STOPPING) atomic_store(&s->phase, SERVE_STOPPING);
     refuse_queue(s);

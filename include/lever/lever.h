@@ -170,10 +170,28 @@ typedef struct lever_engine_info {
 } lever_engine_info;
 LEVER_API void lever_engine_get_info(const lever_engine *engine, lever_engine_info *info);
 
-/* What the engine's policies have learnt: how far probabilities of these models can be trusted, and what things cost
- * here. Given to the next engine of the same models it saves that one the first slow answers; the text does not
- * depend on it. For the same build on the same machine: there is no exchange format behind it.
- * get: returns its bytes, which are stored if they fit into cap; 0: none of the policies learns.
+typedef struct lever_plan_line {
+    char     label[64];
+    uint64_t bytes;
+} lever_plan_line;
+
+typedef struct lever_plan {
+    uint64_t limit_bytes, total_bytes, needed_bytes; /* needed: the smallest limit that works */
+    uint64_t resident_bytes, streamed_bytes;         /* of the target; streamed: read per sweep */
+    uint32_t n_ctx, max_rows;
+    bool     head_resident, fits;
+    uint32_t n_lines;
+    lever_plan_line lines[24];
+} lever_plan;
+
+/* The memory plan lever_engine_open would make; reads metadata only. A plan that does not fit is
+ * LEVER_OK with fits = false. */
+LEVER_API int lever_plan_memory(const lever_config *c, lever_plan *plan, lever_error *err);
+
+/* What was learnt of these models: how far their probabilities can be trusted, how often the draft is right, and what
+ * things cost here. Given to the next engine of the same models it saves that one the first slow answers; the text
+ * does not depend on it. For the same build on the same machine: there is no exchange format behind it.
+ * get: returns its bytes, which are stored if they fit into cap; 0: nothing was learnt.
  * set, before the first generate: LEVER_OK, also when times were taken under other conditions (memory limit, threads,
  * flash) and are left out; LEVER_EINVAL: of other models; LEVER_EFORMAT: damaged, or of another version. After
  * damage some policies may have taken over their part. */
@@ -357,7 +375,7 @@ LEVER_API int lever_session_generate(lever_session *session, const lever_generat
 
 /* The same in steps, for programs that answer several texts at once:
  *     lever_session_start(a, ...); lever_session_start(b, ...);
- *     while (lever_engine_step(engine, &err) > 0) { ...start others, cancel, finish those that ended... }
+ *     while (lever_engine_step(engine) > 0) { ...start others, cancel, finish those that ended... }
  *     lever_session_finish(a, &stats, &err); lever_session_finish(b, ...);
  * The text of each is what lever_session_generate gives it alone. on_token is called from lever_engine_step.
  * Nothing else may be called on a session between start and finish but cancel, tokens and is_running. */
@@ -365,9 +383,9 @@ LEVER_API int lever_session_generate(lever_session *session, const lever_generat
 /* As lever_session_generate, but the tokens come with the steps. LEVER_OK; LEVER_EINVAL. */
 LEVER_API int lever_session_start(lever_session *session, const lever_generate_params *params,
                                   lever_on_token on_token, void *user, lever_error *err);
-/* One cycle, or a part of the prompt, for every session that runs. Returns how many go on after it. What fails
- * for one session ends that one, and lever_session_finish tells; LEVER_E*: the engine as a whole can not go on. */
-LEVER_API int lever_engine_step(lever_engine *engine, lever_error *err);
+/* One cycle, or a part of the prompt, for every session that runs. Returns how many go on after it. What
+ * ends a session, or the sweep for all of them, is told by lever_session_finish. */
+LEVER_API uint32_t lever_engine_step(lever_engine *engine);
 /* False: it has ended, or was never started. */
 LEVER_API bool lever_session_is_running(const lever_session *session);
 /* End it, also one that still runs (LEVER_STOP_CANCEL), and return what lever_session_generate would. Due
@@ -375,245 +393,6 @@ LEVER_API bool lever_session_is_running(const lever_session *session);
 LEVER_API int lever_session_finish(lever_session *session, lever_stats *stats, lever_error *err);
 /* End the running or the next generate as soon as possible. Async-signal-safe. */
 LEVER_API void lever_session_cancel(lever_session *session);
-
-/* -------------------------------------------------------------- evaluation */
-
-/* What lever_eval has counted; plain data. Shares are within 0..1; without a draft, what is about it is 0. */
-typedef struct lever_eval_result {
-    uint32_t n_ctx;                  /* tokens of a window */
-    uint64_t n_windows;              /* to be scored */
-    uint64_t n_text_tokens;          /* of the whole text, with the begin-of-text token if there is one */
-    uint64_t n_tokens, n_tokens_all; /* evaluated so far; when all is done. For progress and speed */
-    uint64_t n_scored;               /* tokens scored so far: n_ctx - n_ctx / 2 - 1 of a window */
-    uint64_t scored_bytes;           /* of text that these tokens stand for */
-    double   perplexity, perplexity_error; /* e^(mean of -ln p), and its standard error */
-    double   bits_per_byte;          /* sum of -log2 p over scored_bytes */
-    bool     has_draft;
-    double   draft_perplexity, draft_perplexity_error, draft_bits_per_byte;
-    double   agree_1;                /* share of tokens where the likeliest one is the same for both */
-    double   agree_4;                /* where the target's likeliest is among the draft's four likeliest */
-    double   kl;                     /* mean KL(target || draft), in nats */
-    uint64_t eval_ns, flash_wait_ns; /* without loading; part of it: compute waited for flash */
-    uint64_t bytes_read;             /* from flash for the target, without loading */
-    uint64_t peak_rss_bytes, mem_limit_bytes;
-    char     device_note[200];       /* why a device that was asked for is not in use; "": nothing to say */
-} lever_eval_result;
-
-/* Called often, several times per pass over the model, from the calling thread; return false to stop. */
-typedef bool (*lever_on_eval)(void *user, const lever_eval_result *so_far);
-
-typedef struct lever_eval_params {   /* zeroed: all of the text, no calls */
-    uint64_t      max_windows;       /* 0 = every whole window of the text */
-    lever_on_eval on_progress;       /* nullable */
-    void         *user;
-} lever_eval_params;
-
-/* Perplexity of the target of c on text [len] (SIZE_MAX: up to NUL), and how a draft compares with it.
- *
- * As llama.cpp's perplexity tool counts: the text is tokenised once; every n_ctx tokens are a window of their
- * own, with the begin-of-text token in place of the first where the model asks for one; the first half is
- * context, and each token of the second half but its first is scored by what the model gave it. What is left
- * at the end is not evaluated. Tokens marked unused at the end of the vocabulary take no part.
- *
- * c as for lever_engine_open, but: n_ctx 0 is the model's context, at most 512, and never cut short; policy
- * does nothing; the text and its tokens count within mem_bytes. The numbers depend on models, text, n_ctx and
- * max_windows only: bit for bit the same with any memory, threads, batch size and instruction set.
- * params and result may be NULL. LEVER_OK; LEVER_ECANCEL: on_progress said so; LEVER_EINVAL (text shorter
- * than one window, a setting), LEVER_EFORMAT (also: logits that are not finite), LEVER_ELIMIT, LEVER_EIO,
- * LEVER_EUNSUP, LEVER_ENOMEM. After a failure *result has what was counted before it. */
-LEVER_API int lever_eval(const lever_config *c, const char *text, size_t len,
-                         const lever_eval_params *params, lever_eval_result *result, lever_error *err);
-
-/* --------------------------------------------------- fit: the exit predictor */
-
-enum { LEVER_FIT_LAYERS = 8, LEVER_FIT_CURVE = 16 };
-
-typedef struct lever_fit_layer { /* of a predictor after this many layers, measured on held-out text */
-    uint32_t layers;
-    double   kd_before, kd;      /* full-vocabulary loss in nats: of the bare output head, and trained */
-    double   cand_before, cand;  /* the same among the draft's candidates */
-    double   kept;               /* share of tree edges left when 95 % of the target's choices stay */
-    double   draft_kept;         /* the same when the draft's probabilities prune, which takes no predictor */
-    double   joint_kept;         /* the same when both do, as joint_temperature says */
-    double   saved;              /* (1 - kept) * share of the layers that come after */
-} lever_fit_layer;
-
-typedef struct lever_fit_point { /* shares of edges, and of the target's choices, of at least this probability */
-    float threshold, edges_kept, true_kept, joint_edges_kept, joint_true_kept;
-} lever_fit_point;
-
-enum lever_fit_phase { LEVER_FIT_RECORD, LEVER_FIT_TRY, LEVER_FIT_TRAIN, LEVER_FIT_CHECK };
-
-/* What lever_fit has done so far, or at its end; plain data. */
-typedef struct lever_fit_result {
-    int      phase;              /* enum lever_fit_phase */
-    uint64_t done, total;        /* of the phase: positions, or steps */
-    double   loss;               /* LEVER_FIT_TRAIN: of the last batch */
-    bool     resumed;            /* an earlier, interrupted run was continued */
-    uint32_t n_windows;          /* of text */
-    uint64_t n_text_tokens;      /* of all texts */
-    uint32_t n_train, n_held;    /* positions to train on; to measure with */
-    lever_fit_layer tried[LEVER_FIT_LAYERS]; /* [n_tried] short trainings, to choose the layer */
-    uint32_t n_tried;
-    lever_fit_layer best;        /* the predictor that was written */
-    const char *form;            /* "tied", "untied" */
-    uint32_t rank, n_steps, n_best; /* steps trained; those after which it was best */
-    float    temperature;        /* of the softmax of scores s over a node's candidates */
-    float    joint_temperature, joint_draft_weight; /* softmax of s / joint_temperature + weight * ln p(draft) */
-    lever_fit_point curve[LEVER_FIT_CURVE]; /* [n_curve] */
-    uint32_t n_curve;
-    uint64_t record_ns, train_ns; /* of this run */
-    uint64_t disk_bytes;         /* of the recorded positions */
-    uint64_t sidecar_bytes;
-    uint64_t peak_rss_bytes, mem_limit_bytes;
-} lever_fit_result;
-
-/* Called often from the calling thread; return false to stop. */
-typedef bool (*lever_on_fit)(void *user, const lever_fit_result *so_far);
-
-typedef struct lever_text { const char *text; size_t len; } lever_text;
-
-typedef struct lever_fit_params {    /* zeroed but for texts and out: every default */
-    const lever_text *texts;         /* [n_texts] the target's own kind of text; borrowed */
-    size_t      n_texts;
-    const char *out;                 /* sidecar to write; <out>.fit and <out>.state hold an unfinished run */
-    const char *form;                /* "tied" = NULL: output head times (I + U V^T); "untied": its own matrix */
-    uint32_t    rank;                /* of U and V, 1..1024; 0 = 64, at most a quarter of the width */
-    uint32_t    layers;              /* predict after this many layers; 0 = chosen by measurement */
-    uint32_t    steps;               /* of the last training; 0 = 600. Each takes 256 positions */
-    uint32_t    positions;           /* recorded at most; 0 = 24576 */
-    uint64_t    disk_bytes;          /* for recorded positions, fewer if they do not fit; 0 = 1 GiB */
-    double      seconds;             /* end within about this time; 0 = no limit */
-    uint64_t    seed;
-    lever_on_fit on_progress;        /* nullable */
-    void       *user;
-} lever_fit_params;
-
-/* Train the early-exit predictor of the target of c (docs/pruning.md) and write it to params->out.
- *
- * The target reads the texts once, streamed as c->mem_bytes asks; hidden states of some middle layers and of the
- * last, and the candidates of the draft (needed: c->draft_path) go to a file. Then the predictor is trained on
- * the CPU within the same limit; the target's output head is read in chunks where it does not fit. Several
- * layers are tried; the one that saves most is trained to the end. A tenth of the text is held out, for stopping
- * and for all numbers.
- *
- * c as for lever_eval (n_ctx: of the windows the texts are cut into). The sidecar depends on models, texts,
- * window, KV type and params only, not on memory, threads or instruction set, nor on being interrupted;
- * params->seconds makes it depend on the machine's speed. params and result may not be NULL.
- * LEVER_OK; LEVER_ECANCEL: on_progress said so, what is done stays on disk and the next call with the same texts
- * and settings goes on there; LEVER_EINVAL (a setting, too little text, out is a model), LEVER_EFORMAT (also:
- * values that are not finite), LEVER_ELIMIT (memory limit: the text says how much is needed), LEVER_EIO,
- * LEVER_EUNSUP, LEVER_ENOMEM. */
-LEVER_API int lever_fit(const lever_config *c, const lever_fit_params *params, lever_fit_result *result,
-                        lever_error *err);
-
-/* ----------------------------------------------------------------- profile */
-
-/* Read `path` (at least 64 MiB) in different ways, for `seconds` in all (0: six). progress may be NULL.
- * LEVER_OK, LEVER_EIO, LEVER_EINVAL (file too small), LEVER_ENOMEM. */
-LEVER_API int lever_profile_flash(lever_flash_profile *out, const char *path, double seconds,
-                                  void (*progress)(void *user, uint32_t done, uint32_t total), void *user,
-                                  lever_error *err);
-
-/* ------------------------------------------------------- inspect, quantize */
-
-typedef struct lever_info lever_info; /* metadata of one GGUF file */
-
-LEVER_API int  lever_info_open(lever_info **out, const char *path, lever_error *err);
-LEVER_API void lever_info_close(lever_info **info);
-LEVER_API uint32_t lever_info_version(const lever_info *info);
-LEVER_API uint64_t lever_info_file_bytes(const lever_info *info);
-LEVER_API size_t lever_info_n_keys(const lever_info *info);
-/* Key and value of entry i as text; arrays are shortened to their first elements. Both NUL-ended and cut
- * to the given sizes; control characters are escaped. Returns LEVER_OK or LEVER_EINVAL. */
-LEVER_API int lever_info_key(const lever_info *info, size_t i, char *key, size_t key_cap, char *value,
-                             size_t value_cap);
-
-typedef struct lever_tensor {
-    char        name[128];
-    const char *type;       /* "Q8_0" */
-    uint32_t    n_dims;
-    uint64_t    dims[4];    /* slowest first: [rows][cols] */
-    uint64_t    offset, bytes;
-} lever_tensor;
-LEVER_API size_t lever_info_n_tensors(const lever_info *info);
-LEVER_API int    lever_info_tensor(const lever_info *info, size_t i, lever_tensor *out);
-
-typedef struct lever_plan_line {
-    char     label[64];
-    uint64_t bytes;
-} lever_plan_line;
-
-typedef struct lever_plan {
-    uint64_t limit_bytes, total_bytes, needed_bytes; /* needed: the smallest limit that works */
-    uint64_t resident_bytes, streamed_bytes;         /* of the target; streamed: read per sweep */
-    uint32_t n_ctx, max_rows;
-    bool     head_resident, fits;
-    uint32_t n_lines;
-    lever_plan_line lines[24];
-} lever_plan;
-
-/* The memory plan lever_engine_open would make; reads metadata only. A plan that does not fit is
- * LEVER_OK with fits = false. */
-LEVER_API int lever_plan_memory(const lever_config *c, lever_plan *plan, lever_error *err);
-
-/* Write a copy of `in` with its matrices in type "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0",
- * "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS" or "MXFP4". A matrix whose rows are not
- * whole blocks of that type (256 weights for K and XS, 32 for the others) keeps its own.
- * LEVER_EINVAL (unknown type, out is in), LEVER_EIO (reading, writing, full disk: no file is left at out),
- * LEVER_EFORMAT, LEVER_EUNSUP, LEVER_ENOMEM. */
-LEVER_API int lever_quantize(const char *in, const char *out, const char *type,
-                             void (*progress)(void *user, uint64_t done, uint64_t total), void *user,
-                             lever_error *err);
-
-/* ---- checksums: the file "<path>.sums" beside a model, to find damage later ---- */
-
-typedef struct lever_sums_report {
-    uint64_t model_bytes, sums_bytes;
-    uint64_t n_pages, n_bad_pages;      /* of 4096 bytes */
-    uint32_t n_tensors, n_bad_tensors;
-    bool     bad_header;                /* keys and tensor list are damaged */
-} lever_sums_report;
-
-typedef struct lever_damage {           /* consecutive damaged pages, as far as they lie in one tensor */
-    char     what[128];                 /* its name, "header", or "padding" (bytes that nothing uses) */
-    uint64_t offset, bytes;             /* in the file */
-} lever_damage;
-
-/* Read a model that is known to be good and write its checksums, under another name first.
- * report and progress may be NULL. LEVER_OK, LEVER_EIO, LEVER_EFORMAT, LEVER_EUNSUP, LEVER_ENOMEM. */
-LEVER_API int lever_sums_make(const char *path, lever_sums_report *report,
-                              void (*progress)(void *user, uint64_t done, uint64_t total), void *user,
-                              lever_error *err);
-/* Read a model and compare it with its checksums; on_damage (nullable) is called when all is read. LEVER_OK,
- * also with damage, which *report tells; LEVER_EIO (also: no checksums, the text says how to make them);
- * LEVER_EINVAL: they are of another model; LEVER_EFORMAT: malformed, or the model was cut off; LEVER_EUNSUP;
- * LEVER_ENOMEM. */
-LEVER_API int lever_sums_verify(const char *path, lever_sums_report *report,
-                                void (*on_damage)(void *user, const lever_damage *damage),
-                                void (*progress)(void *user, uint64_t done, uint64_t total), void *user,
-                                lever_error *err);
-
-typedef struct lever_grow_result {
-    uint64_t n_tensors, bytes; /* bytes: of all tensors */
-    uint32_t n_embd, n_layers, n_heads, n_kv_heads, head_dim, n_ff, n_vocab;
-    bool     tied;             /* the output head is the embedding */
-    bool     with_exit;         /* the exit predictor beside `in` was grown too (lever_config.exit_path) */
-    bool     exact;            /* the same logits, bit for bit, as `in` with its matrices in this type */
-    char     why[160];         /* why not exact */
-} lever_grow_result;
-
-/* Write a model with the tensor shapes of a large one that computes the function of the small model `in`:
- * what it costs is real, what it says is the small model's (docs/evaluation.md).
- * shape: "qwen3-8b" or another preset, then or instead ",embd=4096,layers=32,heads=32,kv-heads=8,
- * head-dim=128,ff=14336,vocab=128256,tied=0" in any selection; what is not given stays as in `in`.
- * type: as lever_quantize; seed: of the added weights. result and progress may be NULL.
- * LEVER_EINVAL (shape unknown or smaller than `in`, type unknown, out is in), LEVER_EIO, LEVER_EFORMAT,
- * LEVER_EUNSUP, LEVER_ENOMEM; no file is left at out. */
-LEVER_API int lever_grow(const char *in, const char *out, const char *shape, const char *type, uint64_t seed,
-                         lever_grow_result *result,
-                         void (*progress)(void *user, uint64_t done, uint64_t total), void *user,
-                         lever_error *err);
 
 #ifdef __cplusplus
 }

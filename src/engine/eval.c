@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/eval_score.h"
+#include "lever/fit.h"
 #include "os/clock.h"
 #include "os/memory.h"
 

@@ -5,6 +5,7 @@
 #include "engine/engine.h"
 #include "fit/fit_data.h"
 #include "fit/fit_head.h"
+#include "lever/fit.h"
 #include "model/exit_predictor.h"
 
 enum {

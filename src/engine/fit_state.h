@@ -4,7 +4,7 @@
 #define LEVER_ENGINE_FIT_STATE_H
 
 #include "fit/fit_net.h"
-#include "lever/lever.h"
+#include "lever/fit.h"
 
 typedef struct fit_state {
     uint64_t settings;      /* hash of all that decides the numbers */

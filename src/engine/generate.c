@@ -95,12 +95,10 @@ int lever_session_start(lever_session *s, const lever_generate_params *params, l
     return LEVER_OK;
 }
 
-int lever_engine_step(lever_engine *e, lever_error *err)
+uint32_t lever_engine_step(lever_engine *e)
 {
-    (void)err;
     lever_session *running[LV_SESSIONS_MOST];
-    uint32_t n = 0;
-    int left = 0;
+    uint32_t n = 0, left = 0;
     for (uint32_t i = 0; i < LV_SESSIONS_MOST; i++)
         if (e->sessions[i] && e->sessions[i]->run.running) running[n++] = e->sessions[i];
     if (n) lv_engine_round(e, running, n);

@@ -9,6 +9,7 @@
 #include "gguf/gguf_quantize.h"
 #include "model/grow.h"
 #include "engine/engine.h"
+#include "lever/file.h"
 #include "os/file.h"
 
 struct lever_info {

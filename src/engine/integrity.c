@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "flash/sums_file.h"
-#include "lever/lever.h"
+#include "lever/file.h"
 
 static lever_sums_report exported(const lv_sums_report *r)
 {

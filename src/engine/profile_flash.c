@@ -11,39 +11,34 @@
 
 _Static_assert((int)LEVER_FLASH_POINTS >= (int)LV_PROBE_POINTS, "the public list holds every point");
 
-int lever_profile_flash(lever_flash_profile *out, const char *path, double seconds,
-                        void (*progress)(void *user, uint32_t done, uint32_t total), void *user,
-                        lever_error *err)
-{
-    const lv_probe_config c = { .path = path,
-                                .progress = progress,
-                                .user = user,
-                                .point_ns =
-                                    seconds > 0 ? (uint64_t)(seconds * 1e9 / LV_PROBE_POINTS_USUAL) : 0 };
-    lv_probe probe;
-    LEVER_TRY(lv_probe_run(&probe, &c, err));
-    *out = (lever_flash_profile){ .n_points = probe.n_points, .best = probe.best, .direct = probe.direct };
-    for (uint32_t i = 0; i < probe.n_points; i++) {
-        const lv_probe_point *p = &probe.points[i];
-        out->points[i] = (lever_flash_point){ .backend = p->backend,
-                                              .block_bytes = p->block_bytes,
-                                              .depth = p->depth,
-                                              .huge_pages = p->huge_pages,
-                                              .bytes_per_s = p->bytes_per_s,
-                                              .cpu_share = p->cpu_share };
-    }
-    return LEVER_OK;
-}
-
 static void on_point(void *user, uint32_t done, uint32_t total)
 {
     lv_profile_progress(user, (double)done / total, NULL); /* a wish to stop is heard at the next step */
 }
 
+static int probe_reads(lv_profile *p, lever_flash_profile *out, double seconds, lever_error *err)
+{
+    const lv_probe_config c = { .path = p->params->flash_path, .progress = on_point, .user = p,
+                                .point_ns = (uint64_t)(seconds * 1e9 / LV_PROBE_POINTS_USUAL) };
+    lv_probe probe;
+    LEVER_TRY(lv_probe_run(&probe, &c, err));
+    *out = (lever_flash_profile){ .n_points = probe.n_points, .best = probe.best, .direct = probe.direct };
+    for (uint32_t i = 0; i < probe.n_points; i++) {
+        const lv_probe_point *q = &probe.points[i];
+        out->points[i] = (lever_flash_point){ .backend = q->backend,
+                                              .block_bytes = q->block_bytes,
+                                              .depth = q->depth,
+                                              .huge_pages = q->huge_pages,
+                                              .bytes_per_s = q->bytes_per_s,
+                                              .cpu_share = q->cpu_share };
+    }
+    return LEVER_OK;
+}
+
 int lv_profile_flash(lv_profile *p, double seconds, lever_error *err)
 {
     lever_flash_profile reads;
-    LEVER_TRY(lever_profile_flash(&reads, p->params->flash_path, seconds, on_point, p, err));
+    LEVER_TRY(probe_reads(p, &reads, seconds, err));
     LEVER_TRY(lv_profile_progress(p, 1, err));
     lever_machine_flash *f =
         lv_profile_flash_entry(p->m, p->params->flash_where ? p->params->flash_where : "");

@@ -393,4 +393,28 @@ static inline void case_refusals(lv_device *d)
     drop(&p);
 }
 
+/* ---- every case, for a program that tests one device ---- */
+
+static lv_device *device;
+static bool flushes; /* it loses numbers below 2^-126 */
+
+static inline void test_products(void) { case_products(device, flushes); }
+static inline void test_extremes(void) { case_extremes(device, flushes); }
+static inline void test_shared_rows(void) { case_shared_rows(device); }
+static inline void test_jobs(void) { case_jobs(device); }
+static inline void test_memory(void) { case_memory(device); }
+static inline void test_look(void) { case_look(device); }
+static inline void test_refusals(void) { case_refusals(device); }
+
+static inline void run_device_cases(void)
+{
+    RUN(test_products);
+    RUN(test_extremes);
+    RUN(test_shared_rows);
+    RUN(test_jobs);
+    RUN(test_memory);
+    RUN(test_look);
+    RUN(test_refusals);
+}
+
 #endif

@@ -251,7 +251,7 @@ static void sessions_share(void)
         CHECK_OK(lever_session_append_text(s[i], prompt, SIZE_MAX, 0, &err), &err);
         CHECK_OK(lever_session_start(s[i], &p, NULL, NULL, &err), &err);
     }
-    while (engine && lever_engine_step(engine, &err) > 0) continue;
+    while (engine && lever_engine_step(engine) > 0) continue;
     for (int i = 0; engine && i < N; i++) {
         size_t n;
         CHECK_OK(lever_session_finish(s[i], NULL, &err), &err);

@@ -10,37 +10,7 @@
 #include "device/opencl/opencl.h"
 
 static lv_opencl_config config = { .sizes = CASE_CONFIG, .limit_ms = 4 * LV_OPENCL_LIMIT_MS };
-static lv_device *device;
 static const char *fake, *wrong;
-
-static void test_products(void)
-{
-    case_products(device, config.assume_flush);
-}
-static void test_extremes(void)
-{
-    case_extremes(device, config.assume_flush);
-}
-static void test_shared_rows(void)
-{
-    case_shared_rows(device);
-}
-static void test_jobs(void)
-{
-    case_jobs(device);
-}
-static void test_memory(void)
-{
-    case_memory(device);
-}
-static void test_look(void)
-{
-    case_look(device);
-}
-static void test_refusals(void)
-{
-    case_refusals(device);
-}
 
 /* ---- the cache ---- */
 
@@ -220,18 +190,12 @@ int main(int argc, char **argv)
     open_device();
     printf("device: %s\n", device->traits.name);
     RUN(test_info);
-    RUN(test_products);
-    RUN(test_extremes);
-    RUN(test_shared_rows);
-    RUN(test_jobs);
-    RUN(test_memory);
-    RUN(test_look);
-    RUN(test_refusals);
+    run_device_cases();
     lv_device_close(&device);
     config.limit_ms = 0;
     RUN(test_small_sizes);
     RUN(test_cache);
-    config.assume_flush = true;
+    config.assume_flush = flushes = true;
     open_device();
     RUN(test_products);
     RUN(test_extremes);

@@ -5,37 +5,7 @@
 #include "device/select.h"
 
 static const lv_plugin_config config = { .sizes = CASE_CONFIG, .limit_ms = 4 * LV_PLUGIN_LIMIT_MS };
-static lv_device *device;
 static const char *path;
-
-static void test_products(void)
-{
-    case_products(device, false);
-}
-static void test_extremes(void)
-{
-    case_extremes(device, false);
-}
-static void test_shared_rows(void)
-{
-    case_shared_rows(device);
-}
-static void test_jobs(void)
-{
-    case_jobs(device);
-}
-static void test_memory(void)
-{
-    case_memory(device);
-}
-static void test_look(void)
-{
-    case_look(device);
-}
-static void test_refusals(void)
-{
-    case_refusals(device);
-}
 
 static void test_traits(void)
 {
@@ -89,13 +59,7 @@ int main(int argc, char **argv)
     printf("device: %s\n", device->traits.name);
     take_types(device);
     RUN(test_traits);
-    RUN(test_products);
-    RUN(test_extremes);
-    RUN(test_shared_rows);
-    RUN(test_jobs);
-    RUN(test_memory);
-    RUN(test_look);
-    RUN(test_refusals);
+    run_device_cases();
     RUN(test_small_sizes);
     lv_device_close(&device);
     RUN(test_by_name);

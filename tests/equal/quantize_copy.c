@@ -1,7 +1,7 @@
 /* quantize_copy IN OUT TYPE: lever_quantize as a program, for fixtures. SPDX-License-Identifier: MIT */
 #include <stdio.h>
 
-#include "lever/lever.h"
+#include "lever/file.h"
 
 int main(int argc, char **argv)
 {

@@ -6,7 +6,8 @@
 #include <math.h>
 #include <unistd.h>
 
-#include "lever/lever.h"
+#include "lever/file.h"
+#include "lever/fit.h"
 #include "support/mkmodel.h"
 #include "token/vocab.h"
 

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "fit/fit_loss.h"
-#include "lever/lever.h"
+#include "lever/fit.h"
 #include "model/exit_predictor.h"
 #include "support/mkmodel.h"
 #include "token/vocab.h"

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "lever/file.h"
 #include "lever/lever.h"
 #include "support/mkmodel.h"
 
@@ -88,7 +89,7 @@ static int shared_scenario(const lever_config *c, int32_t *last)
         if (rc >= 0) rc = lever_session_start(s[i], &p, NULL, NULL, &err);
         n_started += rc >= 0;
     }
-    while (rc >= 0 && lever_engine_step(engine, &err) > 0) {}
+    while (rc >= 0 && lever_engine_step(engine) > 0) {}
     for (int i = 0; i < n_started; i++) {
         const int end = lever_session_finish(s[i], NULL, &err);
         if (rc >= 0) rc = end;
@@ -177,7 +178,7 @@ static void sharing_sweeps_allocates_nothing(void)
         CHECK_OK(lever_session_start(s[i], &p, NULL, NULL, &err), &err);
     }
     const size_t calls = lv_alloc_calls();
-    while (lever_engine_step(engine, &err) > 0) {}
+    while (lever_engine_step(engine) > 0) {}
     CHECK_EQ(lv_alloc_calls(), calls);
     CHECK(n_seen > 3);
     for (int i = 0; i < 3; i++) {

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "lever/lever.h"
+#include "lever/fit.h"
 #include "support/mkmodel.h"
 
 static char target[] = "/tmp/lever-fitt-XXXXXX", draft[] = "/tmp/lever-fitd-XXXXXX",

@@ -4,37 +4,7 @@
 #include "os/cpu.h"
 
 static lv_cpu *cpu;
-static lv_device *device;
 static const lv_device_config case_config = CASE_CONFIG;
-
-static void test_products(void)
-{
-    case_products(device, false);
-}
-static void test_extremes(void)
-{
-    case_extremes(device, false);
-}
-static void test_shared_rows(void)
-{
-    case_shared_rows(device);
-}
-static void test_jobs(void)
-{
-    case_jobs(device);
-}
-static void test_memory(void)
-{
-    case_memory(device);
-}
-static void test_look(void)
-{
-    case_look(device);
-}
-static void test_refusals(void)
-{
-    case_refusals(device);
-}
 
 static void test_open(void)
 {
@@ -60,13 +30,7 @@ int main(void)
                               .max_head_dim = 32 };
     if (lv_cpu_open(&cpu, &c, &e) < 0 || lv_cpu_device_open(&device, cpu, &case_config, &e) < 0)
         return fprintf(stderr, "%s\n", e.msg), 1;
-    RUN(test_products);
-    RUN(test_extremes);
-    RUN(test_shared_rows);
-    RUN(test_jobs);
-    RUN(test_memory);
-    RUN(test_look);
-    RUN(test_refusals);
+    run_device_cases();
     RUN(test_open);
     lv_device_close(&device);
     lv_cpu_close(&cpu);
