@@ -230,7 +230,6 @@ void lv_cycle_observe(lever_session *s, bool first)
     const lv_round *r = &s->engine->round;
     uint32_t n_new = 0;
     for (uint32_t i = 0; i < r->n_grow; i++) n_new += r->sessions[i]->run.cycle.n_new;
-    const uint64_t sweep_ns = r->verified_ns - r->drafted_ns;
     const lv_outcome o = { .tree = &s->tree,
                            .path = s->path_nodes,
                            .n_path = c->n_new - 1,
@@ -238,9 +237,8 @@ void lv_cycle_observe(lever_session *s, bool first)
                            .n_rows = r->n_rows,
                            .n_kept_rows = r->n_kept,
                            .draft_s = seconds(c->grown_ns - r->begin_ns),
-                           .verify_s = first ? seconds(sweep_ns) : -1,
                            .project_s = seconds(r->project_ns) * c->n_new / n_new,
-                           .flash_s = seconds(lv_flash_ns(sweep_ns, &r->drafted, &r->verified)) };
+                           .sweep = first ? lv_round_sweep_took(r) : (lv_sweep_took){ .seconds = -1 } };
     if (c->learner) lv_policy_share(c->policy, c->learner);
     lv_policy_observe(c->policy, &o);
     lv_noter_observe(s, c);

@@ -61,13 +61,15 @@ static bool is_root(const lv_draft_request *q) { return q->ids[0] == 0; }
 static uint32_t pending(const lever_session *s) { return s->n_tokens - s->draft_kv.n_committed; }
 
 /* The root's logits must come from a batch that ends with it: when the cache already holds the root (a cycle was
- * cancelled after drafting), step one token back and evaluate it again. */
-static int prepare(lv_draft_run *d, uint32_t most_text, lever_error *err)
+ * cancelled after drafting), step one token back and evaluate it again. Adds to *n_rows what it evaluates. */
+static int prepare(lv_draft_run *d, uint32_t most_text, uint32_t *n_rows, lever_error *err)
 {
     lever_session *s = d->session;
     if (!is_root(&d->request)) return LEVER_OK;
     if (s->draft_kv.n_committed >= s->n_tokens) lv_kv_truncate(&s->draft_kv, s->n_tokens - 1);
-    return pending(s) > most_text ? lv_draft_catch_up(d, s->n_tokens - most_text, err) : LEVER_OK;
+    if (pending(s) <= most_text) return LEVER_OK;
+    *n_rows += pending(s) - most_text;
+    return lv_draft_catch_up(d, s->n_tokens - most_text, err);
 }
 
 /* The rows of a request, and which of them are projected. Returns how many. */
@@ -146,13 +148,13 @@ static void serve_alone(lever_engine *e, lv_draft_run *const *runs, uint32_t n)
 void lv_draft_serve(lever_engine *e, lv_draft_run *const *runs, uint32_t n)
 {
     lv_draft_run *good[LV_SESSIONS_MOST];
-    uint32_t n_good = 0, n_rows;
+    uint32_t n_good = 0, n_before = 0, n_rows;
     lever_error err = { 0 };
     bool evaluated;
     const uint64_t t0 = lv_clock_ns();
     lv_model_pump(e->target); /* reads go on while the draft runs, however short the queue */
     for (uint32_t i = 0; i < n; i++) {
-        end_request(runs[i], prepare(runs[i], n > 1 ? text_most(e) : e->plan.max_rows, &err), &err);
+        end_request(runs[i], prepare(runs[i], n > 1 ? text_most(e) : e->plan.max_rows, &n_before, &err), &err);
         if (runs[i]->request.rc >= 0) good[n_good++] = runs[i];
     }
     if (n_good == 0) return;
@@ -161,7 +163,7 @@ void lv_draft_serve(lever_engine *e, lv_draft_run *const *runs, uint32_t n)
     if (rc < 0 && rc != LEVER_ECANCEL && !evaluated && n_good > 1) serve_alone(e, good, n_good);
     const double seconds = (double)(lv_clock_ns() - t0) * 1e-9;
     for (uint32_t i = 0; i < n_good; i++)
-        good[i]->request.cost = (lv_cost){ .calls = i == 0, .rows = n_rows, .seconds = seconds };
+        good[i]->request.cost = (lv_cost){ .calls = i == 0, .rows = n_before + n_rows, .seconds = seconds };
 }
 
 /* ---- growing ---- */

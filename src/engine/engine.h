@@ -451,7 +451,7 @@ int lv_project_all(lever_engine *e, lever_error *err);
 /* engine/round.c */
 /* One sweep for sessions [n] that run; notes in each how it went. */
 void lv_engine_round(lever_engine *e, lever_session *const *sessions, uint32_t n);
-/* Part of a sweep of `ns` in which reads were under way; 0: it read nothing. */
-uint64_t lv_flash_ns(uint64_t ns, const lv_model_stats *before, const lv_model_stats *after);
+/* Times of the last sweep. */
+lv_sweep_took lv_round_sweep_took(const lv_round *r);
 
 #endif

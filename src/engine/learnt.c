@@ -8,7 +8,7 @@
 #include "base/hash.h"
 #include "engine/engine.h"
 
-enum { VERSION = 2, NAME_BYTES = 256, REST_MOST = 1 << 18 };
+enum { VERSION = 3, NAME_BYTES = 256, REST_MOST = 1 << 18 };
 static const char magic[8] = "LVLEARN";
 static const char acceptance_name[] = "(acceptance)"; /* no policy has such a name */
 

@@ -130,10 +130,10 @@ static void follow_prompts(lever_engine *e)
 
 /* ---- books ---- */
 
-uint64_t lv_flash_ns(uint64_t ns, const lv_model_stats *before, const lv_model_stats *after)
+lv_sweep_took lv_round_sweep_took(const lv_round *r)
 {
-    const uint64_t idle = after->idle_ns - before->idle_ns;
-    return after->bytes_read == before->bytes_read || idle > ns ? 0 : ns - idle;
+    return (lv_sweep_took){ .seconds = (double)(r->verified_ns - r->drafted_ns) * 1e-9,
+                            .wait_s = (double)(r->verified.wait_ns - r->drafted.wait_ns) * 1e-9 };
 }
 
 static void trace(const lever_session *s, const char *name, uint64_t begin_ns, uint64_t end_ns, uint32_t rows)
@@ -216,9 +216,7 @@ static void end_cycles(lever_engine *e)
         s->run.stats.prefill_ns += r->verified_ns - r->begin_ns;
         trace(s, "prefill", r->drafted_ns, r->verified_ns, c->n_pending);
         if (r->n_grow || i) continue;
-        const uint64_t ns = r->verified_ns - r->drafted_ns;
-        lv_policy_observe_sweep(c->learner ? c->learner : c->policy, r->n_rows, (double)ns * 1e-9,
-                                (double)lv_flash_ns(ns, &r->drafted, &r->verified) * 1e-9);
+        lv_policy_observe_sweep(c->learner ? c->learner : c->policy, r->n_rows, lv_round_sweep_took(r));
     }
 }
 

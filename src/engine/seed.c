@@ -49,7 +49,8 @@ static bool predict(lv_cost_seed *seed, const lever_engine *e, const lv_run_on *
     const double drafted = e->draft ? lv_draft_s(draft_on, draft, rows) : 0;
     if (drafted < 0) return false;
     seed->rows[seed->n] = rows;
-    seed->verify_s[seed->n] = c.sweep;
+    const double busy = on->flash ? c.compute * lv_machine_products_beside(&on->flash->beside, rows) : c.compute;
+    seed->verify_s[seed->n] = busy < c.sweep ? busy : c.sweep;
     seed->draft_s[seed->n++] = drafted;
     seed->flash_s = c.flash;
     return true;

@@ -72,7 +72,8 @@ void lv_view_show(lever_session *s)
 {
     const lv_cycle *c = &s->run.cycle;
     const lv_round *r = &s->engine->round;
-    const uint64_t verify_ns = r->verified_ns - r->drafted_ns;
+    const uint64_t verify_ns = r->verified_ns - r->drafted_ns, idle_ns = r->verified.idle_ns - r->drafted.idle_ns;
+    const bool reads = r->verified.bytes_read != r->drafted.bytes_read && idle_ns <= verify_ns;
     show_nodes(s, c);
     const bool next = c->n_new && s->path_nodes[c->n_new - 1] < 0;
     const lever_cycle_view view = { .index = s->n_cycles,
@@ -82,7 +83,7 @@ void lv_view_show(lever_session *s)
                                     .project_ns = r->project_ns,
                                     .prune_ns = c->prune_ns,
                                     .flash_wait_ns = r->verified.wait_ns - r->drafted.wait_ns,
-                                    .flash_ns = lv_flash_ns(verify_ns, &r->drafted, &r->verified),
+                                    .flash_ns = reads ? verify_ns - idle_ns : 0,
                                     .n_rows_all = r->n_rows,
                                     .n_nodes = s->tree.n,
                                     .nodes = s->view.nodes,

@@ -358,4 +358,8 @@ bool lv_stream_is_full(const lv_stream *s)
     return s->n == s->n_places || !find_room(s, lv_extent_ring_bytes(&s->extents[s->next_extent]), &at);
 }
 
-void lv_stream_get_stats(const lv_stream *s, lv_stream_stats *out) { *out = s->stats; }
+void lv_stream_get_stats(const lv_stream *s, lv_stream_stats *out)
+{
+    *out = s->stats;
+    if (s->idle_since_ns) out->idle_ns += lv_clock_ns() - s->idle_since_ns;
+}

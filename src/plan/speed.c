@@ -96,6 +96,7 @@ void lv_speed_cycle(const lv_speed_costs *c, const lv_speed_work *w, double *rin
         out->flash_s += layer_bytes(c, i);
     }
     out->sweep_s += c->row_s * w->rows;
+    out->sweep_wait_s = p.wait_s;
     const double head = lv_curve_at(&c->project, w->head_rows, 0) * w->head_passes;
     out->project_s = advance(&p, head, c->head_bytes, w->head_rows) + advance(&p, c->pick_s * w->tokens, 0, 1);
     out->other_s = advance(&p, c->cycle_s, 0, 1);

@@ -63,7 +63,8 @@ enum lv_speed_bound { LV_BOUND_FLASH, LV_BOUND_COMPUTE, LV_BOUND_DRAFT };
 
 typedef struct lv_speed_parts {
     double draft_s, sweep_s, project_s, other_s; /* their sum is cycle_s */
-    double wait_s;        /* part of the sweep and the projection: products waited for reads */
+    double sweep_wait_s;  /* part of the sweep: products waited for reads */
+    double wait_s;        /* the same of sweep and projection */
     double flash_s;       /* what the reads of a cycle take at full speed */
     double cycle_s;
 } lv_speed_parts;

@@ -145,8 +145,8 @@ static uint32_t tell(virtual_run *v, const lv_speed_work *w, const lv_speed_part
     const uint32_t n = walk(v, path);
     const double kept = 1 + (v->tree.n - 1) * w->kept;
     const lv_outcome o = { .tree = &v->tree, .path = path, .n_path = n, .next = -2, .n_rows = v->tree.n,
-                           .n_kept_rows = (uint32_t)(kept + 0.5), .draft_s = p->draft_s, .verify_s = p->sweep_s,
-                           .project_s = p->project_s, .flash_s = p->flash_s < p->sweep_s ? p->flash_s : p->sweep_s };
+                           .n_kept_rows = (uint32_t)(kept + 0.5), .draft_s = p->draft_s, .project_s = p->project_s,
+                           .sweep = { p->sweep_s, p->sweep_wait_s } };
     lv_policy_observe(v->policy, &o);
     return n;
 }
@@ -159,6 +159,7 @@ static void add_cycle(lv_speed *sum, const lv_drafter *d, const lv_speed_work *w
     sum->draft_rows += d->total.rows, sum->draft_batches += d->total.calls;
     sum->parts.draft_s += p->draft_s, sum->parts.sweep_s += p->sweep_s, sum->parts.project_s += p->project_s;
     sum->parts.other_s += p->other_s, sum->parts.wait_s += p->wait_s, sum->parts.flash_s += p->flash_s;
+    sum->parts.sweep_wait_s += p->sweep_wait_s;
     sum->parts.cycle_s += p->cycle_s;
 }
 
@@ -199,8 +200,8 @@ static int cycle(virtual_run *v, lv_speed *sum, lever_error *err)
 static void mean(lv_speed *s, double n)
 {
     double *all[] = { &s->tokens, &s->rows, &s->kept, &s->draft_rows, &s->draft_batches, &s->parts.draft_s,
-                      &s->parts.sweep_s, &s->parts.project_s, &s->parts.other_s, &s->parts.wait_s, &s->parts.flash_s,
-                      &s->parts.cycle_s };
+                      &s->parts.sweep_s, &s->parts.sweep_wait_s, &s->parts.project_s, &s->parts.other_s,
+                      &s->parts.wait_s, &s->parts.flash_s, &s->parts.cycle_s };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) *all[i] /= n;
     s->tokens_per_s = s->parts.cycle_s > 0 ? s->tokens / s->parts.cycle_s : 0;
     s->bound = lv_speed_bound(&s->parts);
@@ -216,9 +217,9 @@ static void seed(virtual_run *v)
         lv_speed_parts p;
         lv_speed_steady(c, &w, &p);
         s.rows[s.n] = rows;
-        s.verify_s[s.n] = p.sweep_s;
+        s.verify_s[s.n] = p.sweep_s - p.sweep_wait_s;
         s.draft_s[s.n++] = lv_curve_at(&c->draft, rows, 0);
-        s.flash_s = p.flash_s;
+        if (rows == 1 && p.sweep_wait_s > 0) s.flash_s = p.sweep_s;
     }
     lv_policy_seed(v->policy, &s);
 }

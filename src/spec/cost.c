@@ -49,7 +49,7 @@ void lv_cost_add(lv_cost_table *c, uint32_t rows, double seconds)
     const uint32_t b = bin_of(rows);
     /* One slow batch among many (a page of the system, another process) should not move the mean much. */
     if (c->weight[b] >= 4 && seconds > 2 * c->seconds[b]) seconds = 2 * c->seconds[b];
-    const double w = c->weight[b] < most_weight ? c->weight[b] : most_weight - 1;
+    const double w = c->weight[b] < most_weight - 1 ? c->weight[b] : most_weight - 1;
     c->rows[b] = (c->rows[b] * w + rows) / (w + 1);
     c->seconds[b] = (c->seconds[b] * w + seconds) / (w + 1);
     c->weight[b] = w + 1;

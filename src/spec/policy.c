@@ -228,9 +228,9 @@ void lv_policy_observe(lv_policy *p, const lv_outcome *o)
     if (p->type->observe) p->type->observe(p, o);
 }
 
-void lv_policy_observe_sweep(lv_policy *p, uint32_t rows, double seconds, double flash_s)
+void lv_policy_observe_sweep(lv_policy *p, uint32_t rows, lv_sweep_took took)
 {
-    if (p->type->observe_sweep) p->type->observe_sweep(p, rows, seconds, flash_s);
+    if (p->type->observe_sweep) p->type->observe_sweep(p, rows, took);
 }
 
 bool lv_policy_expected(const lv_policy *p, lv_expectation *out)

@@ -47,6 +47,12 @@ typedef struct lv_drafter {
  * LEVER_OK or the drafter's error. */
 int lv_drafter_expand(lv_drafter *d, lv_tree *t, const int32_t *ids, uint32_t n, lever_error *err);
 
+/* Seconds of a sweep of the target. */
+typedef struct lv_sweep_took {
+    double seconds; /* in all */
+    double wait_s;  /* of them, products waited for reads */
+} lv_sweep_took;
+
 /* What became of a tree. Borrowed, for the time of the call. */
 typedef struct lv_outcome {
     const lv_tree *tree;
@@ -56,8 +62,8 @@ typedef struct lv_outcome {
                            * a walk also ends where the text does */
     uint32_t n_rows;      /* rows of the sweep, text that was pending included */
     uint32_t n_kept_rows; /* of them, those that went through all layers */
-    double   draft_s, verify_s, project_s; /* verify_s < 0: another tree of the sweep accounts for it, and flash_s */
-    double   flash_s;     /* part of verify_s in which reads were under way; 0: nothing is streamed */
+    double   draft_s, project_s;
+    lv_sweep_took sweep;  /* seconds < 0: another tree of the sweep accounts for it */
 } lv_outcome;
 
 /* What is known of the tree after some layers of the target. Borrowed, for the time of the call. */
@@ -108,8 +114,8 @@ bool lv_policy_would_prune(const lv_policy *p, uint32_t n_rows, double layers_do
 void lv_policy_prune(lv_policy *p, const lv_glimpse *g, bool *keep);
 /* Tell what became of the last tree grown. */
 void lv_policy_observe(lv_policy *p, const lv_outcome *o);
-/* Another sweep, of a prompt, took this long for that many rows; reads were under way for flash_s of it. */
-void lv_policy_observe_sweep(lv_policy *p, uint32_t rows, double seconds, double flash_s);
+/* Another sweep, of a prompt, had that many rows. */
+void lv_policy_observe_sweep(lv_policy *p, uint32_t rows, lv_sweep_took took);
 /* What the policy expects of the tree it grows, or grew last. False: it does not say. */
 typedef struct lv_expectation {
     double   tokens, seconds; /* of text; of the whole cycle */
@@ -130,7 +136,8 @@ void   lv_policy_share(lv_policy *p, const lv_policy *from);
 enum { LV_SEED_ROWS = 8 };
 typedef struct lv_cost_seed {
     uint32_t n, rows[LV_SEED_ROWS];              /* ascending */
-    double   verify_s[LV_SEED_ROWS], draft_s[LV_SEED_ROWS]; /* of sweeps; of draft batches, heads included */
+    double   verify_s[LV_SEED_ROWS]; /* of sweeps, less what they wait for reads */
+    double   draft_s[LV_SEED_ROWS];  /* of draft batches, heads included */
     double   project_s;  /* of one row of the target, with choosing its token */
     double   overhead_s; /* of a drafted row beside evaluating it */
     double   flash_s;    /* reads of a sweep; 0: nothing is streamed */

@@ -24,7 +24,7 @@ typedef struct lv_policy_type {
     bool (*would_prune)(const lv_policy *p, uint32_t n_rows, double layers_done); /* nullable, with the next */
     void (*prune)(lv_policy *p, const lv_glimpse *g, bool *keep);
     void (*observe)(lv_policy *p, const lv_outcome *o); /* nullable */
-    void (*observe_sweep)(lv_policy *p, uint32_t rows, double seconds, double flash_s); /* nullable */
+    void (*observe_sweep)(lv_policy *p, uint32_t rows, lv_sweep_took took); /* nullable */
     void (*reset)(lv_policy *p);                        /* nullable */
     size_t learnt_bytes;                                /* 0: the next two are NULL */
     void (*get_learnt)(const lv_policy *p, void *out);

@@ -47,12 +47,14 @@ static const double rate_of_change = 0.1; /* of running means */
 typedef struct lever_learnt {
     lv_calibration calibration;
     double gain;       /* expected tokens won per b of evaluated nodes */
-    lv_cost_table  verify, draft;
+    lv_cost_table  verify, draft; /* verify: less what a sweep waits for reads */
     double overhead_s; /* of a drafted row beside evaluating it: its candidates */
     double project_s;  /* of a token of text */
     lv_calibration exit; /* of the predictor after a middle layer */
     double dropped;    /* share of a sweep's rows that its last layers do without */
-    double flash_s;    /* reads of a sweep, so what it takes at least; 0: nothing is streamed */
+    double flash_s;    /* reads of a sweep, so what it takes at least; 0: none has waited for them */
+    double n_flash;    /* sweeps that told */
+    double stall_s;    /* waits of a sweep whose pace reads do not set */
 } lever_learnt;
 
 typedef struct lever_state {
@@ -115,21 +117,29 @@ static double draft_cost(const lever_state *s, uint32_t rows)
     return lv_cost_get(&s->learnt.draft, rows, &line) + s->learnt.overhead_s * rows;
 }
 
-/* Larger sweeps than any seen cost what their arithmetic does, from that of the draft, and a tenth more. Smaller ones
- * cost, until they are tried, as much less as they do for the draft, but no less than their reads. */
-static double verify_cost(const lever_state *s, uint32_t rows)
+/* Computing of a sweep. Of larger ones than any seen: as for the draft and a tenth more, but a row costs no more than in
+ * those seen. Of smaller ones, until they are tried: as much less as for the draft. */
+static double compute_cost(const lever_state *s, uint32_t rows)
 {
     lv_cost_model line = { 0 };
     lv_cost_line(&s->learnt.draft, &line);
     const double least = s->learnt.verify.n_curve ? s->learnt.verify.curve_rows[0] : 0;
     const double of_least = line.fixed + line.per_row * least;
-    if (rows < least && of_least > 0) {
-        const double seen = s->learnt.verify.curve[0], less = seen * (line.fixed + line.per_row * rows) / of_least;
-        return less > s->learnt.flash_s ? less : s->learnt.flash_s < seen ? s->learnt.flash_s : seen;
-    }
+    if (rows < least && of_least > 0) return s->learnt.verify.curve[0] * (line.fixed + line.per_row * rows) / of_least;
     line.fixed *= 1.1 * s->rows_ratio;
     line.per_row *= 1.1 * s->rows_ratio;
-    return lv_cost_get(&s->learnt.verify, rows, &line);
+    const double cost = lv_cost_get(&s->learnt.verify, rows, &line);
+    const uint32_t n = s->learnt.verify.n_curve;
+    const double as_seen = n ? s->learnt.verify.curve[n - 1] * rows / s->learnt.verify.curve_rows[n - 1] : 0;
+    return n && rows > s->learnt.verify.curve_rows[n - 1] && cost > as_seen ? as_seen : cost;
+}
+
+/* Reads go on beside computing: the longer of the two. Where few rows wait for flash, more are free up to where they
+ * do not, though no sweep of that size was seen yet. */
+static double verify_cost(const lever_state *s, uint32_t rows)
+{
+    const double compute = compute_cost(s, rows) + s->learnt.stall_s;
+    return compute > s->learnt.flash_s ? compute : s->learnt.flash_s;
 }
 
 /* Half as many again as the largest sweep seen, and at least FIRST_ROWS. */
@@ -434,22 +444,34 @@ static void learn_node(lever_state *s, const lv_tree *t, int32_t node, int32_t t
         lv_calibration_learn(&s->learnt.exit, s->exit_guess[c], t->nodes[c].token == token);
 }
 
-static void observe_sweep(lv_policy *p, uint32_t rows, double seconds, double flash_s)
+/* Reads set the pace of a sweep that waits for them for long. Others wait a little here and there, however many rows
+ * they have; reads take no longer than they. */
+static void learn_flash(lever_learnt *l, const lv_sweep_took *took)
+{
+    static const double long_wait = 0.15;
+    const bool paced = took->wait_s > long_wait * took->seconds;
+    if (!paced) l->stall_s += rate_of_change * (took->wait_s - l->stall_s);
+    if (!paced && took->seconds >= l->flash_s) return;
+    l->n_flash++;
+    const double rate = l->n_flash * rate_of_change < 1 ? 1 / l->n_flash : rate_of_change;
+    l->flash_s += rate * (took->seconds - l->flash_s);
+}
+
+static void observe_sweep(lv_policy *p, uint32_t rows, lv_sweep_took took)
 {
     lever_state *s = p->state;
-    if (s->swept) lv_cost_add(&s->learnt.verify, rows, seconds);
+    if (s->swept) lv_cost_add(&s->learnt.verify, rows, took.seconds - took.wait_s);
     s->swept = true;
-    s->learnt.flash_s += (s->learnt.flash_s > 0 ? rate_of_change : 1) * (flash_s - s->learnt.flash_s);
+    learn_flash(&s->learnt, &took);
 }
 
 static void observe(lv_policy *p, const lv_outcome *o)
 {
     lever_state *s = p->state;
     const double kept = (double)o->n_kept_rows / o->n_rows;
-    if (o->verify_s >= 0) {
+    if (o->sweep.seconds >= 0) {
         s->learnt.dropped += rate_of_change * (1 - kept - s->learnt.dropped);
-        observe_sweep(p, (uint32_t)(o->n_rows * (1 - (1 - s->layers_done) * (1 - kept)) + 0.5), o->verify_s,
-                      o->flash_s);
+        observe_sweep(p, (uint32_t)(o->n_rows * (1 - (1 - s->layers_done) * (1 - kept)) + 0.5), o->sweep);
     }
     s->learnt.project_s += rate_of_change * (o->project_s / (o->n_path + 1) - s->learnt.project_s);
     if (s->spent.rows) /* candidates are looked for at nodes that were ready too */
@@ -475,7 +497,8 @@ static bool restore(lever_learnt *l)
 {
     return lv_calibration_restore(&l->calibration) && lv_calibration_restore(&l->exit) && lv_cost_restore(&l->verify) &&
            lv_cost_restore(&l->draft) && within(l->gain, 0.01, 100) && within(l->overhead_s, -1, 1e3) &&
-           within(l->project_s, 0, 1e3) && within(l->flash_s, 0, 1e6) && within(l->dropped, 0, 1);
+           within(l->project_s, 0, 1e3) && within(l->flash_s, 0, 1e6) && within(l->n_flash, 0, 1e12) &&
+           within(l->stall_s, 0, 1e6) && within(l->dropped, 0, 1);
 }
 
 static bool set_learnt(lv_policy *p, const void *in, bool costs)

@@ -132,7 +132,7 @@ static void observe(lv_policy *p, const lv_outcome *o)
                        i < o->n_path ? o->path[i] : lv_tree_find_child(o->tree, node, o->next));
     }
     if (s->n_levels) average(&s->level_s, o->draft_s / s->n_levels);
-    average(&s->sweep_s, o->verify_s + o->project_s);
+    if (o->sweep.seconds >= 0) average(&s->sweep_s, o->sweep.seconds + o->project_s);
     s->n_seen++;
     if (s->n_seen % EVERY == 0 || (s->n_seen < EVERY && s->n_seen >= 4 && (s->n_seen & (s->n_seen - 1)) == 0))
         plan(s);

@@ -72,6 +72,23 @@ static void predictions_give_way(void)
     CHECK(lv_cost_restore(&kept) && near(lv_cost_get(&kept, 8, NULL), 0.2));
 }
 
+/* Whatever was seen, in whatever order, a later run can begin with it. */
+static void every_table_can_be_restored(void)
+{
+    lv_cost_table c = { 0 };
+    uint32_t seed = 1;
+    for (int i = 0; i < 5000; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        const uint32_t rows = seed >> 30 ? 40 + (seed >> 8) % 8 : 1 + (seed >> 8) % 300; /* mostly one size */
+        lv_cost_add(&c, rows, 0.01 * rows);
+        lv_cost_table copy = c;
+        if (!lv_cost_restore(&copy)) {
+            CHECK(!"restored");
+            return;
+        }
+    }
+}
+
 static void means_follow_a_machine_that_slows_down(void)
 {
     lv_cost_table c = { 0 };
@@ -108,6 +125,7 @@ int main(void)
     RUN(between_sizes_in_proportion_outside_flat_or_by_the_model);
     RUN(more_rows_never_cost_less);
     RUN(predictions_give_way);
+    RUN(every_table_can_be_restored);
     RUN(means_follow_a_machine_that_slows_down);
     RUN(a_size_not_seen_again_is_forgotten);
     RUN(nonsense_changes_nothing);

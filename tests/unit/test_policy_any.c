@@ -29,7 +29,7 @@ static lv_outcome walk(const lv_tree *t, int32_t *path, uint64_t *seed)
         path[o.n_path++] = at = c;
     }
     o.draft_s = (double)(*seed % 100) * 1e-3;
-    o.verify_s = (double)(*seed % 37) * 1e-2;
+    o.sweep.seconds = (double)(*seed % 37) * 1e-2;
     return o;
 }
 

@@ -23,7 +23,8 @@ static fake draft(double call_s, double row_s)
 static void sweeps_cost(lv_policy *p, double fixed, double per_row)
 {
     for (int k = 0; k < 30; k++)
-        for (uint32_t n = 1; n <= 128; n *= 2) lv_policy_observe_sweep(p, n, fixed + per_row * n, 0);
+        for (uint32_t n = 1; n <= 128; n *= 2)
+            lv_policy_observe_sweep(p, n, (lv_sweep_took){ .seconds = fixed + per_row * n });
 }
 
 /* Grow twice: the first expand call of a policy is a cold one and teaches it nothing. */
@@ -32,7 +33,7 @@ static void grow_warm(lv_policy *p, fake *f, uint32_t n_text)
     for (int i = 0; i < 3; i++) {
         CHECK_EQ(grow_tree(p, &tree, f, text, n_text, 256, 64), LEVER_OK);
         const lv_outcome o = { .tree = &tree, .next = -5, .n_rows = 1, .draft_s = f->n_calls * f->call_s +
-                               f->n_rows * f->row_s, .verify_s = 0.5 };
+                               f->n_rows * f->row_s, .sweep.seconds = 0.5 };
         if (i < 2 && tree.n == 1) lv_policy_observe(p, &o);
     }
 }
@@ -90,8 +91,8 @@ static void small_sweeps_are_tried_unless_flash_sets_the_pace(void)
         for (int i = 0; i < 3; i++) {
             CHECK_EQ(grow_tree(p, &tree, &f, text, 1, 256, 64), LEVER_OK);
             const double verify = 0.01 + 0.02 * 33; /* rows of the target are dear */
-            const lv_outcome o = { .tree = &tree, .next = -5, .n_rows = 33, .verify_s = verify,
-                                   .flash_s = waits ? verify : 0,
+            const lv_outcome o = { .tree = &tree, .next = -5, .n_rows = 33,
+                                   .sweep = { verify, waits ? verify / 2 : 0 },
                                    .draft_s = f.n_calls * f.call_s + f.n_rows * f.row_s };
             if (i < 2) lv_policy_observe(p, &o);
         }
@@ -133,7 +134,7 @@ static void what_is_never_right_is_believed_less(void)
             sweeps_cost(p, 0.3, 0.01);
             CHECK_EQ(grow_tree(p, &tree, &f, text, 1, 256, 64), LEVER_OK);
             static int32_t path[LV_GROW_MAX];
-            lv_outcome o = { .tree = &tree, .path = path, .next = -5, .n_rows = tree.n, .verify_s = 0.3 };
+            lv_outcome o = { .tree = &tree, .path = path, .next = -5, .n_rows = tree.n, .sweep.seconds = 0.3 };
             o.draft_s = f.n_calls * f.call_s + f.n_rows * f.row_s;
             for (int32_t at = tree.nodes[0].first_child; right && at >= 0; at = tree.nodes[at].first_child)
                 path[o.n_path++] = at; /* first children are the best */
@@ -158,7 +159,7 @@ static void the_next_policy_begins_where_the_last_one_ended(void)
     for (int cycle = 0; cycle < 150; cycle++) {
         sweeps_cost(p, 0.3, 0.01);
         CHECK_EQ(grow_tree(p, &tree, &f, text, 1, 256, 64), LEVER_OK);
-        lv_policy_observe(p, &(lv_outcome){ .tree = &tree, .path = path, .next = -5, .n_rows = tree.n, .verify_s = 0.3,
+        lv_policy_observe(p, &(lv_outcome){ .tree = &tree, .path = path, .next = -5, .n_rows = tree.n, .sweep.seconds = 0.3,
                                             .draft_s = f.n_calls * f.call_s + f.n_rows * f.row_s });
     }
     CHECK(lv_policy_learnt_bytes(p) <= sizeof learnt);
@@ -267,6 +268,44 @@ static void sources_that_agree_share_a_node(void)
 /* A sweep whose reads take half a second, and each row a hundredth. */
 static double shared_cost(uint32_t rows) { return 0.01 * rows > 0.5 ? 0.01 * rows : 0.5; }
 
+static void observe_shared(lv_policy *p, uint32_t rows)
+{
+    const double seconds = shared_cost(rows);
+    lv_policy_observe_sweep(p, rows, (lv_sweep_took){ seconds, seconds - 0.01 * rows });
+}
+
+/* Small sweeps that wait for flash and those of a prompt do not make the rows between them seem dear. */
+static void rows_are_free_until_no_one_waits(void)
+{
+    lv_policy *p = open_policy("lever", &tree);
+    fake f = draft(0.0001, 0.0001);
+    f.candidate = random_candidate;
+    f.seed = 3;
+    for (int i = 0; i < 8; i++) observe_shared(p, 10), observe_shared(p, 256);
+    grow_warm(p, &f, 1);
+    CHECK(tree.n >= 45 && tree.n <= 80);
+    lv_expectation e;
+    CHECK(lv_policy_expected(p, &e));
+    CHECK(e.seconds >= 0.49 && e.seconds < 0.9);
+    lv_policy_close(&p);
+    lv_tree_fini(&tree);
+}
+
+/* Sweeps that never wait do not tell how long reads would take, so smaller ones are tried. */
+static void reads_that_are_not_waited_for_set_no_pace(void)
+{
+    lv_policy *p = open_policy("lever", &tree);
+    fake f = draft(0.001, 0.0005);
+    for (int i = 0; i < 8; i++) lv_policy_observe_sweep(p, 64, (lv_sweep_took){ 6.4, 0.01 });
+    grow_warm(p, &f, 1);
+    CHECK(tree.n < 16);
+    for (int i = 0; i < 2; i++) lv_policy_observe_sweep(p, 64, (lv_sweep_took){ 6.4, 3 }); /* now they do */
+    grow_warm(p, &f, 1);
+    CHECK(tree.n > 24);
+    lv_policy_close(&p);
+    lv_tree_fini(&tree);
+}
+
 enum { TEXTS = 4 };
 
 /* Tokens per second of texts that share sweeps, each by a policy of its own, after they have come to an arrangement;
@@ -280,7 +319,7 @@ static double shared_speed(bool aware, uint32_t *rows)
     for (int cycle = 0; cycle < 12; cycle++)
         for (int i = 0; i < TEXTS; i++) {
             for (uint32_t n = 1; n <= 256; n += n < 8 ? 1 : n / 8)
-                lv_policy_observe_sweep(p[i], n, shared_cost(n), 0.5);
+                observe_shared(p[i], n);
             fake f = draft(0.002, 0.0005);
             f.candidate = random_candidate;
             f.seed = (uint64_t)i + 1;
@@ -329,7 +368,7 @@ static void policies_share_what_they_learn(void)
     for (int i = 0; i < 50; i++) {
         CHECK_EQ(grow_tree(p, &tree, &f, text, 1, 256, 64), LEVER_OK);
         lv_policy_observe(p, &(lv_outcome){ .tree = &tree, .next = -5, .n_rows = 500, .n_kept_rows = 500,
-                                            .verify_s = -1 });
+                                            .sweep.seconds = -1 });
     }
     lv_policy_share(q, p);
     sweeps_cost(q, 0.5, 0.1);
@@ -447,6 +486,8 @@ int main(void)
     RUN(expected_tokens_are_the_sum_of_path_probabilities);
     RUN(dear_rows_make_small_trees);
     RUN(small_sweeps_are_tried_unless_flash_sets_the_pace);
+    RUN(rows_are_free_until_no_one_waits);
+    RUN(reads_that_are_not_waited_for_set_no_pace);
     RUN(a_dear_draft_is_asked_seldom);
     RUN(batches_hold_the_best_candidates);
     RUN(batches_reach_what_construction_one_by_one_does);

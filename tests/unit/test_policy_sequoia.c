@@ -99,7 +99,7 @@ static void the_shape_is_worth_what_the_program_says(void)
 static void cycle(lv_policy *p, lv_tree *t, uint32_t child, uint32_t n_good, double draft_s, double sweep_s)
 {
     int32_t path[64];
-    lv_outcome o = { .tree = t, .path = path, .next = -3, .draft_s = draft_s, .verify_s = sweep_s };
+    lv_outcome o = { .tree = t, .path = path, .next = -3, .draft_s = draft_s, .sweep.seconds = sweep_s };
     fake f = { .fail_call = -1, .max_rows = 16, .rows_left = 256, .at_most = 40 };
     CHECK_EQ(grow_tree(p, t, &f, NULL, 0, 256, 64), LEVER_OK);
     for (int32_t at = 0; o.n_path < n_good;) {
@@ -144,7 +144,7 @@ static void depth_follows_the_times(void)
         lv_policy *p = open_policy("sequoia:31", &t);
         for (int i = 0; i < 100; i++) {
             cycle(p, &t, 0, 3, 0, 0); /* three tokens are accepted */
-            lv_outcome o = { .tree = &t, .next = -3, .verify_s = 0.1, .draft_s = dear ? 1.0 : 1e-4 };
+            lv_outcome o = { .tree = &t, .next = -3, .sweep.seconds = 0.1, .draft_s = dear ? 1.0 : 1e-4 };
             lv_policy_observe(p, &o);
         }
         deep[dear] = deepest(&t);
