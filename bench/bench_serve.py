@@ -2,9 +2,9 @@
 """lever serve on the grown pair: several conversations at once, cached prefixes, what serving itself costs.
 
 One conversation at a time on a server with one place, then the same questions, several at once, on a server
-with that many places; every text must be the one `lever run` gives alone with the same seed. bench_grown.py
-makes the pair. With --soak: many thousand short requests to the demo pair, every third one left by its client,
-and how the resident set grows over them.
+with that many places; speeds count while every place has a question. Every text must be the one `lever run` gives
+alone with the same seed. bench_grown.py makes the pair. With --soak: many thousand short requests to the demo
+pair, every third one left by its client, and how the resident set grows over them.
 
 usage: bench_serve.py LEVER [--target F] [--draft F] [--mem SIZE] [--parallel N] [--prompts N] [--tokens N]
                       [--csv FILE]
@@ -85,7 +85,8 @@ class Server:
             last = chunk
         wall = time.perf_counter() - begin
         c.close()
-        return {"text": text, "first": first or wall, "wall": wall, "usage": last["usage"], **last["lever"]}
+        times = {"begin": begin, "first": first or wall, "wall": wall}
+        return {"text": text, **times, "usage": last["usage"], **last["lever"]}
 
 
 def questions(n):
@@ -122,13 +123,20 @@ def models(a):
 
 
 def answer_all(s, a, asked, at_once):
-    """Every question, so many at a time. Returns the answers and the seconds for all of them."""
+    """Every question, so many at a time. Returns the answers and tokens a second while every place had one."""
     fields = {"seed": SEED, "max_tokens": a.tokens, "ignore_eos": True}
     s.ask([{"role": "user", "content": "Hello!"}], **fields)  # policies learn what things cost: not counted
     begin = time.perf_counter()
     with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
         got = list(pool.map(lambda q: s.ask([{"role": "user", "content": q}], **fields), asked))
-    return got, time.perf_counter() - begin
+    # Questions are taken in order: places run empty from the first end on that no question follows.
+    ends = sorted(x["begin"] + x["wall"] for x in got)
+    seconds = ends[len(got) - at_once] - begin
+    tokens = 0
+    for x in got:
+        share = (begin + seconds - x["begin"] - x["first"]) / (x["wall"] - x["first"] or 1)
+        tokens += x["usage"]["completion_tokens"] * min(1, max(0, share))
+    return got, tokens / seconds
 
 
 def cached_prefix(s, a, asked):
@@ -159,20 +167,19 @@ def bench(a):
     asked = questions(a.prompts)
     want = alone(a, asked)
     s = Server(a.lever, "serve", *models(a), "--parallel", 1)
-    one, one_s = answer_all(s, a, asked, 1)
+    one, one_speed = answer_all(s, a, asked, 1)
     prefix, cost = cached_prefix(s, a, asked), overhead(one)
     s.stop()
     s = Server(a.lever, "serve", *models(a), "--parallel", a.parallel)
-    many, many_s = answer_all(s, a, asked, a.parallel)
+    many, many_speed = answer_all(s, a, asked, a.parallel)
     s.stop()
-    tokens = a.prompts * a.tokens
-    times = one_s / many_s
+    times = many_speed / one_speed
     same = sum(x["text"].strip() == w and y["text"].strip() == w for x, y, w in zip(one, many, want))
     print(
         f"\n{machine()}; {pathlib.Path(a.target).name}, limit {a.mem}, {a.prompts} answers of {a.tokens} tokens\n"
     )
-    print(f"one at a time        {tokens / one_s:8.2f} tokens/s")
-    print(f"{a.parallel} at a time          {tokens / many_s:8.2f} tokens/s  ({times:.2f}x)")
+    print(f"one at a time        {one_speed:8.2f} tokens/s")
+    print(f"{a.parallel} at a time          {many_speed:8.2f} tokens/s  ({times:.2f}x)")
     print(f"first token, cached  {prefix:8.2f} sweeps")
     print(f"serving, per token   {100 * cost:8.3f} % of a cycle")
     row = [
@@ -186,8 +193,8 @@ def bench(a):
     row += [
         a.prompts,
         a.tokens,
-        f"{tokens / one_s:.4f}",
-        f"{tokens / many_s:.4f}",
+        f"{one_speed:.4f}",
+        f"{many_speed:.4f}",
         f"{prefix:.3f}",
         f"{cost:.6f}",
         same,

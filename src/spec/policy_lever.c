@@ -117,8 +117,8 @@ static double draft_cost(const lever_state *s, uint32_t rows)
     return lv_cost_get(&s->learnt.draft, rows, &line) + s->learnt.overhead_s * rows;
 }
 
-/* Computing of a sweep. Of larger ones than any seen: as for the draft and a tenth more, but a row costs no more than in
- * those seen. Of smaller ones, until they are tried: as much less as for the draft. */
+/* Computing of a sweep. Of larger ones than any seen: as for the draft and a tenth more, but a row costs no more than
+ * in those seen. Of smaller ones, until they are tried: as much less as for the draft. */
 static double compute_cost(const lever_state *s, uint32_t rows)
 {
     lv_cost_model line = { 0 };

@@ -159,8 +159,9 @@ static void the_next_policy_begins_where_the_last_one_ended(void)
     for (int cycle = 0; cycle < 150; cycle++) {
         sweeps_cost(p, 0.3, 0.01);
         CHECK_EQ(grow_tree(p, &tree, &f, text, 1, 256, 64), LEVER_OK);
-        lv_policy_observe(p, &(lv_outcome){ .tree = &tree, .path = path, .next = -5, .n_rows = tree.n, .sweep.seconds = 0.3,
-                                            .draft_s = f.n_calls * f.call_s + f.n_rows * f.row_s });
+        lv_policy_observe(p, &(lv_outcome){ .tree = &tree, .path = path, .next = -5, .n_rows = tree.n,
+                                            .draft_s = f.n_calls * f.call_s + f.n_rows * f.row_s,
+                                            .sweep.seconds = 0.3 });
     }
     CHECK(lv_policy_learnt_bytes(p) <= sizeof learnt);
     lv_policy_get_learnt(p, learnt);
