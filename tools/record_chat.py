@@ -6,6 +6,7 @@ Somebody types at a shell on a pty; drawn is what the terminal got, at the momen
 sped up. The texts are the same every time; times, and so numbers and some colours, are the machine's.
 SPDX-License-Identifier: MIT
 """
+
 import codecs
 import os
 import pathlib
@@ -33,7 +34,7 @@ TALK = (  # wait for this, then so many seconds, then type
     (PROMPT, 1.2, "Please book a table for four at 6 pm.\r"),
     (PROMPT, 1.5, "/reset\r"),
     (PROMPT, 0.8, "Tell me a story about a snowman.\r"),
-    (r"He went", 0.0, "\x03"),
+    (r"grass", 0.0, "\x03"),
     (PROMPT, 1.5, "/stats\r"),
     (PROMPT, 1.5, "\x04"),
     (SHELL, 0.5, ""),
@@ -77,7 +78,12 @@ class Recorder(Terminal):
 
 def frames(log, data, columns):
     """[(seconds, {(row, column): (character, style)}, (row, column) of the cursor)], from 0 seconds on."""
-    screen, decode, held, done = Screen(columns), codecs.getincrementaldecoder("utf-8")("replace").decode, "", 0
+    screen, decode, held, done = (
+        Screen(columns),
+        codecs.getincrementaldecoder("utf-8")("replace").decode,
+        "",
+        0,
+    )
     out = []
     for i, (at, end) in enumerate(log):
         held += decode(data[done:end])
@@ -99,11 +105,11 @@ def runs(pictures):
     """Text that comes and goes together: [(row, column, text, style, begin, end)]; end None: it stays."""
     alive, cells = {}, []
     for at, shown, _ in pictures:
-        for place_ in [p for p, (_, cell) in alive.items() if shown.get(p) != cell]:
-            begin, cell = alive.pop(place_)
-            cells.append((place_[0], begin, at, place_[1], *cell))
-        for place_, cell in shown.items():
-            alive.setdefault(place_, (at, cell))
+        for y, x in [where for where, (_, cell) in alive.items() if shown.get(where) != cell]:
+            begin, cell = alive.pop((y, x))
+            cells.append((y, begin, at, x, *cell))
+        for where, cell in shown.items():
+            alive.setdefault(where, (at, cell))
     cells += [(y, begin, None, x, *cell) for (y, x), (begin, cell) in alive.items()]
     out = []
     for y, begin, end, x, char, style in sorted(cells, key=lambda c: (c[0], c[1], c[2] or 1e9, c[3])):
@@ -131,8 +137,9 @@ class Times:
     def rules(self):
         for (begin, end), name in self.names.items():
             gone = f"{self.percent(end)}{{opacity:0}}" if end else ""
-            hidden = "0%{opacity:0}" if begin else ""
-            yield f"@keyframes {name}{{{hidden}{self.percent(begin)}{{opacity:1}}{gone}}}.{name}{{animation-name:{name}}}"
+            hidden = f"{self.percent(0)}{{opacity:0}}" if begin else ""
+            stops = f"{hidden}{self.percent(begin)}{{opacity:1}}{gone}"
+            yield f"@keyframes {name}{{{stops}}}.{name}{{animation-name:{name}}}"
 
 
 def cursor_rules(times, pictures):
@@ -156,15 +163,15 @@ def draw(pictures, columns, title):
             continue
         looks = [n for n in style.split(";") if n in LOOKS]
         used.update(looks)
-        classes = " ".join(filter(None, [times.name(begin, end), "gone" if end else "", *("s" + n for n in looks)]))
+        names = [times.name(begin, end), "gone" if end else "", *("s" + n for n in looks)]
         body.append(
-            f'<text{f" class={chr(34)}{classes}{chr(34)}" if classes else ""} {place(x, y)} '
-            f'textLength="{CHAR * len(text)}" lengthAdjust="spacingAndGlyphs">{xml_text(text)}</text>'
+            f'<text class="{" ".join(filter(None, names))}" {place(x, y)} textLength="{CHAR * len(text)}" '
+            f'lengthAdjust="spacingAndGlyphs">{xml_text(text)}</text>'
         )
     y, x = pictures[-1][2]
     body.append(
-        f'<rect class="cursor" x="{PAD}" y="{PAD}" width="{CHAR}" height="{LINE}" fill="{FORE}" fill-opacity=".5" '
-        f'transform="translate({CHAR * x},{LINE * y})"/>'
+        f'<rect class="cursor" x="{PAD}" y="{PAD}" width="{CHAR}" height="{LINE}" fill="{FORE}" '
+        f'fill-opacity=".5" transform="translate({CHAR * x},{LINE * y})"/>'
     )
     css = "".join(f".s{n}{{{LOOKS[n]}}}\n" for n in sorted(used)) + ".gone{opacity:0}\n"
     css += "@media (prefers-reduced-motion:no-preference){\n"

@@ -4,6 +4,7 @@
 usage: term_svg.py OUT.svg TITLE COMMAND...      e.g. term_svg.py docs/demo.svg "make demo" tools/demo.sh
 SPDX-License-Identifier: MIT
 """
+
 import re
 import subprocess
 import sys
