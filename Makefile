@@ -1,5 +1,5 @@
 # The front doors. CMake and its presets do the work; see CONTRIBUTING.md for single steps.
-.PHONY: help setup setup-build setup-test build demo test man fit-demo bench-demo bench-grown bench-kernels bench-quality bench-flash bench-policies bench-exit bench-execution bench-sessions bench-serve bench-plan clean
+.PHONY: help setup setup-build setup-test build demo test man recordings fit-demo bench-demo bench-grown bench-kernels bench-quality bench-flash bench-policies bench-exit bench-execution bench-sessions bench-serve bench-plan clean
 
 help:
 	@echo 'make build   set up and build: the program is build/release/lever'
@@ -17,6 +17,7 @@ help:
 	@echo 'make bench-serve  conversations at once over HTTP on the grown pair (5 GB), and a soak of the server'
 	@echo 'make bench-plan  predictions of lever plan beside measurements, 26 configurations (18 GB, an hour)'
 	@echo 'make man     write the man page and completions anew from what the program says'
+	@echo 'make recordings  record make demo and a talk of lever chat anew, for the README (docs/*.svg)'
 	@echo 'make fit-demo  train the exit predictor of the demo target on text it writes itself (10 minutes)'
 	@echo 'make setup   install the packages that building and testing need (Debian, Ubuntu)'
 	@echo 'make clean   remove build/'
@@ -81,6 +82,10 @@ fit-demo: build
 
 man: build
 	python3 -B tools/make_man.py build/release/lever
+
+recordings: build
+	python3 -B tools/term_svg.py docs/demo.svg "make demo" tools/demo.sh
+	python3 -B tools/record_chat.py build/release/lever docs/chat.svg
 
 clean:
 	rm -rf build

@@ -93,6 +93,7 @@ static int answer(chat *c, lever_error *err)
         count(c);
         tell_stop(c);
     }
+    screen_gap(&c->screen);
     return rc >= 0 && !added ? no_memory(err) : rc;
 }
 

@@ -248,10 +248,12 @@ const char *line_edit_read(line_edit *e, const char *prompt)
     int n = 0;
     e->prompt = prompt;
     memset(&e->state, 0, sizeof e->state);
+    terminal_echo(true); /* the library takes the terminal as it is now for the usual one */
     terminal_mark_pastes(true);
     const char *line = lib_el_gets(e->el, &n);
     const int error = errno;
     terminal_mark_pastes(false);
+    terminal_echo(false); /* what is typed meanwhile shows in the next line */
     errno = error;
     if (!line || n <= 0) return NULL;
     char *end = (char *)(uintptr_t)line + n; /* the library's own buffer, which it lets be changed */

@@ -134,6 +134,11 @@ void screen_end(screen *s)
 {
     put_style(s, "");
     if (s->last != '\n' || !s->terminal) put(s, "\n", 1);
+    flush(s);
+}
+
+void screen_gap(screen *s)
+{
     if (s->terminal) put(s, "\n", 1);
     flush(s);
 }

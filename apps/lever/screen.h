@@ -27,6 +27,7 @@ void screen_init(screen *s);
 void screen_begin(screen *s);                       /* an answer */
 void screen_part(screen *s, int part, const char *text, size_t len);
 void screen_end(screen *s);                         /* ends the line and the colours */
+void screen_gap(screen *s);                         /* an empty line behind it, on a terminal */
 /* Text that comes from elsewhere, for a terminal: control characters but line feed and tab as \x1b. */
 void screen_escape(FILE *out, const char *text, size_t len);
 /* What the colours of show_draft mean. */

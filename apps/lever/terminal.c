@@ -163,4 +163,12 @@ void terminal_mark_pastes(bool on)
     else say("\033[?2004l", 8);
 }
 
+void terminal_echo(bool on)
+{
+    struct termios now;
+    if (!has_terminal || tcgetattr(STDIN_FILENO, &now) != 0) return;
+    now.c_lflag = on ? now.c_lflag | (found.c_lflag & ECHO) : now.c_lflag & ~(tcflag_t)ECHO;
+    tcsetattr(STDIN_FILENO, TCSANOW, &now);
+}
+
 void terminal_clear_line(void) { say("\r\033[J", 4); }

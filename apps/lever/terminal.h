@@ -22,6 +22,9 @@ bool terminal_interrupted(void);
 bool terminal_changed(void);
 /* Ask the terminal to mark pasted text, or no longer. */
 void terminal_mark_pastes(bool on);
+/* Show what is typed where the cursor stands, as it was found, or keep it until it is read: it would stand in
+ * the middle of an answer. */
+void terminal_echo(bool on);
 /* Empty the line of the cursor and what is below it, for a line that is drawn anew. */
 void terminal_clear_line(void);
 

@@ -15,21 +15,37 @@ import time
 
 
 class Screen:
-    """Cursor movements and erasing as of xterm; colours are dropped, what is unknown is kept in `odd`."""
+    """Cursor movements and erasing as of xterm, for a screen that is high enough: it never scrolls.
+
+    rows[y][x] is a character with its style, numbers as of SGR ("", "1", "2;33"); what is unknown is kept in `odd`.
+    """
 
     SEQUENCE = re.compile(r"\x1b\[([?\d;]*)([@-~])|\x1b[()][A-Z0-9]|\x1b[=>78MDE]")
 
     def __init__(self, cols):
-        self.cols, self.rows, self.x, self.y, self.odd = cols, [""], 0, 0, []
+        self.cols, self.rows, self.x, self.y, self.style, self.odd = cols, [[]], 0, 0, "", []
 
     def put(self, c):
         if self.x >= self.cols:
             self.x, self.y = 0, self.y + 1
-        while len(self.rows) <= self.y:
-            self.rows.append("")
-        row = self.rows[self.y].ljust(self.x)
-        self.rows[self.y] = row[: self.x] + c + row[self.x + 1 :]
+        self.reach()
+        self.padded()[self.x : self.x + 1] = [(c, self.style)]
         self.x += 1
+
+    def reach(self):
+        """There are rows down to the cursor."""
+        while len(self.rows) <= self.y:
+            self.rows.append([])
+
+    def padded(self):
+        """The cursor's row, which reaches to the cursor."""
+        row = self.rows[self.y]
+        row += [(" ", "")] * (self.x - len(row))
+        return row
+
+    def colour(self, arg):
+        for part in arg.split(";"):
+            self.style = "" if part in ("", "0") else (self.style + ";" + part).lstrip(";")
 
     def move(self, n, key):
         n = max(n, 1)
@@ -37,8 +53,7 @@ class Screen:
             self.y = max(0, self.y + (n if key == "B" else -n))
         else:
             self.x = min(self.cols - 1, max(0, self.x + (n if key == "C" else -n)))
-        while len(self.rows) <= self.y:
-            self.rows.append("")
+        self.reach()
 
     def sequence(self, arg, key):
         n = int(arg) if arg.isdigit() else 0
@@ -48,14 +63,17 @@ class Screen:
         elif key == "G":
             self.x = max(n, 1) - 1
         elif key == "K" and n == 0:
-            self.rows[self.y] = row[: self.x]
+            del row[self.x :]
         elif key == "J" and n == 0:
-            self.rows[self.y :] = [row[: self.x]]
+            del row[self.x :], self.rows[self.y + 1 :]
         elif key == "P":
-            self.rows[self.y] = row[: self.x] + row[self.x + max(n, 1) :]
+            del row[self.x : self.x + max(n, 1)]
         elif key == "@":
-            self.rows[self.y] = (row.ljust(self.x)[: self.x] + " " * max(n, 1) + row[self.x :])[: self.cols]
-        elif key == "m" or arg in ("?2004", "?1", "?25", "?12", "4"):
+            self.padded()[self.x : self.x] = [(" ", self.style)] * max(n, 1)
+            del row[self.cols :]
+        elif key == "m":
+            self.colour(arg)
+        elif arg in ("?2004", "?1", "?25", "?12", "4"):
             pass
         else:
             self.odd.append((arg, key))
@@ -72,8 +90,7 @@ class Screen:
                 self.x = 0
             elif c == "\n":
                 self.y += 1
-                while len(self.rows) <= self.y:
-                    self.rows.append("")
+                self.reach()
             elif c == "\b":
                 self.x = max(0, min(self.x, self.cols) - 1)
             elif c == "\t":
@@ -85,17 +102,17 @@ class Screen:
         return self
 
     def lines(self):
-        return [row.rstrip() for row in self.rows]
+        return ["".join(c for c, _ in row).rstrip() for row in self.rows]
 
 
 class Terminal:
     """A program whose controlling terminal is a pty."""
 
-    def __init__(self, argv, env, cols=80):
+    def __init__(self, argv, env, cols=80, rows=24):
         self.cols, self.out, self.read_to = cols, "", 0
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, cols, 0, 0))
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
             os.execve(argv[0], argv, env)
         self.bytes = b""
 

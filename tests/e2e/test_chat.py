@@ -363,6 +363,29 @@ class Terminals(CliTest):
         self.leave(t)
         self.assertEqual(t.modes(), t.found)
 
+    def test_what_is_typed_during_an_answer_waits_for_the_next_line(self):
+        t = self.open(*SLOW)
+        t.send("Tell me a story about a dog.\r")
+        t.until("dog\\..*\n")
+        t.until("[a-z]{4}")
+        t.send("and a CAT\x03")  # the answer ends, and what was typed is gone as in a line
+        answer = t.until(r"\(stopped\)")
+        self.assertNotIn("CAT", answer)
+        self.assertRegex(answer, r"[^\n]\r*\n\(stopped\)")
+        self.prompt(t)
+        self.assertEqual(t.last(2), ["(stopped)", ">"])
+        t.send("Tell me a story about a cat.\r")
+        t.until("cat\\..*\n")
+        t.until("[a-z]{4}")
+        t.send("/seed 7\r/seed 8")
+        answer = t.until("/seed 8")
+        self.assertRegex(answer, r"(?s)\n\r*\n.*>.*/seed 7\r*\n.*seed 7\r*\n")
+        self.assertEqual(t.last(1), ["> /seed 8"])
+        t.send("\x15")
+        t.quiet()
+        self.leave(t)
+        self.assertEqual(t.modes(), t.found)
+
     def test_ctrl_d_while_an_answer_comes_leaves_after_it(self):
         for term in ("xterm", "dumb"):  # with line editing and without
             for keys, answers in (("\x04", 1), ("And a cat?\r\x04", 2)):

@@ -147,6 +147,7 @@ static void expect_screen(screen s, const char *const *parts, const char *want)
         screen_part(&s, reasoning ? LEVER_PART_REASONING : LEVER_PART_ANSWER, p, strlen(p));
     }
     screen_end(&s);
+    screen_gap(&s);
     fclose(f);
     stdout = was;
     snprintf(got, sizeof got, "%.*s", (int)n, text);
