@@ -125,7 +125,8 @@ typedef struct server {
     pthread_cond_t  work;    /* the engine thread waits on it */
     /* under lock */
     serve_request *queue;    /* first come first, chosen fairly */
-    uint32_t       n_queued, n_active, n_connections; /* n_active: SERVE_RUNNING */
+    uint32_t       n_queued, n_connections;
+    uint32_t       n_active; /* SERVE_RUNNING; changed by the engine thread only, which may read it without */
     serve_client   clients[SERVE_CLIENTS_MOST];
     uint64_t       n_served;
     serve_counts   counts;

@@ -137,7 +137,7 @@ void serve_request_fail(server *s, serve_request *r, int end, const api_error *e
 
 void serve_request_done(server *s, serve_request *r, int end)
 {
-    s->n_active -= r->state == SERVE_RUNNING;
+    if (r->state == SERVE_RUNNING) s->n_active--;
     r->state = SERVE_DONE;
     r->done_ns = now_ns();
     s->counts.answers[end]++;
