@@ -300,7 +300,7 @@ int cmd_run(int argc, char **argv)
     }
     if (chat_args_check(&a.chat)) return EXIT_USAGE;
     lever_config config;
-    const int refused = model_args_config(&a.model, &config); /* it has said why; all that fails below is told here */
+    const int refused = model_args_config(&a.model, &config); /* it has said why; failures below are told here */
     if (refused) return refused;
     run r = { .args = &a };
     progress load = { 0 };

@@ -145,11 +145,12 @@ typedef struct server {
 
 /* ---- serve_queue.c ---- */
 
-/* Put a new request, whose ask and client are set, into the queue. false: the queue is full, or nobody will take
- * anything out of it any more. A client that has left meanwhile needs no place: true, and it is SERVE_DONE. */
+/* Put a new request, whose ask and client are set, into the queue. false: the queue is full, or nobody will
+ * take anything out of it any more. A client that has left meanwhile needs no place: true, and it is
+ * SERVE_DONE. */
 bool serve_queue_push(server *s, serve_request *r);
-/* The next to be answered, fairly among clients; NULL: none waits. Takes it out of the queue, and it is SERVE_RUNNING
- * until serve_request_done. With the lock. */
+/* The next to be answered, fairly among clients; NULL: none waits. Takes it out of the queue, and it is
+ * SERVE_RUNNING until serve_request_done. With the lock. */
 serve_request *serve_queue_pop(server *s);
 /* Take it out, if it is there. With the lock. */
 void serve_queue_remove(server *s, serve_request *r);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""`lever serve` between its three threads: clients that come, go and look on at the same time, and an end in the middle
-of it. With a small random model, so that the thread sanitizer can watch it. Standard library only.
+"""`lever serve` between its three threads: clients that come, go and look on at the same time, and an end in
+the middle of it. With a small random model, so that the thread sanitizer can watch it. Standard library only.
 
 usage: test_serve_threads.py LEVER MKMODEL WORK_DIR [unittest options]
 SPDX-License-Identifier: MIT

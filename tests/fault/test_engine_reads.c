@@ -19,7 +19,7 @@ enum { N_NEW = 8, N_MOST = 64 };
 
 static char target[] = "/tmp/lever-target-XXXXXX", draft[] = "/tmp/lever-draft-XXXXXX";
 static const char *backend;
-static int ahead = LEVER_AHEAD_OFF; /* where reads are counted their order is fixed, so the draft does not go on */
+static int ahead = LEVER_AHEAD_OFF; /* counted reads have one order only without it */
 static int32_t want[N_MOST]; /* the text, prompt included */
 static size_t n_want;
 
@@ -206,8 +206,8 @@ static void every_other_read_may_fail(void)
     CHECK(in_open && in_text);
 }
 
-/* Drafting ahead reads rows of the draft's embedding beside the sweep: whichever side a failure meets, the text is the
- * same, and the next request finds everything in order. */
+/* Drafting ahead reads rows of the draft's embedding beside the sweep: whichever side a failure meets, the text
+ * is the same, and the next request finds everything in order. */
 static void drafting_ahead_survives_failing_reads(void)
 {
     const size_t live = lv_alloc_live();
