@@ -6,7 +6,7 @@ usage: run_tests.py [SECTION...]      default: all, in the order below
 
   dev          all tests, warnings are errors
   asan         address and undefined-behaviour sanitizers: everything but style
-  tsan         thread sanitizer: what runs on several threads: reads, pool, device, forward pass, engine, server
+  tsan         thread sanitizer: what runs on several threads: reads, pool, device, forward, engine, server
   aarch64      64-bit Arm under qemu with every extension: unit, kcheck, equal
   aarch64-n1   kcheck of the same build on a core with dot products, but no more
   aarch64-a53  the same build on a core with NEON only: unit, kcheck, equal
@@ -16,7 +16,6 @@ usage: run_tests.py [SECTION...]      default: all, in the order below
 
 Exit 0 when nothing failed and every skip is listed in tests/expected_skips.txt.
 """
-
 import os
 import pathlib
 import shutil
@@ -33,31 +32,19 @@ JOBS = str(os.cpu_count() or 1)
 SECTIONS = {
     "dev": ("dev", ["-DLEVER_WERROR=ON"], None, None),
     "asan": ("asan", [], "^(unit|fuzz|io|fault|golden|kcheck|device|equal|e2e)$", None),
-    "tsan": (
-        "tsan",
-        [],
-        "^(unit|io|golden|equal|fault|e2e)$",
-        "pool|cpu|[^s]io|stream|logits|forward|llama-q8|engine_fault|turns|helper|test_ahead|serve_(queue|threads)",
-    ),
+    "tsan": ("tsan", [], "^(unit|io|golden|equal|fault|e2e)$",
+             "pool|cpu|[^s]io|stream|logits|forward|llama-q8|engine_fault|turns|helper|test_ahead|"
+             "serve_(queue|threads)"),
     "aarch64": ("aarch64", [], "^(unit|kcheck|equal)$", None),
     "aarch64-n1": ("aarch64", [], "^kcheck$", None),
     "aarch64-a53": ("aarch64", [], "^(unit|kcheck|equal)$", None),
     "x86-haswell": ("x86-qemu", [], "^(unit|kcheck|equal)$", None),
     "x86-nehalem": ("x86-qemu", [], "^(unit|kcheck)$", None),
-    "clang": (
-        None,
-        ["-G", "Ninja", "-DCMAKE_C_COMPILER=clang", "-DCMAKE_BUILD_TYPE=Release", "-DLEVER_WERROR=ON"],
-        None,
-        None,
-    ),
+    "clang": (None, ["-G", "Ninja", "-DCMAKE_C_COMPILER=clang", "-DCMAKE_BUILD_TYPE=Release",
+                     "-DLEVER_WERROR=ON"], None, None),
 }
-CPUS = {
-    "aarch64": "max",
-    "aarch64-n1": "neoverse-n1",
-    "aarch64-a53": "cortex-a53",
-    "x86-haswell": "Haswell",
-    "x86-nehalem": "Nehalem",
-}
+CPUS = {"aarch64": "max", "aarch64-n1": "neoverse-n1", "aarch64-a53": "cortex-a53",
+        "x86-haswell": "Haswell", "x86-nehalem": "Nehalem"}
 
 
 class Totals:

@@ -202,7 +202,7 @@ typedef struct canceler {
     uint32_t seed;
 } canceler;
 
-/* Cancels after other times again and again: before the draft, beside it, within a sweep, and between two calls. */
+/* Cancels after other times again and again: before the draft, beside it, in a sweep, between two calls. */
 static void *cancel_often(void *arg)
 {
     canceler *c = arg;
