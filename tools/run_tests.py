@@ -6,7 +6,7 @@ usage: run_tests.py [SECTION...]      default: all, in the order below
 
   dev          all tests, warnings are errors
   asan         address and undefined-behaviour sanitizers: everything but style
-  tsan         thread sanitizer: what runs on several threads: reads, pool, device, forward pass, engine
+  tsan         thread sanitizer: what runs on several threads: reads, pool, device, forward, engine, server
   aarch64      64-bit Arm under qemu with every extension: unit, kcheck, equal
   aarch64-n1   kcheck of the same build on a core with dot products, but no more
   aarch64-a53  the same build on a core with NEON only: unit, kcheck, equal
@@ -32,8 +32,9 @@ JOBS = str(os.cpu_count() or 1)
 SECTIONS = {
     "dev": ("dev", ["-DLEVER_WERROR=ON"], None, None),
     "asan": ("asan", [], "^(unit|fuzz|io|fault|golden|kcheck|device|equal|e2e)$", None),
-    "tsan": ("tsan", [], "^(unit|io|golden|equal|fault)$",
-             "pool|cpu|[^s]io|stream|logits|forward|llama-q8|engine_fault|turns|helper"),
+    "tsan": ("tsan", [], "^(unit|io|golden|equal|fault|e2e)$",
+             "pool|cpu|[^s]io|stream|logits|forward|llama-q8|engine_fault|turns|helper|test_ahead|"
+             "serve_(queue|threads)"),
     "aarch64": ("aarch64", [], "^(unit|kcheck|equal)$", None),
     "aarch64-n1": ("aarch64", [], "^kcheck$", None),
     "aarch64-a53": ("aarch64", [], "^(unit|kcheck|equal)$", None),

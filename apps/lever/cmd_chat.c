@@ -199,17 +199,15 @@ static int choose_form(chat *c, lever_error *err)
     return rc;
 }
 
-static int open_all(chat *c, model_args *model, lever_error *err)
+static int open_all(chat *c, model_args *model, lever_config *config, lever_error *err)
 {
-    lever_config config;
     progress load = { 0 };
-    if (model_args_config(model, &config)) return LEVER_EINVAL; /* it has said why */
     static lever_advise_params advise;
-    plan_machine_apply(&advise, model, &config, c->about.sampling.temperature);
-    config.progress = on_load;
-    config.progress_user = &load;
-    config.caller_bytes = OWN_BYTES;
-    int rc = lever_engine_open(&c->engine, &config, err);
+    plan_machine_apply(&advise, model, config, c->about.sampling.temperature);
+    config->progress = on_load;
+    config->progress_user = &load;
+    config->caller_bytes = OWN_BYTES;
+    int rc = lever_engine_open(&c->engine, config, err);
     progress_clear(&load);
     if (rc >= 0 && !model->no_learn) learnt_load(c->engine);
     if (rc >= 0) rc = choose_form(c, err);
@@ -218,8 +216,8 @@ static int open_all(chat *c, model_args *model, lever_error *err)
     lever_engine_get_info(c->engine, &c->info);
     model_args_device_note(c->engine);
     if (c->info.exit_note) fprintf(stderr, "lever: no pruning: %s\n", c->info.exit_note);
-    const char *slash = strrchr(config.model_path, '/');
-    snprintf(c->about.model, sizeof c->about.model, "%s", slash ? slash + 1 : config.model_path);
+    const char *slash = strrchr(config->model_path, '/');
+    snprintf(c->about.model, sizeof c->about.model, "%s", slash ? slash + 1 : config->model_path);
     snprintf(c->about.form, sizeof c->about.form, "%s", c->form.name);
     if (c->args->load) rc = chat_load(c, c->args->load, err);
     const char *system = c->args->system;
@@ -256,6 +254,9 @@ int cmd_chat(int argc, char **argv)
         return EXIT_OK;
     }
     if (chat_args_check(&a.chat)) return EXIT_USAGE;
+    lever_config config;
+    const int refused = model_args_config(&a.model, &config);
+    if (refused) return refused;
     lever_error err = { 0 };
     c = (chat){ .args = &a, .about = { .sampling = a.sampling }, .asks = isatty(STDIN_FILENO) };
     snprintf(c.about.think, sizeof c.about.think, "%s", a.chat.think ? a.chat.think : "on");
@@ -263,9 +264,9 @@ int cmd_chat(int argc, char **argv)
     c.screen.show_draft = a.show_draft;
     c.screen.hide_reasoning = !strcmp(c.about.think, "hide");
     signal(SIGPIPE, SIG_IGN); /* a closed reader is a write error, not a silent death */
-    const int rc = open_all(&c, &a.model, &err);
+    const int rc = open_all(&c, &a.model, &config, &err);
     int code = rc < 0 ? exit_code_of(rc) : EXIT_OK;
-    if (rc < 0 && err.msg[0]) app_fail(rc, &err);
+    if (rc < 0) app_fail(rc, &err);
     if (rc >= 0) code = talk_from_terminal(&c);
     talk_answer_free(&c.answer);
     talk_free(&c.talk);

@@ -225,22 +225,19 @@ static void on_load(void *user, const char *what, uint64_t done, uint64_t total)
     progress_show(user, what, done, total);
 }
 
-static int open_all(run *r, progress *load, lever_error *err)
+static int open_all(run *r, lever_config *c, progress *load, lever_error *err)
 {
-    lever_config c;
-    const int rc = model_args_config(&r->args->model, &c);
-    if (rc) return snprintf(err->msg, sizeof err->msg, "%s", ""), LEVER_EINVAL;
     if (r->args->trace) {
         const int trace_rc = trace_open(&r->trace, r->args->trace, err);
         if (trace_rc < 0) return trace_rc;
-        c.on_trace = trace_event;
-        c.trace_user = &r->trace;
+        c->on_trace = trace_event;
+        c->trace_user = &r->trace;
     }
     static lever_advise_params advise;
-    plan_machine_apply(&advise, &r->args->model, &c, r->args->sampling.temperature);
-    c.progress = on_load;
-    c.progress_user = load;
-    const int open_rc = lever_engine_open(&r->engine, &c, err);
+    plan_machine_apply(&advise, &r->args->model, c, r->args->sampling.temperature);
+    c->progress = on_load;
+    c->progress_user = load;
+    const int open_rc = lever_engine_open(&r->engine, c, err);
     progress_clear(load);
     if (open_rc < 0) return open_rc;
     if (!r->args->model.no_learn) learnt_load(r->engine);
@@ -302,11 +299,14 @@ int cmd_run(int argc, char **argv)
         return EXIT_USAGE;
     }
     if (chat_args_check(&a.chat)) return EXIT_USAGE;
+    lever_config config;
+    const int refused = model_args_config(&a.model, &config); /* it has said why; failures below are told here */
+    if (refused) return refused;
     run r = { .args = &a };
     progress load = { 0 };
     lever_error err = { 0 };
     signal(SIGPIPE, SIG_IGN); /* a closed reader is a write error, not a silent death */
-    int rc = open_all(&r, &load, &err);
+    int rc = open_all(&r, &config, &load, &err);
     if (rc >= 0 && a.prompts) {
         int code = answer_all(&r);
         close_all(&r);
@@ -329,7 +329,7 @@ int cmd_run(int argc, char **argv)
     if (a.json && r.engine && !run_report_json(&r.report, rc < 0 ? &err : NULL) && code == EXIT_OK)
         code = EXIT_IO;
     if (!a.json && !a.quiet && r.report.stats.n_new_tokens) run_report_text(&r.report);
-    if (rc < 0 && err.msg[0]) app_fail(rc, &err);
+    if (rc < 0) app_fail(rc, &err);
     run_report_fini(&r.report);
     close_all(&r);
     if (trace_close(&r.trace, &err) < 0 && code == EXIT_OK) code = app_fail(LEVER_EIO, &err);

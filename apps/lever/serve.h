@@ -41,7 +41,7 @@ typedef struct serve_args {
 
 /* ---- a request while it is answered ---- */
 
-enum serve_state { SERVE_QUEUED, SERVE_RUNNING, SERVE_DONE };
+enum serve_state { SERVE_NEW, SERVE_QUEUED, SERVE_RUNNING, SERVE_DONE };
 enum serve_end {
     SERVE_END_STOP,
     SERVE_END_LENGTH,
@@ -125,7 +125,8 @@ typedef struct server {
     pthread_cond_t  work;    /* the engine thread waits on it */
     /* under lock */
     serve_request *queue;    /* first come first, chosen fairly */
-    uint32_t       n_queued, n_active, n_connections;
+    uint32_t       n_queued, n_connections;
+    uint32_t       n_active; /* SERVE_RUNNING; changed by the engine thread only, which may read it without */
     serve_client   clients[SERVE_CLIENTS_MOST];
     uint64_t       n_served;
     serve_counts   counts;
@@ -144,10 +145,12 @@ typedef struct server {
 
 /* ---- serve_queue.c ---- */
 
-/* Put a new request, whose ask and client are set, into the queue. false: the queue is full. */
+/* Put a new request, whose ask and client are set, into the queue. false: the queue is full, or nobody will
+ * take anything out of it any more. A client that has left meanwhile needs no place: true, and it is
+ * SERVE_DONE. */
 bool serve_queue_push(server *s, serve_request *r);
-/* The next to be answered, fairly among clients; NULL: none waits. Takes it out of the queue. With the
- * lock. */
+/* The next to be answered, fairly among clients; NULL: none waits. Takes it out of the queue, and it is
+ * SERVE_RUNNING until serve_request_done. With the lock. */
 serve_request *serve_queue_pop(server *s);
 /* Take it out, if it is there. With the lock. */
 void serve_queue_remove(server *s, serve_request *r);

@@ -111,7 +111,6 @@ static void begin(server *s, serve_request *r)
     slot->used = ++s->ticks;
     pthread_mutex_lock(&s->lock);
     slot->request = r;
-    s->n_active++;
     r->session = slot->session;
     if (r->gone || s->cut) lever_session_cancel(slot->session);
     pthread_mutex_unlock(&s->lock);
@@ -199,9 +198,6 @@ static void end(server *s, serve_slot *slot)
     const int how = how_it_ended(s, r, rc, &st);
     pthread_mutex_unlock(&s->lock);
     deliver(s, r, how, rc, &st, &err);
-    pthread_mutex_lock(&s->lock);
-    s->n_active--;
-    pthread_mutex_unlock(&s->lock);
     answer_close(r->answer);
     r->answer = NULL;
     serve_request_drop(s, r);
@@ -233,7 +229,6 @@ static bool admit(server *s)
     const bool more = atomic_load(&s->phase) == SERVE_READY || s->n_active;
     while (s->queue && s->n_active < s->n_slots) {
         serve_request *r = serve_queue_pop(s);
-        r->state = SERVE_RUNNING;
         pthread_mutex_unlock(&s->lock);
         begin(s, r);
         pthread_mutex_lock(&s->lock);

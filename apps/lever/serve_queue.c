@@ -8,18 +8,24 @@
 bool serve_queue_push(server *s, serve_request *r)
 {
     pthread_mutex_lock(&s->lock);
+    if (r->gone) {
+        serve_request_done(s, r, SERVE_END_GONE);
+        pthread_mutex_unlock(&s->lock);
+        return true;
+    }
     /* A request that a free place takes at once does not have to fit the queue. */
-    const bool fits = s->n_queued + s->n_active < s->args.queue + s->n_slots;
+    const bool fits = !s->engine_over && s->n_queued + s->n_active < s->args.queue + s->n_slots;
     if (fits) {
         serve_request **end = &s->queue;
         while (*end) end = &(*end)->next;
         *end = r;
         r->next = NULL;
         r->refs = 2;
+        r->state = SERVE_QUEUED;
         s->n_queued++;
         pthread_cond_signal(&s->work);
     } else {
-        s->counts.refused_full++;
+        s->counts.refused_full += !s->engine_over;
     }
     pthread_mutex_unlock(&s->lock);
     return fits;
@@ -80,6 +86,8 @@ serve_request *serve_queue_pop(server *s)
     if (!best) return NULL;
     serve_queue_remove(s, best);
     note_served(s, best->client);
+    best->state = SERVE_RUNNING;
+    s->n_active++; /* here, not when it has a session: what comes meanwhile must not be promised its place */
     return best;
 }
 
@@ -129,6 +137,7 @@ void serve_request_fail(server *s, serve_request *r, int end, const api_error *e
 
 void serve_request_done(server *s, serve_request *r, int end)
 {
+    if (r->state == SERVE_RUNNING) s->n_active--;
     r->state = SERVE_DONE;
     r->done_ns = now_ns();
     s->counts.answers[end]++;

@@ -250,6 +250,15 @@ static enum MHD_Result detokenize(server *s, serve_call *call)
     return route_error(s, call, &e);
 }
 
+static bool check_phase(server *s, serve_call *call, api_error *e)
+{
+    const int phase = atomic_load(&s->phase);
+    if (phase == SERVE_READY || !call->route || call->route->is_open) return true;
+    call->retry_after_s = phase == SERVE_LOADING ? 1 : 0;
+    return api_fail(e, 503, phase == SERVE_LOADING ? "loading" : "shutting_down", NULL,
+                    phase == SERVE_LOADING ? "the model is being loaded" : "the server is shutting down");
+}
+
 /* ---- answers ---- */
 
 static serve_request *new_request(server *s, serve_call *call, int kind)
@@ -293,8 +302,9 @@ static enum MHD_Result answer(server *s, serve_call *call, int kind)
             call->retry_after_s = 0;
             return MHD_YES;
         }
-        api_fail(&e, 429, "queue_full", NULL, "%u requests are waiting already; try again later",
-                 s->args.queue);
+        if (check_phase(s, call, &e))
+            api_fail(&e, 429, "queue_full", NULL, "%u requests are waiting already; try again later",
+                     s->args.queue);
         pthread_mutex_lock(&s->lock);
         call->conn->request = call->request = NULL;
         pthread_mutex_unlock(&s->lock);
@@ -372,15 +382,6 @@ static bool check_method(serve_call *call, api_error *e)
     if (call->route->is_post ? post : get) return true;
     return api_fail(e, 405, "method_not_allowed", NULL, "%s takes %s, not %s", call->path,
                     call->route->is_post ? "POST" : "GET", call->method);
-}
-
-static bool check_phase(server *s, serve_call *call, api_error *e)
-{
-    const int phase = atomic_load(&s->phase);
-    if (phase == SERVE_READY || !call->route || call->route->is_open) return true;
-    call->retry_after_s = phase == SERVE_LOADING ? 1 : 0;
-    return api_fail(e, 503, phase == SERVE_LOADING ? "loading" : "shutting_down", NULL,
-                    phase == SERVE_LOADING ? "the model is being loaded" : "the server is shutting down");
 }
 
 void route_begin(server *s, serve_call *call, struct MHD_Connection *c)

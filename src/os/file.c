@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -50,25 +51,25 @@ void lv_file_close(lv_file *f)
 }
 
 /* For tests: see lv_file_set_fault. */
-static struct {
-    lv_read_fault fault;
-    uint64_t n_reads;
-    uint32_t n_attempts; /* of the current one */
-} injected;
+static lv_read_fault injected;
+static atomic_uint_fast64_t n_reads; /* of all threads */
+static _Thread_local uint64_t read_number;
+static _Thread_local uint32_t n_attempts; /* of this thread's read */
 
 void lv_file_set_fault(const lv_read_fault *f)
 {
-    memset(&injected, 0, sizeof injected);
-    if (f) injected.fault = *f;
+    injected = f ? *f : (lv_read_fault){ 0 };
+    atomic_store(&n_reads, 0);
 }
+
+static bool fault_is_set(void) { return injected.os_errno || injected.short_bytes; }
 
 /* One system call: bytes, or -errno. */
 static ssize_t read_once(int fd, void *dst, size_t n, uint64_t off)
 {
     ssize_t got = pread(fd, dst, n, (off_t)off);
     if (got < 0) got = -errno;
-    if (!injected.fault.os_errno && !injected.fault.short_bytes) return got;
-    return lv_read_fault_apply(&injected.fault, injected.n_reads - 1, injected.n_attempts++, dst, got);
+    return fault_is_set() ? lv_read_fault_apply(&injected, read_number, n_attempts++, dst, got) : got;
 }
 
 /* Read all n bytes. 1: done; 0: this descriptor can not (O_DIRECT refused); else LEVER_EIO. */
@@ -96,7 +97,7 @@ static int read_fully(const lv_file *f, int fd, char *dst, size_t n, uint64_t of
 int lv_file_read(const lv_file *f, void *dst, size_t n, uint64_t off, lever_error *err)
 {
     const uint64_t mask = f->align - 1;
-    if (injected.fault.os_errno || injected.fault.short_bytes) injected.n_reads++, injected.n_attempts = 0;
+    if (fault_is_set()) read_number = atomic_fetch_add(&n_reads, 1), n_attempts = 0;
     /* The whole blocks inside, where memory and file are aligned alike, go past the page cache. */
     if (n >= DROP_CACHE_BYTES && f->fd_direct >= 0 && (((uintptr_t)dst ^ off) & mask) == 0) {
         const size_t head = (size_t)(-off & mask), body = (n - head) & ~(size_t)mask;

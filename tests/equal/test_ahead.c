@@ -1,12 +1,18 @@
 /* Drafting beside verification: the text is the same with and without it, for every policy, resident and streamed,
  * also when texts are changed in between; the trees are the same too where they do not depend on times.
  * usage: test_ahead TARGET DRAFT PROMPT N_TOKENS. SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
 #include "support/check.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
 
 #include "lever/lever.h"
 
 static const char *target, *draft, *prompt;
 static uint32_t n_tokens;
+static bool quick; /* few tokens: a build that is many times slower, so a third of the policies has to do */
 
 typedef struct outcome {
     int32_t tokens[4096];
@@ -90,7 +96,7 @@ static void every_policy_gives_the_same_text_and_trees(void)
         { "specexec:16", false }, { "dyspec:16", false }, { "edgellm:12", false }, { "lever:12", true },
     };
     uint32_t used = 0;
-    for (size_t i = 0; i < sizeof policies / sizeof *policies; i++)
+    for (size_t i = quick ? 2 : 0; i < sizeof policies / sizeof *policies; i += quick ? 3 : 1)
         for (int t = 0; t < 2; t++) {
             const lever_config without = base_config(policies[i].policy, LEVER_AHEAD_OFF);
             const lever_config with = base_config(policies[i].policy, LEVER_AHEAD_ON);
@@ -110,7 +116,7 @@ static void every_policy_gives_the_same_text_and_trees(void)
 static void streamed_texts_are_the_same_too(void)
 {
     static const char *const policies[] = { "chain:4", "specexec:16", "lever" };
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = quick ? 1 : 0; i < 3; i += quick ? 3 : 1) {
         lever_config c = base_config(policies[i], LEVER_AHEAD_OFF);
         run(&c, 0, UINT32_MAX, &off);
         for (int mode = LEVER_AHEAD_AUTO; mode <= LEVER_AHEAD_ON; mode++) {
@@ -190,6 +196,83 @@ static void it_is_left_out_where_it_can_not_be(void)
     CHECK(strstr(err.msg, "draft_ahead"));
 }
 
+typedef struct canceler {
+    lever_session *session;
+    atomic_bool over;
+    uint32_t seed;
+} canceler;
+
+/* Cancels after other times again and again: before the draft, beside it, in a sweep, between two calls. */
+static void *cancel_often(void *arg)
+{
+    canceler *c = arg;
+    while (!atomic_load(&c->over)) {
+        c->seed = c->seed * 1664525u + 1013904223u;
+        const struct timespec t = { .tv_nsec = 100000 + (long)(c->seed >> 12) * 4 };
+        nanosleep(&t, NULL);
+        lever_session_cancel(c->session);
+    }
+    return NULL;
+}
+
+/* n_tokens more, canceled `most` times at most on the way. Returns how often it was. */
+static uint32_t generate_canceled(lever_session *s, uint32_t most, outcome *o)
+{
+    pthread_t thread;
+    lever_error err = { 0 };
+    canceler c = { .session = s, .seed = most };
+    uint32_t n_canceled = 0;
+    size_t before;
+    lever_session_tokens(s, &before);
+    CHECK_EQ(pthread_create(&thread, NULL, cancel_often, &c), 0);
+    for (size_t n = before; n < before + n_tokens; lever_session_tokens(s, &n)) {
+        const lever_generate_params p = { .max_tokens = (uint32_t)(before + n_tokens - n), .ignore_end = true };
+        lever_stats st;
+        if (n_canceled == most && !atomic_load(&c.over)) {
+            atomic_store(&c.over, true);
+            pthread_join(thread, NULL);
+        }
+        CHECK_OK(lever_session_generate(s, &p, NULL, NULL, &st, &err), &err);
+        n_canceled += st.stop == LEVER_STOP_CANCEL;
+    }
+    if (!atomic_load(&c.over)) {
+        atomic_store(&c.over, true);
+        pthread_join(thread, NULL);
+    }
+    const int32_t *t = lever_session_tokens(s, &o->n);
+    CHECK(o->n <= 4096);
+    memcpy(o->tokens, t, o->n * sizeof *t);
+    return n_canceled;
+}
+
+static void canceled_texts_go_on_as_if_they_had_not_been(void)
+{
+    static const char *const policies[] = { "chain:5", "specexec:24", "lever" };
+    uint32_t n_canceled = 0;
+    for (size_t i = 0; i < 3; i++) {
+        lever_config c = base_config(policies[i], LEVER_AHEAD_OFF);
+        run(&c, 0.8f, UINT32_MAX, &off);
+        c.draft_ahead = LEVER_AHEAD_ON;
+        c.no_pin = i == 1; /* streamed */
+        lever_engine *engine = NULL;
+        lever_session *session = NULL;
+        lever_error err = { 0 };
+        const lever_sampling sampling = sampling_at(0.8f, 7);
+        CHECK_OK(lever_engine_open(&engine, &c, &err), &err);
+        CHECK_OK(lever_session_open(&session, engine, &sampling, &err), &err);
+        CHECK_OK(lever_session_append_text(session, prompt, SIZE_MAX, 0, &err), &err);
+        n_canceled += generate_canceled(session, 40, &on);
+        check_same_text(policies[i]);
+        CHECK_OK(lever_session_reset(session, NULL, &err), &err);
+        CHECK_OK(lever_session_append_text(session, prompt, SIZE_MAX, 0, &err), &err);
+        generate_canceled(session, 40, &on);
+        check_same_text(policies[i]);
+        lever_session_close(&session);
+        lever_engine_close(&engine);
+    }
+    CHECK(n_canceled > 0); /* else nothing was tested */
+}
+
 typedef struct spans {
     lever_trace_event ahead[256];
     uint32_t n_ahead, n_inside, n_verify;
@@ -253,9 +336,11 @@ int main(int argc, char **argv)
     if (argc != 5) return 2;
     target = argv[1], draft = argv[2], prompt = argv[3];
     n_tokens = (uint32_t)atoi(argv[4]);
+    quick = n_tokens < 20;
     RUN(every_policy_gives_the_same_text_and_trees);
     RUN(streamed_texts_are_the_same_too);
     RUN(changes_between_two_calls_are_noticed);
+    RUN(canceled_texts_go_on_as_if_they_had_not_been);
     RUN(it_is_left_out_where_it_can_not_be);
     RUN(the_trace_shows_it_inside_the_sweep);
     RUN(memory_is_planned_for_it);

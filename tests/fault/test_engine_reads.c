@@ -19,6 +19,7 @@ enum { N_NEW = 8, N_MOST = 64 };
 
 static char target[] = "/tmp/lever-target-XXXXXX", draft[] = "/tmp/lever-draft-XXXXXX";
 static const char *backend;
+static int ahead = LEVER_AHEAD_OFF; /* counted reads have one order only without it */
 static int32_t want[N_MOST]; /* the text, prompt included */
 static size_t n_want;
 
@@ -42,7 +43,7 @@ static lever_config config(void)
     c.no_pin = true;
     c.mem_bytes = 64 << 20;
     c.policy = "tree:2,1";
-    c.draft_ahead = LEVER_AHEAD_OFF; /* reads are counted, so their order is fixed */
+    c.draft_ahead = ahead;
     c.io_backend = backend;
     return c;
 }
@@ -205,6 +206,43 @@ static void every_other_read_may_fail(void)
     CHECK(in_open && in_text);
 }
 
+/* Drafting ahead reads rows of the draft's embedding beside the sweep: whichever side a failure meets, the text
+ * is the same, and the next request finds everything in order. */
+static void drafting_ahead_survives_failing_reads(void)
+{
+    const size_t live = lv_alloc_live();
+    const int fds = open_fds();
+    uint32_t n_met = 0, n_unmet = 0;
+    ahead = LEVER_AHEAD_ON;
+    for (uint64_t at = 0; at < 90; at += 3) {
+        const lever_config c = config();
+        run r;
+        lever_error err = { 0 };
+        CHECK_OK(open_run(&r, &c, &err), &err);
+        lv_file_set_fault(&(lv_read_fault){ .first = at, .count = at % 2 ? 1 : 3, .os_errno = EIO });
+        int rc = generate(&r, NULL, NULL, &err);
+        n_met += rc < 0;
+        n_unmet += rc >= 0;
+        for (int i = 0; i < 4 && rc < 0; i++) {
+            CHECK_EQ(rc, LEVER_EIO);
+            CHECK(strstr(err.msg, target) || strstr(err.msg, draft));
+            err = (lever_error){ 0 };
+            rc = generate(&r, NULL, NULL, &err);
+        }
+        lv_file_set_fault(NULL);
+        CHECK_EQ(rc, LEVER_OK);
+        close_run(&r);
+        CHECK_EQ(lv_alloc_live(), live);
+        CHECK_EQ(open_fds(), fds);
+    }
+    CHECK(n_met > 0 && n_unmet > 0);
+    for (uint64_t at = 0; at < 60; at += 7) {
+        one_failing_read(at);
+        failing_from(at, 9);
+    }
+    ahead = LEVER_AHEAD_OFF;
+}
+
 /* ---- files that change while they are used ---- */
 
 enum change { CUT, WRITTEN, RENAMED_OVER, REMOVED, N_CHANGES };
@@ -294,12 +332,14 @@ static void one_change(const saved *s, enum change change, uint32_t after)
 
 static void files_may_change_while_they_are_used(void)
 {
+    ahead = LEVER_AHEAD_ON; /* of the draft's changes the thread beside the sweep may learn first */
     for (int which = 0; which < 2; which++) {
         const saved s = save(which ? draft : target);
         for (int change = 0; change < N_CHANGES; change++)
             for (uint32_t after = 0; after < 4; after += 3) one_change(&s, (enum change)change, after);
         free(s.bytes);
     }
+    ahead = LEVER_AHEAD_OFF;
 }
 
 int main(int argc, char **argv)
@@ -326,6 +366,7 @@ int main(int argc, char **argv)
     RUN(every_streamed_read_may_fail);
     RUN(cut_and_interrupted_reads_change_nothing);
     RUN(every_other_read_may_fail);
+    RUN(drafting_ahead_survives_failing_reads);
     RUN(files_may_change_while_they_are_used);
     unlink(target);
     unlink(draft);
