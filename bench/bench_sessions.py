@@ -5,7 +5,7 @@ Every number of conversations answers the same prompts, so the texts must be the
 number once, on the demo pair in large shapes or any other.
 
 usage: bench_sessions.py BUILD_DIR [--target F] [--draft F] [--mem SIZE] [--counts 1,2,4] [--rounds N] [--prompts N]
-                         [--tokens N] [--policy P] [--csv FILE]
+                         [--tokens N] [--policy P] [--flash-limit SIZE] [--csv FILE]
 Ends with one line per bar: BAR <name> <measured> <goal> ok|short
 SPDX-License-Identifier: MIT
 """
@@ -43,6 +43,7 @@ def pick_prompts(count):
 def run(a, n, prompts, learnt):
     cmd = [a.build / "bench/lever_sessions", "--learnt", learnt]
     cmd += ["--policy", a.policy] if a.policy else []
+    cmd += ["--flash-limit", to_bytes(a.flash_limit)] if a.flash_limit else []
     cmd += [a.target, a.draft, to_bytes(a.mem), n, a.tokens]
     text = b"".join(p.encode() + b"\0" for p in prompts)
     p = subprocess.run([str(c) for c in cmd], input=text, stdout=subprocess.PIPE, check=True)
@@ -62,6 +63,7 @@ def main():
     p.add_argument("--prompts", type=int, default=16)
     p.add_argument("--tokens", type=int, default=128)
     p.add_argument("--policy")
+    p.add_argument("--flash-limit", help="bytes per second that reads are held back to, 1GiB")
     p.add_argument("--csv", default=str(ROOT / "bench/results/sessions.csv"))
     a = p.parse_args()
     for name, shape in ("target", "qwen3-8b"), ("draft", "qwen3-0.6b"):
@@ -98,13 +100,14 @@ def main():
         )
         rows.append(
             [datetime.date.today().isoformat(), commit(), machine(), pathlib.Path(a.target).name, a.mem]
+            + [a.flash_limit or ""]
             + [results[n][0]["policy"], n, a.prompts, a.tokens, f"{speed[n]:.4f}", f"{times:.3f}"]
             + [f"{m['tokens_per_cycle']:.3f}", f"{m['rows_per_cycle']:.2f}", f"{m['cycle_s']:.4f}"]
             + [f"{m['draft_s']:.4f}", f"{m['first_token_s']:.3f}"]
         )
     append_csv(
         a.csv,
-        "date commit machine target mem policy sessions prompts tokens tokens_per_s times_one tokens_per_cycle "
+        "date commit machine target mem flash_limit policy sessions prompts tokens tokens_per_s times_one tokens_per_cycle "
         "rows_per_cycle cycle_s draft_s first_token_s",
         rows,
     )

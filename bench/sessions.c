@@ -169,12 +169,13 @@ int main(int argc, char **argv)
     for (; at + 1 < argc && !strncmp(argv[at], "--", 2); at += 2) {
         if (!strcmp(argv[at], "--policy")) c.policy = argv[at + 1];
         else if (!strcmp(argv[at], "--learnt")) learnt = argv[at + 1];
+        else if (!strcmp(argv[at], "--flash-limit")) c.flash_limit_bytes_per_s = strtoull(argv[at + 1], NULL, 10);
         else if (!strcmp(argv[at], "--temp")) b.temperature = (float)atof(argv[at + 1]);
         else break;
     }
     if (argc - at != 5) {
-        fprintf(stderr, "usage: lever_sessions [--policy P] [--learnt FILE] [--temp T] TARGET DRAFT MEM_BYTES SESSIONS "
-                        "TOKENS < PROMPTS\n");
+        fprintf(stderr, "usage: lever_sessions [--policy P] [--learnt FILE] [--temp T] [--flash-limit BYTES_PER_S] "
+                        "TARGET DRAFT MEM_BYTES SESSIONS TOKENS < PROMPTS\n");
         return 2;
     }
     c.model_path = argv[at], c.draft_path = argv[at + 1];

@@ -102,6 +102,7 @@ static void print_models(const lever_machine *m)
         for (uint32_t k = 0; k < q->n_runs; k++)
             printf("%s %u rows %.4f s (%.2f)", k ? "," : "", q->rows[k], q->sweep_s[k], q->factor[k]);
         if (q->project_s > 0) printf("; projection %.2f ms (%.2f)", q->project_s * 1e3, q->project_factor);
+        if (q->stream_factor > 0) printf("; streamed at %.2f of the flash", q->stream_factor);
         puts("");
     }
 }

@@ -116,6 +116,7 @@ typedef struct lever_machine_model {
     double   sweep_s[LEVER_MACHINE_RUNS];  /* of a sweep, without waiting for flash */
     double   factor[LEVER_MACHINE_RUNS];   /* what it took / what was predicted */
     double   project_s, project_factor;    /* of projecting one row to the vocabulary */
+    double   stream_factor;  /* speed of its reads in streamed sweeps / as flash was measured; 0: not known */
 } lever_machine_model;
 
 typedef struct lever_machine {

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { LEARNT_MOST = 1 << 20, POSITIONS = 256, HUGE_PAGE = 2 << 20 };
+enum { LEARNT_MOST = 1 << 20, POSITIONS = 256 };
 
 static const uint32_t grid[] = { 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256 };
 enum { N_GRID = sizeof grid / sizeof *grid };
@@ -50,27 +50,13 @@ void lv_adviser_fini(lv_adviser *a)
 
 /* ---- flash ---- */
 
-/* The fastest measured way to read that a ring has room for; 0: none. */
-static double measured_speed(const lv_machine_flash *f, uint64_t extent_bytes, uint64_t ring_bytes)
-{
-    double fastest = 0, any = 0;
-    for (uint32_t i = 0; f && i < f->reads.n_points; i++) {
-        const lever_flash_point *p = &f->reads.points[i];
-        if (strcmp(p->backend, f->reads.points[f->reads.best].backend)) continue;
-        any = any > 0 ? fmin(any, p->bytes_per_s) : p->bytes_per_s;
-        const bool fits = p->block_bytes <= extent_bytes && (uint64_t)p->block_bytes * p->depth <= ring_bytes &&
-                          p->huge_pages == (ring_bytes >= HUGE_PAGE);
-        if (fits) fastest = fmax(fastest, p->bytes_per_s);
-    }
-    return fastest > 0 ? fastest : any;
-}
-
 /* As the machine reads, or as slowly as a modelled device would. */
 static double flash_speed(const lv_adviser *a, const lv_engine_setup *o)
 {
     const lv_flash_model *m = &o->flash;
     const uint64_t extent = o->plan.extent_bytes;
-    double speed = measured_speed(a->flash, extent, o->plan.ring_bytes);
+    const lever_machine_model *run = lv_machine_model_find(a->params->machine, a->target.key);
+    double speed = lv_machine_stream_bytes_s(a->flash, run, extent, o->plan.ring_bytes);
     if (m->bytes_per_s == 0) return speed;
     const double held = (double)m->bytes_per_s * (double)extent / (double)(extent + m->half_bytes);
     return speed > 0 ? fmin(speed, held) : held;

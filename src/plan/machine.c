@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "plan/machine.h"
 
+#include <math.h>
 #include <string.h>
+
+enum { HUGE_PAGE = 2 << 20 };
 
 const uint32_t lever_machine_rows[LEVER_MACHINE_ROWS] = { 1, 2, 4, 8, 16, 32, 64, 128 };
 
@@ -57,7 +60,8 @@ static bool flash_valid(const lv_machine_flash *f)
 static bool model_valid(const lever_machine_model *m)
 {
     bool good = is_text(m->name, sizeof m->name) && m->n_runs <= LEVER_MACHINE_RUNS &&
-                is_time(m->project_s) && (m->project_factor == 0 || within(m->project_factor, 1e-3, 1e3));
+                is_time(m->project_s) && (m->project_factor == 0 || within(m->project_factor, 1e-3, 1e3)) &&
+                (m->stream_factor == 0 || within(m->stream_factor, 1e-2, 1e2));
     for (uint32_t i = 0; good && i < m->n_runs; i++)
         good = m->rows[i] > (i ? m->rows[i - 1] : 0) && is_time(m->sweep_s[i]) &&
                within(m->factor[i], 1e-3, 1e3);
@@ -188,6 +192,21 @@ double lv_machine_flash_beside(const lever_machine_beside *b, double rows)
 double lv_machine_flash_bytes_s(const lv_machine_flash *f)
 {
     return f && f->reads.n_points ? f->reads.points[f->reads.best].bytes_per_s : 0;
+}
+
+double lv_machine_stream_bytes_s(const lv_machine_flash *f, const lever_machine_model *m, uint64_t extent_bytes,
+                                 uint64_t ring_bytes)
+{
+    double fastest = 0, any = 0;
+    for (uint32_t i = 0; f && i < f->reads.n_points; i++) {
+        const lever_flash_point *p = &f->reads.points[i];
+        if (strcmp(p->backend, f->reads.points[f->reads.best].backend)) continue;
+        any = any > 0 ? fmin(any, p->bytes_per_s) : p->bytes_per_s;
+        const bool fits = p->block_bytes <= extent_bytes && (uint64_t)p->block_bytes * p->depth <= ring_bytes &&
+                          p->huge_pages == (ring_bytes >= HUGE_PAGE);
+        if (fits) fastest = fmax(fastest, p->bytes_per_s);
+    }
+    return (fastest > 0 ? fastest : any) * (m && m->stream_factor > 0 ? m->stream_factor : 1);
 }
 
 double lv_machine_factor(const lever_machine_model *m, double rows)

@@ -43,6 +43,10 @@ double lv_machine_products_beside(const lever_machine_beside *b, double rows);
 double lv_machine_flash_beside(const lever_machine_beside *b, double rows);
 /* Bytes per second of the best way to read; 0: not measured. */
 double lv_machine_flash_bytes_s(const lv_machine_flash *f);
+/* Bytes per second of the best way to read that a ring has room for, times what streamed sweeps of the model reach of
+ * it (NULL: 1); 0: not measured. */
+double lv_machine_stream_bytes_s(const lv_machine_flash *f, const lever_machine_model *m, uint64_t extent_bytes,
+                                 uint64_t ring_bytes);
 /* What predictions of a model's sweeps are multiplied with; NULL: 1. */
 double lv_machine_factor(const lever_machine_model *m, double rows);
 

@@ -70,13 +70,14 @@ static double advance(pipe *p, double compute, double bytes, double rows)
     const lv_speed_costs *c = p->c;
     if (c->flash_bytes_s <= 0 || c->streamed_bytes + c->head_bytes <= 0) return compute;
     const double slow = lv_curve_at(&c->products_beside, rows, 1);
-    const double rate = c->flash_bytes_s * (compute > 0 ? lv_curve_at(&c->flash_beside, rows, 1) : 1);
-    const double reading = (c->ring_bytes - p->ring + bytes) / rate; /* until the ring is full */
+    const double beside = c->flash_bytes_s * lv_curve_at(&c->flash_beside, rows, 1);
+    const double reading = (c->ring_bytes - p->ring + bytes) / beside; /* until the ring is full */
     const double products = compute * slow <= reading ? compute * slow : compute + reading * (1 - 1 / slow);
-    const double seconds = most(products, (bytes - p->ring) / rate);
-    p->wait_s += seconds - products;
-    p->ring = most(0, least(c->ring_bytes, p->ring + rate * seconds - bytes));
-    return seconds;
+    const double got = p->ring + beside * products; /* when the products could be done */
+    const double wait = most(0, (bytes - got) / c->flash_bytes_s);
+    p->wait_s += wait;
+    p->ring = most(0, least(c->ring_bytes, got - bytes));
+    return products + wait;
 }
 
 static double layer_bytes(const lv_speed_costs *c, uint32_t i)

@@ -124,7 +124,7 @@ static void products_and_reads_slow_each_other_only_while_both_run(void)
     CHECK(near(p.cycle_s, 0.1 + 0.35, 1e-9));
     c.flash_bytes_s = 1e6, c.flash_beside = flat(0.5);
     lv_speed_steady(&c, &w, &p);
-    CHECK(near(p.cycle_s, 2.0, 1e-9));
+    CHECK(near(p.cycle_s, 0.8 + 0.6, 1e-9)); /* 0.4 of the reads beside products, the others at full speed */
 }
 
 static void rows_that_pruning_drops_skip_the_upper_layers(void)
