@@ -107,8 +107,8 @@ def main():
         )
     append_csv(
         a.csv,
-        "date commit machine target mem flash_limit policy sessions prompts tokens tokens_per_s times_one tokens_per_cycle "
-        "rows_per_cycle cycle_s draft_s first_token_s",
+        "date commit machine target mem flash_limit policy sessions prompts tokens tokens_per_s times_one "
+        "tokens_per_cycle rows_per_cycle cycle_s draft_s first_token_s",
         rows,
     )
     sums = {r["text_sum"] for n in counts for r in results[n]}
