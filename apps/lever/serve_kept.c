@@ -37,7 +37,7 @@ struct serve_kept {
 static void remove_folder(const char *folder)
 {
     DIR *d = opendir(folder);
-    char path[CACHE_PATH_CAP + 258];
+    char path[CACHE_PATH_CAP + 512];
     for (struct dirent *e; d && (e = readdir(d));) {
         snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
         if (e->d_name[0] >= '0' && e->d_name[0] <= '9') unlink(path);
