@@ -186,7 +186,7 @@ static double stream_factor(const lv_profile *p, lever_engine *e, const lv_model
     const double sweeps = (double)bytes / (double)e->plan.streamed_bytes;
     const double beside = sweeps * c.compute * lv_machine_products_beside(b, 1);
     const double lost = beside * (1 - lv_machine_flash_beside(b, 1));
-    return lost < 0.9 * seconds ? (double)bytes / (seconds - lost) / alone : 0;
+    return lost < 0.9 * seconds ? factor_of((double)bytes / (seconds - lost), alone) : 0;
 }
 
 /* The target with nothing in memory but its head. */
