@@ -67,6 +67,8 @@ struct lv_profile {
 int lv_points_measure(lv_profile *p, lv_point *points, size_t n, double seconds, lever_error *err);
 /* The value that an eighth of s [n], n >= 1, are below; sorts them. */
 double lv_lower_eighth(double *s, uint32_t n);
+/* The median of s [n], which it sorts. */
+double lv_middle(double *s, uint32_t n);
 /* Tell about a step: share 0..1 of it is done. LEVER_OK; LEVER_ECANCEL. */
 int lv_profile_progress(lv_profile *p, double share, lever_error *err);
 

@@ -5,7 +5,7 @@
 static const double longest_sample = 0.004, shortest_sample = 20e-6; /* seconds */
 enum { MOST_REPEATS = 1 << 20 };
 
-double lv_lower_eighth(double *s, uint32_t n)
+static void sort(double *s, uint32_t n)
 {
     for (uint32_t i = 1; i < n; i++) {
         const double x = s[i];
@@ -13,8 +13,11 @@ double lv_lower_eighth(double *s, uint32_t n)
         while (at > 0 && s[at - 1] > x) s[at] = s[at - 1], at--;
         s[at] = x;
     }
-    return s[n / 8];
 }
+
+double lv_lower_eighth(double *s, uint32_t n) { return sort(s, n), s[n / 8]; }
+
+double lv_middle(double *s, uint32_t n) { return sort(s, n), s[n / 2]; }
 
 int lv_profile_progress(lv_profile *p, double share, lever_error *err)
 {
