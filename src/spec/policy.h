@@ -140,7 +140,7 @@ typedef struct lv_cost_seed {
     double   draft_s[LV_SEED_ROWS];  /* of draft batches, heads included */
     double   project_s;  /* of one row of the target, with choosing its token */
     double   overhead_s; /* of a drafted row beside evaluating it */
-    double   flash_s;    /* reads of a sweep; 0: nothing is streamed */
+    double   flash_s;    /* reads of a sweep; 0: no sweep waits for them */
 } lv_cost_seed;
 /* Begin with these, which give way to what is observed. What was learnt before or is set later stays. */
 void   lv_policy_seed(lv_policy *p, const lv_cost_seed *s);

@@ -272,6 +272,22 @@ static void reads_are_in_flight_whenever_there_is_room(void)
     close_stream(&s);
 }
 
+/* Time in which the ring is full counts as it passes, not only when the next read begins. */
+static void idle_time_counts_while_it_lasts(void)
+{
+    const lv_io_config c = io_config();
+    make_extents(5, 6000);
+    lv_stream *s = open_stream(&c, lv_stream_min_ring(extents, N) * 2);
+    lv_stream_stats before, after;
+    while (!lv_stream_is_full(s) || io->n_flight) lv_stream_pump(s);
+    lv_stream_get_stats(s, &before);
+    nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
+    lv_stream_get_stats(s, &after);
+    CHECK_EQ(after.n_reads, before.n_reads);
+    CHECK(after.idle_ns - before.idle_ns >= 2000000);
+    close_stream(&s);
+}
+
 static void a_ring_too_small_is_refused(void)
 {
     const lv_io_config c = io_config();
@@ -542,6 +558,7 @@ int main(int argc, char **argv)
     RUN(restart_works_at_every_step);
     RUN(streaming_allocates_nothing);
     RUN(reads_are_in_flight_whenever_there_is_room);
+    RUN(idle_time_counts_while_it_lasts);
     RUN(a_ring_too_small_is_refused);
     RUN(a_file_cut_or_changed_under_us_is_an_error);
     RUN(checked_bytes_are_right_and_allocate_nothing);

@@ -174,6 +174,23 @@ static void reads_hide_products_or_products_reads(void)
     CHECK(near(c.flash, 240e-6));
 }
 
+static void a_ring_gets_the_fastest_reads_it_has_room_for(void)
+{
+    lv_machine_flash f = { .reads = { .n_points = 4, .best = 1 } };
+    f.reads.points[0] = (lever_flash_point){ "uring", 1 << 20, 2, true, 2e9, 0 };
+    f.reads.points[1] = (lever_flash_point){ "uring", 4 << 20, 8, true, 4e9, 0 };
+    f.reads.points[2] = (lever_flash_point){ "uring", 1 << 18, 1, false, 1e9, 0 };
+    f.reads.points[3] = (lever_flash_point){ "pool", 1 << 20, 1, true, 9e9, 0 }; /* not how weights are read */
+    const lever_machine_model run = { .stream_factor = 0.9 }, unknown = { .stream_factor = 0 };
+    CHECK(near(lv_machine_stream_bytes_s(&f, NULL, 4 << 20, 64 << 20), 4e9));
+    CHECK(near(lv_machine_stream_bytes_s(&f, NULL, 4 << 20, 16 << 20), 2e9));  /* 8 of 4 MiB do not fit */
+    CHECK(near(lv_machine_stream_bytes_s(&f, NULL, 1 << 20, 64 << 20), 2e9));  /* nor does a block of 4 MiB */
+    CHECK(near(lv_machine_stream_bytes_s(&f, NULL, 1 << 18, 1 << 20), 1e9));   /* no huge pages in a small ring */
+    CHECK(near(lv_machine_stream_bytes_s(&f, &run, 4 << 20, 64 << 20), 3.6e9));
+    CHECK(near(lv_machine_stream_bytes_s(&f, &unknown, 4 << 20, 64 << 20), 4e9));
+    CHECK(lv_machine_stream_bytes_s(NULL, &run, 4 << 20, 64 << 20) == 0);
+}
+
 static void slices_of_streamed_weights_are_calls(void)
 {
     make_machine();
@@ -318,6 +335,7 @@ int main(void)
     RUN(small_costs_add_up);
     RUN(large_operations_are_spread);
     RUN(reads_hide_products_or_products_reads);
+    RUN(a_ring_gets_the_fastest_reads_it_has_room_for);
     RUN(slices_of_streamed_weights_are_calls);
     RUN(devices_multiply_what_they_know);
     RUN(models_that_were_run_correct_what_is_predicted);

@@ -307,6 +307,23 @@ static void reads_that_are_not_waited_for_set_no_pace(void)
     lv_tree_fini(&tree);
 }
 
+/* Sweeps that computing paces wait a little too: that does not make reads seem as long as they are. */
+static void short_waits_set_no_pace(void)
+{
+    lv_policy *p = open_policy("lever", &tree);
+    fake f = draft(0.0001, 0.0001);
+    for (int i = 0; i < 40; i++) {
+        lv_policy_observe_sweep(p, 20, (lv_sweep_took){ 0.5, 0.3 });
+        for (int k = 0; k < 3; k++) lv_policy_observe_sweep(p, 100, (lv_sweep_took){ 1.05, 0.05 });
+    }
+    lv_expectation e;
+    CHECK_EQ(grow_tree(p, &tree, &f, text, 1, 16, 64), LEVER_OK); /* at most 16 rows, which wait for reads */
+    CHECK(lv_policy_expected(p, &e));
+    CHECK(e.seconds > 0.49 && e.seconds < 0.55);
+    lv_policy_close(&p);
+    lv_tree_fini(&tree);
+}
+
 enum { TEXTS = 4 };
 
 /* Tokens per second of texts that share sweeps, each by a policy of its own, after they have come to an arrangement;
@@ -489,6 +506,7 @@ int main(void)
     RUN(small_sweeps_are_tried_unless_flash_sets_the_pace);
     RUN(rows_are_free_until_no_one_waits);
     RUN(reads_that_are_not_waited_for_set_no_pace);
+    RUN(short_waits_set_no_pace);
     RUN(a_dear_draft_is_asked_seldom);
     RUN(batches_hold_the_best_candidates);
     RUN(batches_reach_what_construction_one_by_one_does);

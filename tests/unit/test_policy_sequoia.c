@@ -146,6 +146,8 @@ static void depth_follows_the_times(void)
             cycle(p, &t, 0, 3, 0, 0); /* three tokens are accepted */
             lv_outcome o = { .tree = &t, .next = -3, .sweep.seconds = 0.1, .draft_s = dear ? 1.0 : 1e-4 };
             lv_policy_observe(p, &o);
+            o.sweep.seconds = -1; /* another tree of the sweep accounts for it */
+            for (int k = 0; k < 9; k++) lv_policy_observe(p, &o);
         }
         deep[dear] = deepest(&t);
         lv_policy_close(&p);
