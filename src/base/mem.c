@@ -123,6 +123,12 @@ void lv_unmap(void *p, size_t bytes)
     munmap(p, lv_round_up(bytes, PAGE));
 }
 
+void lv_map_forget(void *p, size_t bytes)
+{
+    char *from = (char *)lv_round_up((uintptr_t)p, PAGE), *to = (char *)(((uintptr_t)p + bytes) & ~(uintptr_t)(PAGE - 1));
+    if (from < to) madvise(from, (size_t)(to - from), MADV_DONTNEED);
+}
+
 static atomic_size_t budget_used;
 
 size_t lv_budget_used(void) { return atomic_load(&budget_used); }

@@ -33,6 +33,9 @@ void *lv_map(size_t bytes);
 /* The same in pages of 4 KiB, for comparison. */
 void *lv_map_small(size_t bytes);
 void  lv_unmap(void *p, size_t bytes);
+/* Give back the memory of the pages that lie wholly in [p, p + bytes) of such a mapping; they read as zeros again. Of
+ * huge pages only whole ones are sure to be free at once. */
+void  lv_map_forget(void *p, size_t bytes);
 
 /* Tests only: the n-th call from now (0 = next) of lv_alloc/lv_map fails; once, or from then on.
  * n < 0 disarms. lv_alloc_live counts blocks not yet freed (lv_alloc and lv_map together). */

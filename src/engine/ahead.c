@@ -282,6 +282,7 @@ void lv_ahead_begin(lv_ahead *a)
     const lever_session *s = a->s;
     /* Only a tree that the draft has just grown: others say nothing of where its cache stands. */
     if (lv_session_draws(s) || s->draft_kv.n_committed != s->n_tokens || !worth_it(a)) return;
+    lv_kv_back(&a->s->draft_kv, s->draft_kv.n_committed + s->draft_kv.n_scratch + LV_AHEAD_ROWS);
     a->n_tokens = s->n_tokens;
     a->sampler = s->sampler;
     a->sharpness = s->draft.sharpness;

@@ -94,6 +94,8 @@ static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
     e->chat = o->chat;
     e->n_sessions = o->config.n_sessions;
     e->rule = o->rule;
+    e->lends = !o->config.no_pin;
+    e->residency = o->config.pin_first_layers ? LV_RESIDENCY_FIRST_LAYERS : LV_RESIDENCY_SPREAD;
     if (e->draft) e->target_ratio = count_weights(e->target, false) / count_weights(e->draft, true);
     e->exit = o->exit, o->exit = NULL;
     e->prune_rule = o->prune_rule;

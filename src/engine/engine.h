@@ -66,8 +66,18 @@ typedef struct lv_round {
     lv_model_stats before, drafted, verified; /* of the target */
 } lv_round;
 
+/* Memory planned for the caches of all sessions. */
+typedef struct lv_loan {
+    lv_kv_room room;
+    uint64_t   bytes; /* 0: nothing is lent, caches have their memory from the start */
+    uint64_t   used;  /* of it, by caches */
+} lv_loan;
+
 struct lever_engine {
     size_t     charged_bytes; /* to the budget of the process */
+    lv_loan    loan;
+    bool       lends;       /* what caches do not use yet may hold weights */
+    enum lv_residency_policy residency;
     lv_engine_devices devices;
     bool       eager;   /* a cycle projects all rows at once */
     lv_cpu    *cpu;
@@ -308,6 +318,13 @@ struct lever_session {
     lv_run        run;
     uint64_t      n_cycles;   /* of this session, for traces */
 };
+
+/* engine/loan.c: before the first session, when what is planned for caches becomes a pool. LEVER_OK, LEVER_ENOMEM. */
+int  lv_loan_open(lever_engine *e, lever_error *err);
+/* What caches take their memory from; NULL: they have it from the start. */
+const lv_kv_room *lv_loan_room(const lever_engine *e);
+/* Between sweeps: lend what no text will need soon. */
+void lv_loan_update(lever_engine *e);
 
 /* engine/seed.c: tell the engine's policies what config.machine predicts of its models. Does nothing without. */
 void lv_engine_seed(lever_engine *e, const lv_engine_setup *o);

@@ -92,6 +92,9 @@ int lever_session_start(lever_session *s, const lever_generate_params *params, l
     if (s->n_tokens >= s->n_ctx) r->stats.stop = LEVER_STOP_CONTEXT;
     r->started = true;
     r->running = r->stats.stop < 0;
+    lv_kv_give_back(&s->kv);
+    lv_kv_give_back(&s->draft_kv);
+    lv_loan_update(s->engine);
     return LEVER_OK;
 }
 

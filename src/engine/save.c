@@ -166,6 +166,7 @@ static int get_sum(reader *r, lever_error *err)
 static int get_cache(reader *r, lv_kv *kv, uint32_t n_rows, lever_error *err)
 {
     const size_t n = n_rows * kv->row_bytes;
+    lv_kv_back(kv, n_rows);
     for (uint32_t l = 0; l < kv->n_layers; l++)
         for (uint32_t h = 0; h < kv->n_kv_heads; h++) {
             LEVER_TRY(get(r, kv->k + lv_kv_offset(kv, l, h), n, err));

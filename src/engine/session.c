@@ -39,8 +39,8 @@ static int open_draft_run(lever_session *s, lever_error *err)
 {
     lever_engine *e = s->engine;
     lv_draft_run *d = &s->draft;
-    LEVER_TRY(lv_kv_init(&s->draft_kv, lv_model_hparams(e->draft), e->draft_kv_type, s->n_ctx,
-                         lv_draft_scratch(e->plan.max_rows, e->draft_rows + e->ahead_rows), err));
+    LEVER_TRY(lv_kv_init_in(&s->draft_kv, lv_model_hparams(e->draft), e->draft_kv_type, s->n_ctx,
+                            lv_draft_scratch(e->plan.max_rows, e->draft_rows + e->ahead_rows), lv_loan_room(e), err));
     LEVER_TRY(lv_noter_open(&s->noter, e->draft_rows, err));
     d->session = s;
     d->logit_rows = e->max_nodes < LV_DRAFT_LOGIT_ROWS ? e->max_nodes : LV_DRAFT_LOGIT_ROWS;
@@ -78,7 +78,8 @@ static int open_buffers(lever_session *s, lever_error *err)
 {
     lever_engine *e = s->engine;
     const uint32_t max_rows = e->plan.max_rows;
-    LEVER_TRY(lv_kv_init(&s->kv, lv_model_hparams(e->target), e->kv_type, s->n_ctx, max_rows, err));
+    LEVER_TRY(lv_loan_open(e, err));
+    LEVER_TRY(lv_kv_init_in(&s->kv, lv_model_hparams(e->target), e->kv_type, s->n_ctx, max_rows, lv_loan_room(e), err));
     LEVER_TRY(lv_tree_init(&s->tree, e->grow_nodes, err));
     s->text_cap = lv_detok_max_bytes(e->vocab);
     s->tokens = lv_alloc_array(s->n_ctx, sizeof *s->tokens, 64);
@@ -117,6 +118,7 @@ int lever_session_open(lever_session **out, lever_engine *engine, const lever_sa
         return rc;
     }
     lv_session_new_text(s);
+    lv_loan_update(engine);
     *out = s;
     return LEVER_OK;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "flash/residency.h"
 
-static uint64_t pin_first(lv_residency_item *items, size_t n, uint64_t budget)
+/* order, in both: indices of what is pinned, nullable. */
+static uint64_t pin_first(lv_residency_item *items, size_t n, uint64_t budget, uint32_t *order)
 {
     uint64_t used = 0;
     int64_t done = -1;
@@ -15,6 +16,7 @@ static uint64_t pin_first(lv_residency_item *items, size_t n, uint64_t budget)
             if (items[i].bytes > budget - used) return used;
             items[i].pinned = true;
             used += items[i].bytes;
+            if (order) *order++ = (uint32_t)i;
         }
         done = layer;
     }
@@ -27,7 +29,7 @@ static uint32_t place(const lv_residency_item *item) { return (uint32_t)item->la
 /* Next item of the layer that has the fewest pinned bytes; ends at the first that does not fit, so a
  * larger budget pins a superset. The plan asks many times, so the bytes of each layer are kept; layers
  * beyond the table share places, which only makes the spread less even. */
-static uint64_t pin_spread(lv_residency_item *items, size_t n, uint64_t budget)
+static uint64_t pin_spread(lv_residency_item *items, size_t n, uint64_t budget, uint32_t *order)
 {
     uint64_t used = 0, have[N_LAYERS] = { 0 };
     for (;;) {
@@ -40,13 +42,25 @@ static uint64_t pin_spread(lv_residency_item *items, size_t n, uint64_t budget)
         items[best].pinned = true;
         have[place(&items[best])] += items[best].bytes;
         used += items[best].bytes;
+        if (order) *order++ = (uint32_t)best;
     }
+}
+
+static uint64_t pin(lv_residency_item *items, size_t n, uint64_t budget, enum lv_residency_policy policy,
+                    uint32_t *order)
+{
+    for (size_t i = 0; i < n; i++) items[i].pinned = false;
+    return policy == LV_RESIDENCY_FIRST_LAYERS ? pin_first(items, n, budget, order)
+                                               : pin_spread(items, n, budget, order);
 }
 
 uint64_t lv_residency_plan(lv_residency_item *items, size_t n, uint64_t budget_bytes,
                            enum lv_residency_policy policy)
 {
-    for (size_t i = 0; i < n; i++) items[i].pinned = false;
-    return policy == LV_RESIDENCY_FIRST_LAYERS ? pin_first(items, n, budget_bytes)
-                                               : pin_spread(items, n, budget_bytes);
+    return pin(items, n, budget_bytes, policy, NULL);
+}
+
+void lv_residency_order(lv_residency_item *items, uint32_t n, enum lv_residency_policy policy, uint32_t *order)
+{
+    pin(items, n, UINT64_MAX, policy, order);
 }

@@ -22,5 +22,7 @@ enum lv_residency_policy { LV_RESIDENCY_SPREAD, LV_RESIDENCY_FIRST_LAYERS };
  * least as many bytes. FIRST_LAYERS: whole layers from layer 0 on, then items of the next. */
 uint64_t lv_residency_plan(lv_residency_item *items, size_t n, uint64_t budget_bytes,
                            enum lv_residency_policy policy);
+/* In which order [n] items are pinned: a budget pins the first ones, as many as fit. All are pinned afterwards. */
+void lv_residency_order(lv_residency_item *items, uint32_t n, enum lv_residency_policy policy, uint32_t *order);
 
 #endif

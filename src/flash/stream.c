@@ -23,12 +23,13 @@ struct lv_stream {
     lv_io *io;
     lv_extent *extents;
     uint32_t n_extents;
+    uint32_t *turn, n_turns;       /* [n_extents] those that a sweep takes, ascending: [n_turns] */
     uint8_t *ring;
     size_t   ring_bytes, head;     /* head: where the next extent goes */
     void *const *slots;            /* NULL: the ring; else place i is slot i */
     place   *places;               /* [n_places] */
     uint32_t n_places, first, n, n_held;
-    uint32_t next_extent;          /* to be submitted */
+    uint32_t next_turn;            /* whose extent is to be submitted */
     uint32_t taken;                /* extents handed out of the current sweep */
     uint32_t n_flight;
     uint64_t idle_since_ns;        /* 0: something is in flight */
@@ -76,24 +77,27 @@ static bool find_room(const lv_stream *s, size_t bytes, size_t *at)
     return s->head < tail && bytes <= tail - s->head ? (*at = s->head, true) : false;
 }
 
+static const lv_extent *next_extent(const lv_stream *s) { return &s->extents[s->turn[s->next_turn]]; }
+
 static void queue_extent(lv_stream *s, size_t at, size_t bytes)
 {
-    const lv_extent *e = &s->extents[s->next_extent];
+    const lv_extent *e = next_extent(s);
     place *p = place_at(s, s->n);
-    *p = (place){ .at = at, .bytes = bytes, .extent = s->next_extent };
+    *p = (place){ .at = at, .bytes = bytes, .extent = s->turn[s->next_turn] };
     uint8_t *dst = s->slots ? s->slots[p - s->places] : s->ring + at;
     p->read = (lv_io_read){
         .file = e->file, .off = superset_begin(e), .dst = dst, .len = (uint32_t)bytes, .user = p
     };
     s->n++;
     s->head = at + bytes;
-    s->next_extent = (s->next_extent + 1) % s->n_extents;
+    s->next_turn = (s->next_turn + 1) % s->n_turns;
 }
 
 static void note_idle(lv_stream *s)
 {
-    if (s->n_flight == 0 && !s->idle_since_ns) s->idle_since_ns = lv_clock_ns();
-    if (s->n_flight && s->idle_since_ns) {
+    const bool idle = s->n_flight == 0 && s->n_turns > 0;
+    if (idle && !s->idle_since_ns) s->idle_since_ns = lv_clock_ns();
+    if (!idle && s->idle_since_ns) {
         s->stats.idle_ns += lv_clock_ns() - s->idle_since_ns;
         s->idle_since_ns = 0;
     }
@@ -103,13 +107,14 @@ static void note_idle(lv_stream *s)
 static int fill(lv_stream *s, lever_error *err)
 {
     lv_io_read *batch[BATCH];
+    if (s->n_turns == 0) return note_idle(s), LEVER_OK;
     for (;;) {
-        const uint32_t n_before = s->n, head_extent = s->next_extent;
+        const uint32_t n_before = s->n, head_turn = s->next_turn;
         const size_t head = s->head;
         uint32_t n = 0;
         size_t at;
         while (n < BATCH && s->n < s->n_places) {
-            const size_t bytes = lv_extent_ring_bytes(&s->extents[s->next_extent]);
+            const size_t bytes = lv_extent_ring_bytes(next_extent(s));
             if (!find_room(s, bytes, &at)) break;
             queue_extent(s, at, bytes);
             batch[n++] = &place_at(s, s->n - 1)->read;
@@ -119,7 +124,7 @@ static int fill(lv_stream *s, lever_error *err)
         s->n_flight += kept;
         if (kept < n) { /* take the others out again */
             s->n = n_before + kept;
-            s->next_extent = (head_extent + kept) % s->n_extents;
+            s->next_turn = (head_turn + kept) % s->n_turns;
             s->head = kept ? place_at(s, s->n - 1)->at + place_at(s, s->n - 1)->bytes : head;
         }
         note_idle(s);
@@ -181,9 +186,13 @@ int lv_stream_open(lv_stream **out, const lv_stream_config *c, lever_error *err)
     s->track = c->track;
     s->ring_bytes = c->ring_bytes;
     size_t smallest = SIZE_MAX;
-    if (!(s->extents = lv_alloc_array(c->n_extents, sizeof *s->extents, 16))) goto fail;
+    s->extents = lv_alloc_array(c->n_extents, sizeof *s->extents, 16);
+    s->turn = lv_alloc_array(c->n_extents, sizeof *s->turn, 16);
+    if (!s->extents || !s->turn) goto fail;
+    s->n_turns = c->n_extents;
     for (uint32_t i = 0; i < c->n_extents; i++) {
         s->extents[i] = c->extents[i];
+        s->turn[i] = i;
         if (lv_extent_ring_bytes(&c->extents[i]) < smallest) smallest = lv_extent_ring_bytes(&c->extents[i]);
     }
     const size_t most = c->ring_bytes / smallest;
@@ -214,6 +223,7 @@ void lv_stream_close(lv_stream **s)
     if (!s || !*s) return;
     if ((*s)->io) drain(*s);
     lv_free((*s)->extents);
+    lv_free((*s)->turn);
     lv_free((*s)->places);
     lv_free(*s);
     *s = NULL;
@@ -313,10 +323,10 @@ int lv_stream_next(lv_stream *s, const void **bytes, lever_error *err)
     if (!is_complete(s, p)) return check_read(s, p, err);
     if (s->sums) LEVER_TRY(check_bytes(s, p, err));
     /* Again at the end: nothing this sweep read came from a file that changed meanwhile. */
-    if (s->taken + 1 == s->n_extents) LEVER_TRY(lv_file_check(s->extents[0].file, err));
+    if (s->taken + 1 == s->n_turns) LEVER_TRY(lv_file_check(s->extents[0].file, err));
     *bytes = (const uint8_t *)p->read.dst + (s->extents[p->extent].off - p->read.off);
     s->n_held++;
-    s->taken = (s->taken + 1) % s->n_extents;
+    s->taken = (s->taken + 1) % s->n_turns;
     return LEVER_OK;
 }
 
@@ -347,15 +357,23 @@ void lv_stream_pump(lv_stream *s)
 int lv_stream_restart(lv_stream *s, lever_error *err)
 {
     drain(s);
-    s->first = s->n = s->n_held = s->taken = s->next_extent = 0;
+    s->first = s->n = s->n_held = s->taken = s->next_turn = 0;
     s->head = 0;
     return fill(s, err);
+}
+
+int lv_stream_skip(lv_stream *s, const bool *skip, lever_error *err)
+{
+    s->n_turns = 0;
+    for (uint32_t i = 0; i < s->n_extents; i++)
+        if (!skip[i]) s->turn[s->n_turns++] = i;
+    return lv_stream_restart(s, err);
 }
 
 bool lv_stream_is_full(const lv_stream *s)
 {
     size_t at;
-    return s->n == s->n_places || !find_room(s, lv_extent_ring_bytes(&s->extents[s->next_extent]), &at);
+    return s->n == s->n_places || s->n_turns == 0 || !find_room(s, lv_extent_ring_bytes(next_extent(s)), &at);
 }
 
 void lv_stream_get_stats(const lv_stream *s, lv_stream_stats *out)

@@ -74,6 +74,9 @@ void lv_stream_pump(lv_stream *s);
 /* After an aborted sweep: drop everything, also what was read ahead, and start again at extent 0.
  * LEVER_OK; LEVER_EIO: nothing can be queued, to be called again. */
 int  lv_stream_restart(lv_stream *s, lever_error *err);
+/* From here on leave out the extents for which skip [n_extents] is true, and start again at the first that is left, if
+ * any is: between sweeps. As lv_stream_restart. */
+int  lv_stream_skip(lv_stream *s, const bool *skip, lever_error *err);
 /* No room for the next extent: nothing more can be in flight until a release. */
 bool lv_stream_is_full(const lv_stream *s);
 void lv_stream_get_stats(const lv_stream *s, lv_stream_stats *out);

@@ -63,11 +63,12 @@ static int mul(lv_sweep *s, float *y, const float *x, size_t at)
         s->packed[kind] = x;
     }
     overwritten(s, y);
-    if (place->extent_rows && s->offload) { /* extents are released in order: those of jobs under way first */
+    const bool streamed = place->extent_rows && !place->bytes;
+    if (streamed && s->offload) { /* extents are released in order: those of jobs under way first */
         settle(s);
         LEVER_TRY(s->rc);
     }
-    if (place->extent_rows) return mul_streamed(s, y, w, place->extent_rows);
+    if (streamed) return mul_streamed(s, y, w, place->extent_rows);
     lv_cpu_matmul_beside(s->cpu, y, (size_t)w->rows, w->type, place->bytes, (size_t)w->rows, s->n_rows,
                          (size_t)w->cols, beside(s));
     return LEVER_OK;

@@ -8,6 +8,14 @@
 #include "base/mem.h"
 #include "quant/quant.h"
 
+enum { PAGE = 4096, STEP = 32, GIVE_BACK_LEAST = 64 }; /* slots; memory is asked for in steps */
+
+static uint32_t whole_steps(uint64_t n_slots, uint64_t most)
+{
+    const uint64_t n = lv_round_up(n_slots, STEP);
+    return (uint32_t)(n < most ? n : most);
+}
+
 /* K, V, parent and depth share one mapping, in this order; K and V each start 64-byte aligned. */
 static int layout(const lv_hparams *h, uint32_t type, uint32_t n_ctx, uint32_t max_scratch,
                   size_t *half_bytes, size_t *total)
@@ -33,8 +41,36 @@ size_t lv_kv_memory_bytes(const lv_hparams *h, uint32_t type, uint32_t n_ctx, ui
     return layout(h, type, n_ctx, max_scratch, &half, &total) < 0 ? SIZE_MAX : total;
 }
 
+/* Each head's slots lie together, so its memory grows by pages; the last page is the next head's first. */
+static uint64_t backed_bytes(uint64_t all, uint64_t n_heads, size_t row_bytes, uint32_t max_scratch, uint32_t n_slots)
+{
+    if (n_slots == 0) return 0;
+    const uint64_t some = 2 * n_heads * (lv_round_up(n_slots * row_bytes, PAGE) + PAGE) +
+                          lv_round_up(max_scratch * 2 * sizeof(int32_t), PAGE) + PAGE;
+    return some < all ? some : all;
+}
+
+uint64_t lv_kv_planned_bytes(const lv_hparams *h, uint32_t type, uint32_t n_ctx, uint32_t max_scratch, uint32_t n_slots)
+{
+    return backed_bytes(lv_round_up(lv_kv_memory_bytes(h, type, n_ctx, max_scratch), PAGE),
+                        (uint64_t)h->n_layers * h->n_kv_heads, lv_type_row_bytes(type, h->head_dim), max_scratch,
+                        whole_steps(n_slots, (uint64_t)n_ctx + max_scratch));
+}
+
+uint64_t lv_kv_backed_bytes(const lv_kv *kv, uint32_t n_slots)
+{
+    return backed_bytes(lv_round_up(kv->map_bytes, PAGE), (uint64_t)kv->n_layers * kv->n_kv_heads, kv->row_bytes,
+                        kv->n_slots - kv->n_ctx, whole_steps(n_slots, kv->n_slots));
+}
+
 int lv_kv_init(lv_kv *kv, const lv_hparams *h, uint32_t type, uint32_t n_ctx, uint32_t max_scratch,
                lever_error *err)
+{
+    return lv_kv_init_in(kv, h, type, n_ctx, max_scratch, NULL, err);
+}
+
+int lv_kv_init_in(lv_kv *kv, const lv_hparams *h, uint32_t type, uint32_t n_ctx, uint32_t max_scratch,
+                  const lv_kv_room *room, lever_error *err)
 {
     memset(kv, 0, sizeof *kv);
     size_t half, total;
@@ -44,7 +80,7 @@ int lv_kv_init(lv_kv *kv, const lv_hparams *h, uint32_t type, uint32_t n_ctx, ui
     if (n_ctx < 1 || max_scratch < 1 || layout(h, type, n_ctx, max_scratch, &half, &total) < 0)
         return lv_fail(err, LEVER_EINVAL, 0, "KV cache of %" PRIu32 " positions and %" PRIu32 " scratch rows",
                        n_ctx, max_scratch);
-    char *p = lv_map(total);
+    char *p = room ? lv_map_small(total) : lv_map(total);
     if (!p)
         return lv_fail(err, LEVER_ENOMEM, 0, "KV cache of %" PRIu32 " positions (%zu bytes)", n_ctx, total);
     kv->k = (uint8_t *)p;
@@ -59,6 +95,8 @@ int lv_kv_init(lv_kv *kv, const lv_hparams *h, uint32_t type, uint32_t n_ctx, ui
     kv->n_ctx = n_ctx;
     kv->n_slots = n_ctx + max_scratch;
     kv->map_bytes = total;
+    kv->room = room;
+    kv->n_backed = room ? 0 : kv->n_slots;
     return LEVER_OK;
 }
 
@@ -70,7 +108,31 @@ size_t lv_kv_offset(const lv_kv *kv, uint32_t layer, uint32_t kv_head)
 void lv_kv_fini(lv_kv *kv)
 {
     if (kv->k) lv_unmap(kv->k, kv->map_bytes);
+    if (kv->room) kv->room->give(kv->room->user, lv_kv_backed_bytes(kv, kv->n_backed));
     memset(kv, 0, sizeof *kv);
+}
+
+void lv_kv_back(lv_kv *kv, uint32_t n_slots)
+{
+    if (n_slots <= kv->n_backed) return;
+    const uint64_t had = lv_kv_backed_bytes(kv, kv->n_backed);
+    kv->n_backed = whole_steps(n_slots, kv->n_slots);
+    kv->room->take(kv->room->user, lv_kv_backed_bytes(kv, kv->n_backed) - had);
+}
+
+void lv_kv_give_back(lv_kv *kv)
+{
+    const uint32_t n = whole_steps(kv->n_committed + kv->n_scratch, kv->n_slots);
+    if (!kv->room || kv->n_backed - n < GIVE_BACK_LEAST) return;
+    const size_t at = n * kv->row_bytes, tail = (kv->n_slots - n) * kv->row_bytes;
+    for (uint32_t l = 0; l < kv->n_layers; l++)
+        for (uint32_t h = 0; h < kv->n_kv_heads; h++) {
+            lv_map_forget(kv->k + lv_kv_offset(kv, l, h) + at, tail);
+            lv_map_forget(kv->v + lv_kv_offset(kv, l, h) + at, tail);
+        }
+    const uint64_t had = lv_kv_backed_bytes(kv, kv->n_backed);
+    kv->n_backed = n;
+    kv->room->give(kv->room->user, had - lv_kv_backed_bytes(kv, n));
 }
 
 static void move_slot(lv_kv *kv, uint32_t to_slot, uint32_t from_slot)
@@ -136,6 +198,7 @@ int lv_kv_append(lv_kv *kv, int32_t parent, lever_error *err)
     const uint32_t depth = parent < 0 ? 1 : kv->depth[parent] + 1;
     if (depth > kv->n_ctx - kv->n_committed)
         return lv_fail(err, LEVER_ELIMIT, 0, "the context of %" PRIu32 " positions is full", kv->n_ctx);
+    lv_kv_back(kv, kv->n_committed + s + 1);
     kv->parent[s] = parent;
     kv->depth[s] = depth;
     kv->n_scratch = s + 1;

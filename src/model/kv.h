@@ -16,6 +16,13 @@
 #include "base/error.h"
 #include "model/hparams.h"
 
+/* Who makes room for caches that take memory as they fill, and is told when they give it back. */
+typedef struct lv_kv_room {
+    void (*take)(void *user, uint64_t bytes); /* before the cache touches so many more; can not fail */
+    void (*give)(void *user, uint64_t bytes); /* after it has */
+    void  *user;
+} lv_kv_room;
+
 typedef struct lv_kv {
     uint8_t  *k, *v;        /* [n_layers][n_kv_heads][n_slots][row_bytes], aligned to 2 */
     uint32_t  type;         /* enum lv_type: F16 or Q8_0 */
@@ -26,6 +33,8 @@ typedef struct lv_kv {
     uint32_t  n_committed, n_scratch;
     int32_t  *parent;       /* [n_slots - n_ctx] */
     uint32_t *depth;        /* [n_slots - n_ctx] scratch rows on the way from the prefix, itself included */
+    const lv_kv_room *room; /* borrowed; NULL: all slots have memory from the start */
+    uint32_t  n_backed;     /* slots that have memory */
     size_t    map_bytes;    /* private */
 } lv_kv;
 
@@ -35,7 +44,18 @@ size_t lv_kv_memory_bytes(const lv_hparams *h, uint32_t type, uint32_t n_ctx, ui
 /* LEVER_OK, LEVER_ENOMEM, LEVER_EINVAL (sizes overflow, a type that does not fit). */
 int  lv_kv_init(lv_kv *kv, const lv_hparams *h, uint32_t type, uint32_t n_ctx, uint32_t max_scratch,
                 lever_error *err);
+/* The same for a cache that takes memory from `room` as its slots are used. */
+int  lv_kv_init_in(lv_kv *kv, const lv_hparams *h, uint32_t type, uint32_t n_ctx, uint32_t max_scratch,
+                   const lv_kv_room *room, lever_error *err);
 void lv_kv_fini(lv_kv *kv); /* accepts a zeroed one */
+/* Memory for the first n_slots slots, before they are written otherwise than through lv_kv_append. */
+void lv_kv_back(lv_kv *kv, uint32_t n_slots);
+/* Give back the memory of slots that hold nothing, if it is more than a little. */
+void lv_kv_give_back(lv_kv *kv);
+/* What it will have taken when n_slots slots are used. */
+uint64_t lv_kv_backed_bytes(const lv_kv *kv, uint32_t n_slots);
+/* The same of a cache that is only planned. */
+uint64_t lv_kv_planned_bytes(const lv_hparams *h, uint32_t type, uint32_t n_ctx, uint32_t max_scratch, uint32_t n_slots);
 /* Offset in k and v of slot 0 of a head. */
 size_t lv_kv_offset(const lv_kv *kv, uint32_t layer, uint32_t kv_head);
 /* Keep scratch rows path [n] (ascending, each the child of the one before, the first a child of the

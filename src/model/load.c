@@ -279,7 +279,7 @@ uint64_t lv_model_slots_bytes(const lv_device *d)
 }
 
 /* Where the matrix goes: next multiple of 64, or as its file offset lies in a block. */
-static size_t resident_place(const lv_model_weight *w, size_t at)
+size_t lv_model_resident_place(const lv_model_weight *w, size_t at)
 {
     if (w->bytes < IN_PLACE_BYTES) return at;
     return at + (size_t)((w->offset - at) & (IN_PLACE_ALIGN - 1));
@@ -296,6 +296,13 @@ static int read_weight(lv_model *m, const lv_model_weight *w, void *dst, progres
         advance(p, n);
     }
     return LEVER_OK;
+}
+
+int lv_model_read_weight(lv_model *m, const lv_model_weight *w, void *dst, lever_error *err)
+{
+    const lv_model_load_config none = { 0 };
+    progress p = { .c = &none };
+    return read_weight(m, w, dst, &p, err);
 }
 
 static bool waits_for_host_memory(const lv_model *m, size_t i)
@@ -316,7 +323,7 @@ static int load_resident(lv_model *m, char **arena, size_t *arena_bytes, progres
     for (size_t i = 0; i < m->n_weights; i++) {
         const lv_model_weight *w = &m->weights[i];
         if (!waits_for_host_memory(m, i)) continue;
-        at = resident_place(w, at);
+        at = lv_model_resident_place(w, at);
         LEVER_TRY(read_weight(m, w, *arena + at, p, err));
         m->places[i].bytes = *arena + at;
         at = lv_round_up(at + (size_t)w->bytes, 64);

@@ -30,6 +30,7 @@ void lv_model_close(lv_model **m)
     if (!m || !*m) return;
     lv_model *p = *m;
     lv_stream_close(&p->stream); /* before the ring it reads into */
+    lv_model_lend_close(p);
     lv_offload_close_slots(&p->offload);
     for (size_t i = 0; p->places && i < p->n_weights; i++)
         lv_device_memory_close(p->offload.device, &p->places[i].piece);
@@ -114,7 +115,7 @@ const char *lv_model_device_note(const lv_model *m)
 
 uint64_t lv_model_fixed_bytes(const lv_model *m)
 {
-    uint64_t n = sizeof *m + m->n_weights * (sizeof *m->weights + sizeof *m->places) +
+    uint64_t n = sizeof *m + m->n_weights * (sizeof *m->weights + sizeof *m->places + LV_LEND_BYTES) +
                  m->n_vectors * sizeof *m->vectors + m->h.n_rot / 2 * sizeof *m->rope_freq;
     for (size_t i = 0; i < m->n_vectors; i++) n += lv_round_up(m->vectors[i].n, 16) * sizeof(float);
     return n;

@@ -135,6 +135,21 @@ int  lv_model_load(lv_model *m, const lv_model_load_config *c, lever_error *err)
 int  lv_model_forward(lv_model *m, lv_batch *b, lever_error *err);
 /* The output head is the embedding: where the one is in memory, so is the other. */
 bool lv_model_tied(const lv_model *m);
+/* engine/loan.c decides about memory that is planned for something else and not needed yet. While it is lent, streamed
+ * matrices of the layers stay in it, in the order in which a larger limit would have kept them.
+ *
+ * Reserve addresses for most_bytes, after load. Nothing is lent yet; nothing ever will where nothing streams, or a
+ * device is used. LEVER_OK, LEVER_ENOMEM. */
+int  lv_model_lend_open(lv_model *m, uint64_t most_bytes, enum lv_residency_policy policy, lever_error *err);
+void lv_model_lend_close(lv_model *m); /* model.c does that */
+bool lv_model_lends(const lv_model *m); /* is there anything to lend? */
+/* Between sweeps: keep what fits into `bytes`, no more. Memory above that is free when it returns. Matrices that come in
+ * are read at once; one that can not be read stays streamed, and its next sweep says why. */
+void lv_model_lend(lv_model *m, uint64_t bytes);
+/* What is lent takes of memory; and by how many bytes a sweep reads less for it. */
+uint64_t lv_model_lent_bytes(const lv_model *m);
+uint64_t lv_model_lent_weights(const lv_model *m);
+
 /* True when the output head is streamed: project then reads it once per call, so ask for many rows. */
 bool lv_model_head_streamed(const lv_model *m);
 /* A streamed head follows the layers in the stream: the first projection after a forward takes it

@@ -11,11 +11,11 @@
 
 enum { LV_TENSOR_NAME_MAX = 64 };
 
-/* Where a matrix lives after load: extent_rows != 0: it comes from the stream in slices of that many rows (the
- * last one shorter). Else it is resident: in memory of the host, or in a piece of a device's. */
+/* Where a matrix lives after load: with bytes or a piece in memory of the host or a device; else it comes from the
+ * stream in slices of extent_rows rows (the last one shorter). */
 typedef struct lv_place {
     const void *bytes;       /* NULL: the CPU can not read it */
-    uint64_t    extent_rows;
+    uint64_t    extent_rows; /* 0: it is resident for good */
     lv_device_memory *piece; /* NULL: it lies in memory of the host */
     size_t      piece_at;    /* byte of the piece where it begins */
     bool        in_piece;    /* it lies or lay in one */
@@ -29,6 +29,17 @@ typedef struct lv_vector {
     uint32_t type;
     char     name[LV_TENSOR_NAME_MAX];
 } lv_vector;
+
+/* Streamed matrices that are in memory for as long as nobody else needs it: the first n of order. */
+typedef struct lv_lent {
+    char     *arena;       /* NULL: there is nothing to lend */
+    size_t    arena_bytes;
+    bool      huge;        /* it is given back in huge pages */
+    uint32_t *order;       /* [n_most] matrices in the order they are taken in */
+    size_t   *end;         /* [n_most] of the arena: where the matrix ends */
+    uint32_t  n_most, n;
+    bool     *skip;        /* [extents of the stream] */
+} lv_lent;
 
 struct lv_model {
     lv_file        file;
@@ -66,6 +77,7 @@ struct lv_model {
     void     *ring;
     size_t    ring_bytes;
     lv_stream *stream;     /* NULL: nothing streams */
+    lv_lent   lent;
     bool      loaded, layers_streamed, head_streamed;
     bool      stream_dirty; /* a sweep was cut short: restart it first */
     bool      at_head;      /* the stream stands at the head's first extent */
@@ -88,6 +100,9 @@ struct lv_model {
     uint64_t  read_bytes;  /* embedding rows and re-read head rows */
 };
 
+/* What lending a matrix takes in lists, beside its extents. */
+enum { LV_LEND_BYTES = sizeof(uint32_t) + sizeof(size_t) };
+
 /* Tree paths beyond the part that continues the committed prefix, on average per row: rows of one
  * chain need none, and a batch of branching rows deeper than this is refused with LEVER_ELIMIT. */
 enum { LV_PATH_PER_ROW = 256 };
@@ -103,6 +118,10 @@ size_t lv_act_layout(lv_model *m, char *base, size_t max_rows);
 /* Nothing of the model stays on its device, which has failed: read the resident matrices into memory of the host and
  * start the stream anew. LEVER_OK; LEVER_ENOMEM, LEVER_EIO: to be called again. */
 int lv_model_leave_device(lv_model *m, lever_error *err);
+
+/* Where a matrix that begins at byte `at` or behind it goes in a mapping; reading it there. */
+size_t lv_model_resident_place(const lv_model_weight *w, size_t at);
+int lv_model_read_weight(lv_model *m, const lv_model_weight *w, void *dst, lever_error *err);
 
 /* lv_file_read of the model's file, checked where that was asked for. */
 int lv_model_read(lv_model *m, void *dst, size_t n, uint64_t off, lever_error *err);
