@@ -85,6 +85,10 @@ static void print_plan(const lever_plan *p)
                format_bytes(a, sizeof a, (double)p->streamed_bytes),
                format_bytes(b, sizeof b, (double)p->resident_bytes),
                p->head_resident ? "" : "; the output head is streamed too");
+    if (p->fits && p->lent_bytes)
+        printf("texts of up to 256 tokens leave room for another %s, so that sweeps read %s\n",
+               format_bytes(a, sizeof a, (double)p->lent_bytes),
+               format_bytes(b, sizeof b, (double)(p->streamed_bytes - p->lent_bytes)));
     else
         printf("this does not fit: at least %s are needed\n",
                format_bytes(a, sizeof a, (double)p->needed_bytes));
@@ -96,10 +100,11 @@ static json_t *plan_json(const lever_plan *p)
     for (uint32_t i = 0; i < p->n_lines; i++)
         json_array_append_new(lines, json_pack("{s:s, s:I}", "label", p->lines[i].label, "bytes",
                                                (json_int_t)p->lines[i].bytes));
-    return json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:b, s:o}", "fits", p->fits, "limit_bytes",
+    return json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:b, s:o}", "fits", p->fits, "limit_bytes",
                      (json_int_t)p->limit_bytes, "total_bytes", (json_int_t)p->total_bytes, "needed_bytes",
                      (json_int_t)p->needed_bytes, "resident_bytes", (json_int_t)p->resident_bytes,
-                     "streamed_bytes", (json_int_t)p->streamed_bytes, "n_ctx", (int)p->n_ctx, "max_rows",
+                     "streamed_bytes", (json_int_t)p->streamed_bytes, "lent_bytes",
+                     (json_int_t)p->lent_bytes, "n_ctx", (int)p->n_ctx, "max_rows",
                      (int)p->max_rows, "head_resident", p->head_resident, "lines", lines);
 }
 

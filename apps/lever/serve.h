@@ -85,10 +85,10 @@ typedef struct serve_request {
 
 enum serve_phase { SERVE_LOADING, SERVE_READY, SERVE_STOPPING, SERVE_ENDING };
 
-typedef struct serve_second { uint64_t at_s; uint64_t tokens, sweeps; } serve_second;
+typedef struct serve_second { uint64_t at_s; uint64_t tokens, sweeps, read_bytes; } serve_second;
 
 typedef struct serve_counts { /* since the start; under server.lock */
-    uint64_t prompt_tokens, cached_tokens, new_tokens, drafted, accepted, rows, sweeps;
+    uint64_t prompt_tokens, cached_tokens, new_tokens, drafted, accepted, rows, sweeps, read_bytes;
     uint64_t answers[6];     /* by enum serve_end */
     /* of the HTTP thread, but for refused_full */
     uint64_t refused_full, refused_body, refused_key, refused_host, refused_memory;
@@ -186,7 +186,7 @@ void serve_engine_close(server *s);
 
 /* ---- serve_metrics.c: with the lock for counting ---- */
 
-void serve_count_sweep(server *s, uint64_t tokens);
+void serve_count_sweep(server *s, uint64_t tokens, uint64_t read_bytes); /* read: since the start */
 void serve_metrics(server *s, serve_text *out);
 void serve_status(server *s, serve_text *out);
 

@@ -251,9 +251,11 @@ static uint64_t n_tokens(const server *s)
 static void step(server *s)
 {
     const uint64_t before = n_tokens(s);
+    lever_engine_info info;
     lever_engine_step(s->engine);
+    lever_engine_get_info(s->engine, &info);
     pthread_mutex_lock(&s->lock);
-    serve_count_sweep(s, n_tokens(s) - before);
+    serve_count_sweep(s, n_tokens(s) - before, info.target_read_bytes);
     pthread_mutex_unlock(&s->lock);
     for (uint32_t i = 0; i < s->n_slots; i++) {
         serve_slot *slot = &s->slots[i];

@@ -20,27 +20,33 @@ static uint64_t resident_bytes(void)
     return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-void serve_count_sweep(server *s, uint64_t tokens)
+void serve_count_sweep(server *s, uint64_t tokens, uint64_t read_bytes)
 {
     const uint64_t now = now_ns() / 1000000000u;
     serve_second *at = &s->seconds[now % 16];
     if (at->at_s != now) *at = (serve_second){ .at_s = now };
     at->tokens += tokens;
     at->sweeps++;
+    at->read_bytes += read_bytes - s->counts.read_bytes;
     s->counts.sweeps++;
+    s->counts.read_bytes = read_bytes;
 }
 
 /* Of the last ten seconds, per second. */
-static void recent(const server *s, double *tokens, double *sweeps)
+typedef struct serve_recent { double tokens, sweeps, read_bytes; } serve_recent;
+
+static serve_recent recent(const server *s)
 {
+    serve_recent r = { 0 };
     const uint64_t now = now_ns() / 1000000000u;
-    *tokens = *sweeps = 0;
     for (size_t i = 0; i < 16; i++) {
         const serve_second *at = &s->seconds[i];
         if (at->at_s + WINDOW_S < now || at->at_s > now) continue;
-        *tokens += (double)at->tokens / WINDOW_S;
-        *sweeps += (double)at->sweeps / WINDOW_S;
+        r.tokens += (double)at->tokens / WINDOW_S;
+        r.sweeps += (double)at->sweeps / WINDOW_S;
+        r.read_bytes += (double)at->read_bytes / WINDOW_S;
     }
+    return r;
 }
 
 /* What the device of the model gives at best: as it is held back, or as lever profile has measured it; 0: unknown. */
@@ -61,9 +67,8 @@ static double best_flash(const server *s)
 void serve_status(server *s, serve_text *out)
 {
     const double best = best_flash(s);
-    double tokens, sweeps;
     pthread_mutex_lock(&s->lock);
-    recent(s, &tokens, &sweeps);
+    const serve_recent now = recent(s);
     const uint32_t active = s->n_active, queued = s->n_queued;
     pthread_mutex_unlock(&s->lock);
     text_puts(out, "{\"model\":");
@@ -72,12 +77,12 @@ void serve_status(server *s, serve_text *out)
                 (unsigned long long)s->info.mem_limit_bytes, (unsigned long long)resident_bytes(),
                 (unsigned long long)s->info.planned_bytes);
     text_puts(out, ",\"flash_bytes_per_s\":");
-    text_number(out, sweeps * (double)s->info.target_streamed_bytes);
+    text_number(out, now.read_bytes);
     text_puts(out, ",\"flash_best_bytes_per_s\":");
     if (best > 0) text_number(out, best);
     else text_puts(out, "null");
     text_puts(out, ",\"tokens_per_s\":");
-    text_number(out, tokens);
+    text_number(out, now.tokens);
     text_printf(out, ",\"parallel\":%u,\"active\":%u,\"queued\":%u,\"ctx\":%u,\"policy\":", s->n_slots,
                 active, queued, s->info.n_ctx);
     text_json(out, s->info.policy, strlen(s->info.policy));
@@ -136,17 +141,16 @@ static void put_counts(serve_text *out, const serve_counts *c)
 
 void serve_metrics(server *s, serve_text *out)
 {
-    double tokens, sweeps;
     pthread_mutex_lock(&s->lock);
-    recent(s, &tokens, &sweeps);
+    const serve_recent now = recent(s);
     const serve_counts c = s->counts;
     const uint32_t active = s->n_active, queued = s->n_queued, connections = s->n_connections;
     pthread_mutex_unlock(&s->lock);
     put_counts(out, &c);
     put(out, "flash_bytes_total", "counter", "bytes of the target read from flash by sweeps",
-        (double)c.sweeps * (double)s->info.target_streamed_bytes);
-    put(out, "tokens_per_second", "gauge", "tokens of all answers in the last 10 s, per second", tokens);
-    put(out, "sweeps_per_second", "gauge", "passes over the target in the last 10 s, per second", sweeps);
+        (double)c.read_bytes);
+    put(out, "tokens_per_second", "gauge", "tokens of all answers in the last 10 s, per second", now.tokens);
+    put(out, "sweeps_per_second", "gauge", "passes over the target in the last 10 s, per second", now.sweeps);
     put(out, "answers_running", "gauge", "answers being made", active);
     put(out, "answers_queued", "gauge", "requests waiting for a place", queued);
     put(out, "places", "gauge", "conversations that can be answered at once", s->n_slots);

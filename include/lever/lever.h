@@ -157,7 +157,10 @@ typedef struct lever_engine_info {
     char        arch[32];
     uint32_t    n_threads, n_ctx, max_rows;
     uint64_t    mem_limit_bytes, planned_bytes; /* planned_bytes <= mem_limit_bytes */
-    uint64_t    target_file_bytes, target_resident_bytes, target_streamed_bytes; /* per sweep */
+    uint64_t    target_file_bytes;
+    uint64_t    target_resident_bytes, target_streamed_bytes; /* per sweep; at this moment: while texts are short, more
+                                                               * is in memory than was planned */
+    uint64_t    target_read_bytes; /* from flash by sweeps since the engine was opened */
     uint64_t    pair_key;      /* stands for both models: by their sizes and tensors, not by every weight */
     uint32_t    exit_layer;    /* layers before rows may be dropped; 0: there is no exit predictor */
     const char *advice;        /* why the policy was chosen (lever_config.advise); NULL: it was not */
@@ -178,6 +181,7 @@ typedef struct lever_plan_line {
 typedef struct lever_plan {
     uint64_t limit_bytes, total_bytes, needed_bytes; /* needed: the smallest limit that works */
     uint64_t resident_bytes, streamed_bytes;         /* of the target; streamed: read per sweep */
+    uint64_t lent_bytes; /* part of streamed_bytes that is in memory while texts are short: some 256 tokens */
     uint32_t n_ctx, max_rows;
     bool     head_resident, fits;
     uint32_t n_lines;

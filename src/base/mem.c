@@ -125,8 +125,8 @@ void lv_unmap(void *p, size_t bytes)
 
 void lv_map_forget(void *p, size_t bytes)
 {
-    char *from = (char *)lv_round_up((uintptr_t)p, PAGE), *to = (char *)(((uintptr_t)p + bytes) & ~(uintptr_t)(PAGE - 1));
-    if (from < to) madvise(from, (size_t)(to - from), MADV_DONTNEED);
+    const uintptr_t from = lv_round_up((uintptr_t)p, PAGE), to = ((uintptr_t)p + bytes) & ~(uintptr_t)(PAGE - 1);
+    if (from < to) madvise((void *)from, to - from, MADV_DONTNEED);
 }
 
 static atomic_size_t budget_used;

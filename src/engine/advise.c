@@ -39,11 +39,13 @@ static void device_name(const lv_machine_device *d, char *buf, size_t cap)
 static void copy_plan(lever_choice *c, const lv_engine_setup *o)
 {
     const lv_plan *p = &o->plan;
+    const uint64_t lent = c->device[0] ? 0 : lv_model_lend_planned(o->target);
     c->fits = o->fits;
     c->drafts = o->draft != NULL;
     c->n_ctx = p->n_ctx, c->max_rows = p->max_rows;
     c->planned_bytes = p->total_bytes, c->needed_bytes = p->needed_bytes + o->others_bytes;
-    c->resident_bytes = p->resident_bytes, c->streamed_bytes = p->streamed_bytes, c->ring_bytes = p->ring_bytes;
+    c->resident_bytes = p->resident_bytes + lent, c->streamed_bytes = p->streamed_bytes - lent;
+    c->ring_bytes = p->ring_bytes;
     c->head_resident = p->head_resident;
 }
 

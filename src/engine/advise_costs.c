@@ -107,13 +107,13 @@ static bool fill_draft(lv_speed_costs *c, const lv_adviser *a, const lv_run_on *
     return true;
 }
 
-static void fill_stream(lv_speed_costs *c, const lv_adviser *a, lv_engine_setup *o)
+static void fill_stream(lv_speed_costs *c, const lv_adviser *a, lv_engine_setup *o, bool lends)
 {
     size_t n;
     const lv_model_weight *w = lv_model_weights(o->target, &n);
     memset(a->layer_bytes, 0, a->target.n_layers * sizeof *a->layer_bytes);
     for (size_t i = 0; i < n; i++) {
-        if (w[i].resident) continue;
+        if (w[i].resident || (lends && w[i].lent)) continue;
         if (w[i].layer < 0) c->head_bytes += (double)w[i].bytes;
         else a->layer_bytes[w[i].layer] += (double)w[i].bytes, c->streamed_bytes += (double)w[i].bytes;
     }
@@ -130,7 +130,7 @@ bool lv_adviser_costs(lv_speed_costs *c, const lv_adviser *a, lv_engine_setup *o
 {
     const uint32_t positions = a->params->n_positions ? a->params->n_positions : POSITIONS;
     *c = (lv_speed_costs){ .n_layers = a->target.n_layers };
-    fill_stream(c, a, o);
+    fill_stream(c, a, o, !layers);
     lv_run_on on = { .machine = a->params->machine, .products = layers, .kv = kv_of(o->target_kv_type),
                      .n_ctx = positions < o->plan.n_ctx ? positions : o->plan.n_ctx,
                      .streamed_bytes = (uint64_t)c->streamed_bytes, .extent_bytes = o->plan.extent_bytes };

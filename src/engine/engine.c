@@ -231,6 +231,9 @@ static void device_info(const lever_engine *e, lever_engine_info *info)
 
 void lever_engine_get_info(const lever_engine *e, lever_engine_info *info)
 {
+    const uint64_t lent = lv_model_lent_weights(e->target);
+    lv_model_stats t;
+    lv_model_get_stats(e->target, &t);
     *info = (lever_engine_info){ .isa = lv_cpu_kernels(e->cpu)->isa,
                                  .io_backend = lv_io_backend(e->io),
                                  .policy = lv_policy_name(e->policies[0]),
@@ -242,8 +245,9 @@ void lever_engine_get_info(const lever_engine *e, lever_engine_info *info)
                                  .mem_limit_bytes = e->plan.limit_bytes,
                                  .planned_bytes = e->plan.total_bytes,
                                  .target_file_bytes = e->target_file_bytes,
-                                 .target_resident_bytes = e->plan.resident_bytes,
-                                 .target_streamed_bytes = e->plan.streamed_bytes,
+                                 .target_resident_bytes = e->plan.resident_bytes + lent,
+                                 .target_streamed_bytes = e->plan.streamed_bytes - lent,
+                                 .target_read_bytes = t.bytes_read,
                                  .pair_key = lv_learnt_pair(e->target_file_bytes, e->target, e->draft),
                                  .exit_layer = e->exit ? lv_exit_layer(e->exit) + 1 : 0,
                                  .advice = e->advice[0] ? e->advice : NULL,

@@ -28,6 +28,7 @@ enum {
     LV_PROJECT_ROWS = 4,       /* of the target's head at once: reading it takes as long for these as for one */
     LV_EXIT_CANDIDATES = 8,    /* of the draft's at a node, that a score is compared with */
     LV_CONTEXT_DEFAULT = 4096, /* longest context taken without being asked */
+    LV_TEXT_SHORT = 256,       /* tokens of the texts that predictions are made for */
     /* Code, libraries, stdio and allocator slack of the lever program. The peak resident set of a run with a
      * tiny model, less its planned lines, is 2.5 MiB with stacks (glibc 2.36, x86-64), that of the demo pair 3.0;
      * the rest is margin. */

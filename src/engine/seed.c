@@ -33,7 +33,8 @@ static uint64_t bytes_of_sweep(const lever_engine *e, const lv_engine_setup *o)
 {
     size_t n;
     const lv_model_weight *w = lv_model_weights(e->target, &n);
-    const uint64_t beside = o->plan.ring_bytes + (o->plan.head_resident ? 0 : w[n - 1].bytes);
+    const uint64_t beside = o->plan.ring_bytes + (o->plan.head_resident ? 0 : w[n - 1].bytes) +
+                            lv_model_lend_planned(e->target);
     return o->plan.streamed_bytes > beside ? o->plan.streamed_bytes - beside : 0;
 }
 

@@ -354,6 +354,23 @@ static int plan_ahead(lv_engine_setup *o, lv_residency_item *items, size_t n_ite
     return plan_with_logits(o, items, n_items, in, err);
 }
 
+/* What of the caches holds weights while texts are short (engine/loan.c). */
+static int plan_loan(lv_engine_setup *o, lever_error *err)
+{
+    const lv_plan *p = &o->plan;
+    const bool lends = o->fits && p->streamed_bytes && !o->eval && !o->config.no_pin && !o->devices.target;
+    const uint32_t scratch = lv_draft_scratch(p->max_rows, o->draft_rows + o->ahead_rows);
+    const uint32_t used = at_most(LV_TEXT_SHORT, p->n_ctx);
+    const lv_hparams *h = lv_model_hparams(o->target), *d = o->draft ? lv_model_hparams(o->draft) : NULL;
+    uint64_t all = lv_kv_memory_bytes(h, o->target_kv_type, p->n_ctx, p->max_rows);
+    uint64_t some = lv_kv_planned_bytes(h, o->target_kv_type, p->n_ctx, p->max_rows, used);
+    if (d) all += lv_kv_memory_bytes(d, o->draft_kv_type, p->n_ctx, scratch);
+    if (d) some += lv_kv_planned_bytes(d, o->draft_kv_type, p->n_ctx, scratch, used);
+    const uint64_t n = o->config.n_sessions;
+    return lv_model_lend_plan(o->target, lends ? n * all : 0, lends && all > some ? n * (all - some) : 0,
+                              o->config.pin_first_layers ? LV_RESIDENCY_FIRST_LAYERS : LV_RESIDENCY_SPREAD, err);
+}
+
 int lv_engine_setup_plan(lv_engine_setup *o, lever_error *err)
 {
     size_t n;
@@ -374,6 +391,7 @@ int lv_engine_setup_plan(lv_engine_setup *o, lever_error *err)
     if (rc >= 0 && may_draft_ahead(o) && !o->ahead_rows) rc = plan_ahead(o, items, n_items, &in, err);
     for (size_t i = 0, k = 0; i < n; i++)
         w[i].resident = w[i].layer < 0 ? o->plan.head_resident : items[k++].pinned;
+    if (rc >= 0) rc = plan_loan(o, err);
     if (o->draft) {
         lv_model_weight *dw = lv_model_weights(o->draft, &n);
         for (size_t i = 0; i < n; i++) dw[i].resident = true;
@@ -509,7 +527,8 @@ void lv_engine_setup_export(const lv_engine_setup *o, lever_plan *out)
     const lv_plan *p = &o->plan;
     *out = (lever_plan){ .limit_bytes = o->config.mem_bytes, .total_bytes = p->total_bytes,
                          .needed_bytes = p->needed_bytes + o->others_bytes, .resident_bytes = p->resident_bytes,
-                         .streamed_bytes = p->streamed_bytes, .n_ctx = p->n_ctx, .max_rows = p->max_rows,
+                         .streamed_bytes = p->streamed_bytes,
+                         .lent_bytes = lv_model_lend_planned(o->target), .n_ctx = p->n_ctx, .max_rows = p->max_rows,
                          .head_resident = p->head_resident, .fits = o->fits };
     for (uint32_t i = 0; i < p->n_lines && i < sizeof out->lines / sizeof *out->lines; i++) {
         memcpy(out->lines[i].label, p->lines[i].label, sizeof out->lines[i].label);

@@ -55,7 +55,8 @@ void lv_kv_give_back(lv_kv *kv);
 /* What it will have taken when n_slots slots are used. */
 uint64_t lv_kv_backed_bytes(const lv_kv *kv, uint32_t n_slots);
 /* The same of a cache that is only planned. */
-uint64_t lv_kv_planned_bytes(const lv_hparams *h, uint32_t type, uint32_t n_ctx, uint32_t max_scratch, uint32_t n_slots);
+uint64_t lv_kv_planned_bytes(const lv_hparams *h, uint32_t type, uint32_t n_ctx, uint32_t max_scratch,
+                             uint32_t n_slots);
 /* Offset in k and v of slot 0 of a head. */
 size_t lv_kv_offset(const lv_kv *kv, uint32_t layer, uint32_t kv_head);
 /* Keep scratch rows path [n] (ascending, each the child of the one before, the first a child of the

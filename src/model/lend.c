@@ -6,44 +6,67 @@
 
 enum { PAGE = 4096, HUGE_PAGE = 2 << 20, HUGE_FROM = 32 << 20 }; /* bytes; below the last, pages are small */
 
-static uint64_t page_bytes(const lv_lent *l) { return l->huge ? HUGE_PAGE : PAGE; }
+static uint64_t page_bytes(bool huge) { return huge ? HUGE_PAGE : PAGE; }
 
 /* Memory that the first n matrices take. */
 static uint64_t bytes_of(const lv_lent *l, uint32_t n)
 {
-    const uint64_t bytes = n ? lv_round_up(l->end[n - 1], page_bytes(l)) : 0;
+    const uint64_t bytes = n ? lv_round_up(l->end[n - 1], page_bytes(l->huge)) : 0;
     return bytes < l->arena_bytes ? bytes : l->arena_bytes;
 }
 
 /* ---- opening ---- */
 
-/* Indices of all layer matrices in the order they are pinned; returns how many. */
-static uint32_t order_all(const lv_model *m, lv_residency_item *items, enum lv_residency_policy policy, uint32_t *order)
+/* Streamed matrices of the layers in the order they are taken in, into order [n_weights]. Returns how many; -1: no
+ * memory. */
+static int64_t order_streamed(const lv_model *m, enum lv_residency_policy policy, uint32_t *order)
 {
     const uint32_t n = (uint32_t)m->n_weights - 1; /* the head is last */
+    lv_residency_item *items = lv_alloc_array(m->n_weights, sizeof *items, 16);
+    uint32_t n_streamed = 0;
+    if (!items) return -1;
     for (uint32_t i = 0; i < n; i++)
         items[i] = (lv_residency_item){ .bytes = lv_model_resident_bytes(m->weights[i].bytes),
                                         .layer = m->weights[i].layer };
     lv_residency_order(items, n, policy, order);
+    lv_free(items);
+    for (uint32_t i = 0; i < n; i++)
+        if (!m->weights[order[i]].resident) order[n_streamed++] = order[i];
+    return n_streamed;
+}
+
+/* One behind the other, for as long as they fit into `most` in whole pages: where each ends. Returns how many. */
+static uint32_t lay_out(const lv_model *m, const uint32_t *order, uint32_t n, uint64_t most, bool huge, size_t *end)
+{
+    size_t at = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const lv_model_weight *w = &m->weights[order[i]];
+        end[i] = lv_model_resident_place(w, at) + (size_t)w->bytes;
+        if (lv_round_up(end[i], page_bytes(huge)) > most) return i;
+        at = lv_round_up(end[i], 64);
+    }
     return n;
 }
 
-/* Those that stream, one behind the other for as long as they fit. */
-static void lay_out(lv_model *m, uint32_t n, uint64_t most)
+int lv_model_lend_plan(lv_model *m, uint64_t most_bytes, uint64_t bytes, enum lv_residency_policy policy,
+                       lever_error *err)
 {
-    lv_lent *l = &m->lent;
-    const uint64_t page = page_bytes(l);
-    size_t at = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        const lv_model_weight *w = &m->weights[l->order[i]];
-        if (w->resident) continue;
-        const size_t end = lv_model_resident_place(w, at) + (size_t)w->bytes;
-        if (lv_round_up(end, page) > most) break;
-        l->order[l->n_most] = l->order[i];
-        l->end[l->n_most++] = end;
-        at = lv_round_up(end, 64);
-    }
-    l->arena_bytes = l->n_most ? lv_round_up(l->end[l->n_most - 1], page) : 0;
+    uint32_t *order = lv_alloc_array(m->n_weights, sizeof *order, 16);
+    size_t *end = lv_alloc_array(m->n_weights, sizeof *end, 16);
+    const int64_t n = order && end ? order_streamed(m, policy, order) : -1;
+    for (size_t i = 0; i < m->n_weights; i++) m->weights[i].lent = false;
+    const uint32_t n_lent = n > 0 ? lay_out(m, order, (uint32_t)n, bytes, most_bytes >= HUGE_FROM, end) : 0;
+    for (uint32_t i = 0; i < n_lent; i++) m->weights[order[i]].lent = true;
+    lv_free(order);
+    lv_free(end);
+    return n >= 0 ? LEVER_OK : lv_fail(err, LEVER_ENOMEM, 0, "memory plan");
+}
+
+uint64_t lv_model_lend_planned(const lv_model *m)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < m->n_weights; i++) bytes += m->weights[i].lent ? m->weights[i].bytes : 0;
+    return bytes;
 }
 
 static uint64_t n_extents(const lv_model *m, size_t i)
@@ -58,14 +81,14 @@ int lv_model_lend_open(lv_model *m, uint64_t most_bytes, enum lv_residency_polic
     size_t n_skip = 0;
     if (!m->stream || m->offload.device || !m->layers_streamed || l->order) return LEVER_OK;
     for (size_t i = 0; i < m->n_weights; i++) n_skip += (size_t)n_extents(m, i);
-    lv_residency_item *items = lv_alloc_array(m->n_weights, sizeof *items, 16);
     l->order = lv_alloc_array(m->n_weights, sizeof *l->order, 16);
     l->end = lv_alloc_array(m->n_weights, sizeof *l->end, 16);
     l->skip = lv_alloc_array(n_skip, sizeof *l->skip, 16);
     l->huge = most_bytes >= HUGE_FROM;
-    if (items && l->order && l->end && l->skip) lay_out(m, order_all(m, items, policy, l->order), most_bytes);
-    lv_free(items);
-    if (items && l->skip && l->n_most == 0) return LEVER_OK;
+    const int64_t n = l->order && l->end && l->skip ? order_streamed(m, policy, l->order) : -1;
+    if (n >= 0) l->n_most = lay_out(m, l->order, (uint32_t)n, most_bytes, l->huge, l->end);
+    if (n >= 0 && l->n_most == 0) return LEVER_OK;
+    l->arena_bytes = l->n_most ? lv_round_up(l->end[l->n_most - 1], page_bytes(l->huge)) : 0;
     if (l->n_most) l->arena = l->huge ? lv_map(l->arena_bytes) : lv_map_small(l->arena_bytes);
     if (l->arena) return LEVER_OK;
     lv_model_lend_close(m);

@@ -57,6 +57,7 @@ typedef struct lv_model_weight {
     uint64_t rows, cols, bytes, offset;
     int32_t  layer;       /* -1: output head (and, when tied, embedding) ; layers are 0.. in order of use */
     bool     resident;    /* in: to be pinned at load */
+    bool     lent;        /* it is not, but likely to be in memory while texts are short (lv_model_lend_plan) */
 } lv_model_weight;
 
 /* Read and check metadata: architecture, shapes, types of every tensor. No weight is read.
@@ -135,17 +136,21 @@ int  lv_model_load(lv_model *m, const lv_model_load_config *c, lever_error *err)
 int  lv_model_forward(lv_model *m, lv_batch *b, lever_error *err);
 /* The output head is the embedding: where the one is in memory, so is the other. */
 bool lv_model_tied(const lv_model *m);
-/* engine/loan.c decides about memory that is planned for something else and not needed yet. While it is lent, streamed
- * matrices of the layers stay in it, in the order in which a larger limit would have kept them.
+/* engine/loan.c decides about memory that is planned for something else and not needed yet. While it is lent,
+ * streamed matrices of the layers stay in it, in the order in which a larger limit would have kept them.
  *
  * Reserve addresses for most_bytes, after load. Nothing is lent yet; nothing ever will where nothing streams, or a
  * device is used. LEVER_OK, LEVER_ENOMEM. */
 int  lv_model_lend_open(lv_model *m, uint64_t most_bytes, enum lv_residency_policy policy, lever_error *err);
 void lv_model_lend_close(lv_model *m); /* model.c does that */
+/* Before load: mark what would be kept if `bytes` of most_bytes were lent. LEVER_OK, LEVER_ENOMEM. */
+int  lv_model_lend_plan(lv_model *m, uint64_t most_bytes, uint64_t bytes, enum lv_residency_policy policy,
+                        lever_error *err);
 bool lv_model_lends(const lv_model *m); /* is there anything to lend? */
 /* Between sweeps: keep what fits into `bytes`, no more. Memory above that is free when it returns. Matrices that come in
  * are read at once; one that can not be read stays streamed, and its next sweep says why. */
 void lv_model_lend(lv_model *m, uint64_t bytes);
+uint64_t lv_model_lend_planned(const lv_model *m); /* bytes of the matrices it marked */
 /* What is lent takes of memory; and by how many bytes a sweep reads less for it. */
 uint64_t lv_model_lent_bytes(const lv_model *m);
 uint64_t lv_model_lent_weights(const lv_model *m);

@@ -69,6 +69,17 @@ class MemoryLimitTest(CliTest):
                 texts.add(out["text"])
         self.assertEqual(len(texts), 1)
 
+    def test_a_text_that_fills_the_context_stays_below(self):
+        args = ["run", "-p", "Once upon a time", "-c", 1000, "-n", 990, "--ignore-eos", "--temp", 0, "--json"]
+        texts = set()
+        for mem in (24, 36):
+            for draft in ("none", "chain:8"):
+                out = json.loads(self.run_within(mem * MIB, *args, "--draft", draft))
+                self.assertGreater(out["stats"]["new_tokens"], 900)
+                self.assertLessEqual(out["stats"]["peak_rss_bytes"], mem * MIB)
+                texts.add(out["text"])
+        self.assertEqual(len(texts), 1)
+
     def test_evaluation_stays_below(self):
         out = self.run_within(40 * MIB, "eval", "--text", self.story("limit-eval.txt", 8), "--json")
         self.assertGreater(json.loads(out)["scored_tokens"], 100)

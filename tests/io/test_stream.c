@@ -137,6 +137,42 @@ static void bytes_are_right_for_every_ring(void)
     }
 }
 
+/* Between sweeps any extents may be left out, all of them too. */
+static void extents_can_be_left_out_between_sweeps(void)
+{
+    const lv_io_config c = io_config();
+    unsigned seed = 7;
+    make_extents(seed, 9000);
+    for (size_t bytes = lv_stream_min_ring(extents, N), k = 0; k < 4; k++, bytes *= 3) {
+        lv_stream *s = open_stream(&c, bytes);
+        lever_error err = { 0 };
+        const size_t calls = lv_alloc_calls();
+        for (int sweep = 0; s && sweep < 20; sweep++) {
+            bool skip[N];
+            for (int i = 0; i < N; i++) {
+                seed = seed * 1664525u + 1013904223u;
+                skip[i] = sweep % 5 == 4 || (seed >> 16) % 3 == 0;
+            }
+            CHECK_OK(lv_stream_skip(s, skip, &err), &err);
+            for (int i = 0; i < 2 * N; i++) {
+                if (skip[i % N]) continue;
+                CHECK(take(s, i % N, &err));
+                lv_stream_release(s);
+            }
+            if (sweep % 5 != 4) continue;
+            lv_stream_stats st, later;
+            CHECK(lv_stream_is_full(s) && !lv_stream_is_ready(s));
+            lv_stream_get_stats(s, &st);
+            nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
+            lv_stream_get_stats(s, &later);
+            CHECK_EQ(later.idle_ns, st.idle_ns); /* nothing is wanted */
+            CHECK_EQ(later.n_reads, st.n_reads);
+        }
+        CHECK_EQ(lv_alloc_calls(), calls);
+        close_stream(&s);
+    }
+}
+
 /* Slots instead of a ring: what is held stays where it is, and such a slot may move before its release. */
 static void slots_may_move(void)
 {
@@ -553,6 +589,7 @@ int main(int argc, char **argv)
         SKIP("no place for a test file");
     unlink(path);
     RUN(bytes_are_right_for_every_ring);
+    RUN(extents_can_be_left_out_between_sweeps);
     RUN(slots_may_move);
     RUN(two_extents_may_be_held);
     RUN(restart_works_at_every_step);

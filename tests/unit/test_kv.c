@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE /* mincore */
 #include "support/check.h"
+
+#include <sys/mman.h>
 
 #include "base/mem.h"
 #include "model/kv.h"
@@ -156,8 +159,83 @@ static void memory_is_what_was_announced(void)
     lv_kv_fini(&kv);
 }
 
+/* ---- memory that is taken as the cache fills ---- */
+
+static uint64_t room_taken;
+
+static void take_room(void *user, uint64_t bytes)
+{
+    CHECK(user == &room_taken);
+    room_taken += bytes;
+}
+
+static void give_room(void *user, uint64_t bytes)
+{
+    CHECK(user == &room_taken && bytes <= room_taken);
+    room_taken -= bytes;
+}
+
+static const lv_kv_room room = { .take = take_room, .give = give_room, .user = &room_taken };
+
+static uint64_t touched_bytes(const lv_kv *kv)
+{
+    unsigned char in[4096];
+    const size_t n = (kv->map_bytes + 4095) / 4096;
+    uint64_t pages = 0;
+    if (n > sizeof in || mincore(kv->k, kv->map_bytes, in) < 0) return UINT64_MAX;
+    for (size_t i = 0; i < n; i++) pages += in[i] & 1;
+    return pages * 4096;
+}
+
+static void fill(lv_kv *kv, uint32_t n)
+{
+    lever_error e = { 0 };
+    int32_t row = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        CHECK_EQ(lv_kv_append(kv, -1, &e), 0);
+        mark(kv, kv->n_committed, kv->n_committed);
+        lv_kv_commit(kv, &row, 1);
+        CHECK(touched_bytes(kv) <= room_taken);
+    }
+}
+
+static void memory_is_taken_as_the_cache_fills_and_given_back(void)
+{
+    const lv_hparams h = { .n_layers = 3, .n_kv_heads = 5, .head_dim = 64 };
+    lv_kv kv;
+    lever_error e = { 0 };
+    const uint64_t all = (lv_kv_memory_bytes(&h, LV_TYPE_Q8_0, 1500, 100) + 4095) / 4096 * 4096;
+    CHECK_OK(lv_kv_init_in(&kv, &h, LV_TYPE_Q8_0, 1500, 100, &room, &e), &e);
+    CHECK_EQ(room_taken, 0);
+    CHECK_EQ(touched_bytes(&kv), 0);
+    fill(&kv, 70);
+    CHECK(room_taken > 0 && room_taken < all / 4);
+    CHECK_EQ(room_taken, lv_kv_backed_bytes(&kv, 70));
+    CHECK_EQ(room_taken, lv_kv_planned_bytes(&h, LV_TYPE_Q8_0, 1500, 100, 70));
+    const uint64_t at_70 = room_taken;
+    fill(&kv, 1300);
+    CHECK(room_taken > all / 2 && room_taken <= all);
+    for (uint32_t i = 0; i < 1370; i += 137) CHECK(marked(&kv, i, i));
+    lv_kv_truncate(&kv, 70);
+    CHECK(room_taken > all / 2); /* it may be needed at once */
+    lv_kv_give_back(&kv);
+    CHECK_EQ(room_taken, at_70);
+    CHECK(touched_bytes(&kv) <= room_taken);
+    for (uint32_t i = 0; i < 70; i++) CHECK(marked(&kv, i, i));
+    lv_kv_back(&kv, 90);
+    lv_kv_give_back(&kv); /* too little to be worth it */
+    CHECK(room_taken == lv_kv_backed_bytes(&kv, 96));
+    fill(&kv, 1430);
+    CHECK_EQ(room_taken, lv_kv_backed_bytes(&kv, 1500));
+    lv_kv_back(&kv, 1600);
+    CHECK_EQ(room_taken, all);
+    lv_kv_fini(&kv);
+    CHECK_EQ(room_taken, 0);
+}
+
 int main(void)
 {
+    RUN(memory_is_taken_as_the_cache_fills_and_given_back);
     RUN(commit_keeps_the_path_and_forgets_the_rest);
     RUN(commit_can_keep_what_stands_below);
     RUN(blocks_of_32_need_heads_of_a_multiple_of_32);

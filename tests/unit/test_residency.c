@@ -77,8 +77,28 @@ static void first_layers_fills_from_the_front(void)
     CHECK(open && items[0].pinned);
 }
 
+/* A budget pins a beginning of the order, whatever it is. */
+static void every_plan_is_a_beginning_of_the_order(void)
+{
+    for (int policy = 0; policy < 2; policy++)
+        for (unsigned seed = 1; seed < 20; seed++) {
+            uint32_t order[N];
+            make_items(seed);
+            lv_residency_order(items, N, (enum lv_residency_policy)policy, order);
+            for (int i = 0; i < N; i++) CHECK(items[i].pinned);
+            for (uint64_t budget = 0; budget <= total; budget += total / 23) {
+                uint64_t left = lv_residency_plan(items, N, budget, (enum lv_residency_policy)policy);
+                int n = 0;
+                for (; n < N && items[order[n]].pinned; n++) left -= items[order[n]].bytes;
+                CHECK_EQ(left, 0);
+                for (; n < N; n++) CHECK(!items[order[n]].pinned);
+            }
+        }
+}
+
 int main(void)
 {
+    RUN(every_plan_is_a_beginning_of_the_order);
     RUN(never_over_budget_and_more_pins_more);
     RUN(spread_keeps_layers_within_one_item);
     RUN(first_layers_fills_from_the_front);
