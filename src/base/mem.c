@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
-enum { HUGE = 2 << 20, PAGE = 4096 };
+enum { HUGE = 2 << 20 };
 
 static atomic_long   fault_at = -1; /* calls left until the injected failure; -1 = disarmed */
 static atomic_bool   fault_stays, fault_hit;
@@ -86,10 +87,16 @@ char *lv_strdup_n(const char *s, size_t len)
     return copy;
 }
 
+size_t lv_page_bytes(void)
+{
+    const long bytes = sysconf(_SC_PAGESIZE);
+    return bytes > 0 ? (size_t)bytes : 4096;
+}
+
 void *lv_map_small(size_t bytes)
 {
-    if (bytes == 0 || bytes > SIZE_MAX - PAGE || fault_due()) return NULL;
-    const size_t len = lv_round_up(bytes, PAGE);
+    if (bytes == 0 || bytes > SIZE_MAX - lv_page_bytes() || fault_due()) return NULL;
+    const size_t len = lv_round_up(bytes, lv_page_bytes());
     void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) return NULL;
     madvise(p, len, MADV_NOHUGEPAGE);
@@ -100,7 +107,7 @@ void *lv_map_small(size_t bytes)
 void *lv_map(size_t bytes)
 {
     if (bytes == 0 || bytes > SIZE_MAX - 2 * HUGE || fault_due()) return NULL;
-    const size_t len = lv_round_up(bytes, PAGE), slack = bytes >= HUGE ? HUGE : 0;
+    const size_t len = lv_round_up(bytes, lv_page_bytes()), slack = bytes >= HUGE ? HUGE : 0;
     char *p = mmap(NULL, len + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) return NULL;
     if (slack) { /* keep the part that starts at a huge page, give the rest back */
@@ -120,12 +127,13 @@ void lv_unmap(void *p, size_t bytes)
 {
     if (!p) return;
     atomic_fetch_sub(&live, 1);
-    munmap(p, lv_round_up(bytes, PAGE));
+    munmap(p, lv_round_up(bytes, lv_page_bytes()));
 }
 
 void lv_map_forget(void *p, size_t bytes)
 {
-    const uintptr_t from = lv_round_up((uintptr_t)p, PAGE), to = ((uintptr_t)p + bytes) & ~(uintptr_t)(PAGE - 1);
+    const uintptr_t page = lv_page_bytes(), from = lv_round_up((uintptr_t)p, page);
+    const uintptr_t to = ((uintptr_t)p + bytes) & ~(page - 1);
     if (from < to) madvise((void *)from, to - from, MADV_DONTNEED);
 }
 

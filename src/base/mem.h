@@ -30,8 +30,9 @@ char *lv_strdup_n(const char *s, size_t len);                    /* copied, NUL 
  * MADV_HUGEPAGE when bytes >= 2 MiB and the system allows it. Zeroed; pages become resident on first
  * touch. Returned: release with lv_unmap(p, bytes) of the same size. NULL when out of memory. */
 void *lv_map(size_t bytes);
-/* The same in pages of 4 KiB, for comparison. */
+/* The same in small pages, which become resident one by one. */
 void *lv_map_small(size_t bytes);
+size_t lv_page_bytes(void); /* of a small one: 4, 16 or 64 KiB */
 void  lv_unmap(void *p, size_t bytes);
 /* Give back the memory of the pages that lie wholly in [p, p + bytes) of such a mapping; they read as zeros again. Of
  * huge pages only whole ones are sure to be free at once. */

@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "quant/quant.h"
 
-enum { PAGE = 4096, STEP = 32, GIVE_BACK_LEAST = 64 }; /* slots; memory is asked for in steps */
+enum { STEP = 32, GIVE_BACK_LEAST = 64 }; /* slots; memory is asked for in steps */
 
 static uint32_t whole_steps(uint64_t n_slots, uint64_t most)
 {
@@ -44,22 +44,23 @@ size_t lv_kv_memory_bytes(const lv_hparams *h, uint32_t type, uint32_t n_ctx, ui
 /* Each head's slots lie together, so its memory grows by pages; the last page is the next head's first. */
 static uint64_t backed_bytes(uint64_t all, uint64_t n_heads, size_t row_bytes, uint32_t max_scratch, uint32_t n_slots)
 {
+    const uint64_t page = lv_page_bytes();
     if (n_slots == 0) return 0;
-    const uint64_t some = 2 * n_heads * (lv_round_up(n_slots * row_bytes, PAGE) + PAGE) +
-                          lv_round_up(max_scratch * 2 * sizeof(int32_t), PAGE) + PAGE;
-    return some < all ? some : all;
+    const uint64_t some = 2 * n_heads * (lv_round_up(n_slots * row_bytes, page) + page) +
+                          lv_round_up(max_scratch * 2 * sizeof(int32_t), page) + page;
+    return some < lv_round_up(all, page) ? some : lv_round_up(all, page);
 }
 
 uint64_t lv_kv_planned_bytes(const lv_hparams *h, uint32_t type, uint32_t n_ctx, uint32_t max_scratch, uint32_t n_slots)
 {
-    return backed_bytes(lv_round_up(lv_kv_memory_bytes(h, type, n_ctx, max_scratch), PAGE),
+    return backed_bytes(lv_kv_memory_bytes(h, type, n_ctx, max_scratch),
                         (uint64_t)h->n_layers * h->n_kv_heads, lv_type_row_bytes(type, h->head_dim), max_scratch,
                         whole_steps(n_slots, (uint64_t)n_ctx + max_scratch));
 }
 
 uint64_t lv_kv_backed_bytes(const lv_kv *kv, uint32_t n_slots)
 {
-    return backed_bytes(lv_round_up(kv->map_bytes, PAGE), (uint64_t)kv->n_layers * kv->n_kv_heads, kv->row_bytes,
+    return backed_bytes(kv->map_bytes, (uint64_t)kv->n_layers * kv->n_kv_heads, kv->row_bytes,
                         kv->n_slots - kv->n_ctx, whole_steps(n_slots, kv->n_slots));
 }
 

@@ -4,9 +4,9 @@
 
 #include <string.h>
 
-enum { PAGE = 4096, HUGE_PAGE = 2 << 20, HUGE_FROM = 32 << 20 }; /* bytes; below the last, pages are small */
+enum { HUGE_PAGE = 2 << 20, HUGE_FROM = 32 << 20 }; /* bytes; below the last, pages are small */
 
-static uint64_t page_bytes(bool huge) { return huge ? HUGE_PAGE : PAGE; }
+static uint64_t page_bytes(bool huge) { return huge ? HUGE_PAGE : lv_page_bytes(); }
 
 /* Memory that the first n matrices take. */
 static uint64_t bytes_of(const lv_lent *l, uint32_t n)

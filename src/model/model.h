@@ -147,8 +147,8 @@ void lv_model_lend_close(lv_model *m); /* model.c does that */
 int  lv_model_lend_plan(lv_model *m, uint64_t most_bytes, uint64_t bytes, enum lv_residency_policy policy,
                         lever_error *err);
 bool lv_model_lends(const lv_model *m); /* is there anything to lend? */
-/* Between sweeps: keep what fits into `bytes`, no more. Memory above that is free when it returns. Matrices that come in
- * are read at once; one that can not be read stays streamed, and its next sweep says why. */
+/* Between sweeps: keep what fits into `bytes`, no more. Memory above that is free when it returns. Matrices that
+ * come in are read at once; one that can not be read stays streamed, and its next sweep says why. */
 void lv_model_lend(lv_model *m, uint64_t bytes);
 uint64_t lv_model_lend_planned(const lv_model *m); /* bytes of the matrices it marked */
 /* What is lent takes of memory; and by how many bytes a sweep reads less for it. */

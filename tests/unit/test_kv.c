@@ -180,11 +180,11 @@ static const lv_kv_room room = { .take = take_room, .give = give_room, .user = &
 static uint64_t touched_bytes(const lv_kv *kv)
 {
     unsigned char in[4096];
-    const size_t n = (kv->map_bytes + 4095) / 4096;
+    const size_t page = lv_page_bytes(), n = (kv->map_bytes + page - 1) / page;
     uint64_t pages = 0;
     if (n > sizeof in || mincore(kv->k, kv->map_bytes, in) < 0) return UINT64_MAX;
     for (size_t i = 0; i < n; i++) pages += in[i] & 1;
-    return pages * 4096;
+    return pages * page;
 }
 
 static void fill(lv_kv *kv, uint32_t n)
@@ -204,7 +204,7 @@ static void memory_is_taken_as_the_cache_fills_and_given_back(void)
     const lv_hparams h = { .n_layers = 3, .n_kv_heads = 5, .head_dim = 64 };
     lv_kv kv;
     lever_error e = { 0 };
-    const uint64_t all = (lv_kv_memory_bytes(&h, LV_TYPE_Q8_0, 1500, 100) + 4095) / 4096 * 4096;
+    const uint64_t all = lv_round_up(lv_kv_memory_bytes(&h, LV_TYPE_Q8_0, 1500, 100), lv_page_bytes());
     CHECK_OK(lv_kv_init_in(&kv, &h, LV_TYPE_Q8_0, 1500, 100, &room, &e), &e);
     CHECK_EQ(room_taken, 0);
     CHECK_EQ(touched_bytes(&kv), 0);
