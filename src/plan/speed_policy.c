@@ -106,15 +106,17 @@ static uint32_t candidates(void *user, lv_tree *t, int32_t id, uint32_t k, int32
 
 /* ---- the target ---- */
 
-/* Expected tokens of the tree; fills path. */
-static double expected_tokens(virtual_run *v)
+/* Expected tokens of the tree, and passes of the head over its rows: another one for every few that are reached. Fills
+ * path. */
+static double expected_tokens(virtual_run *v, double *passes)
 {
     const lv_tree *t = &v->tree;
     double sum = 0;
-    v->path[0] = 1;
+    v->path[0] = *passes = 1;
     for (uint32_t i = 1; i < t->n; i++) {
         v->path[i] = v->path[t->nodes[i].parent] * (double)v->guesses[t->nodes[i].token].prob;
         sum += v->path[i];
+        if (t->nodes[i].depth % PROJECTED == 0) *passes += v->path[i];
     }
     return 1 + sum * (v->in->tokens_factor > 0 ? v->in->tokens_factor : 1);
 }
@@ -199,13 +201,13 @@ static int cycle(virtual_run *v, lv_speed *sum, lever_error *err)
     if (first) v->draft_text = 1; /* with the prompt */
     LEVER_TRY(lv_policy_grow(v->policy, &v->tree, drafts ? &d : &(lv_drafter){ .text = &text, .n_text = 1 }, most,
                              depth, err));
-    lv_speed_work w = { .draft_s = d.total.seconds + in->costs->candidates_s * v->n_asked, .rows = v->tree.n,
-                        .tokens = expected_tokens(v) };
+    lv_speed_work w = { .draft_s = d.total.seconds + in->costs->candidates_s * v->n_asked, .rows = v->tree.n };
+    w.tokens = expected_tokens(v, &w.head_passes);
     w.kept = share_kept(v);
     /* A streamed head is read once, for every row; else a pass takes the few rows that will probably be asked for. */
     const bool streamed = in->costs->head_bytes > 0;
     w.head_rows = streamed ? w.rows : fmin(w.rows, PROJECTED);
-    w.head_passes = streamed ? 1 : 1 + (w.tokens - 1) / PROJECTED;
+    if (streamed) w.head_passes = 1;
     lv_speed_parts p;
     lv_speed_cycle(in->costs, &w, &v->ring, &p);
     const uint32_t new_tokens = 1 + tell(v, &w, &p);
