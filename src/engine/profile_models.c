@@ -9,7 +9,7 @@
 
 enum { PREFIX = 64, CTX = 512, SAMPLES = 256, MANY = 16 };
 /* In this order, as far as time allows; LEVER_MACHINE_RUNS of them. */
-static const uint32_t row_counts[LEVER_MACHINE_RUNS] = { 1, 16, 4, 64 };
+static const uint32_t row_counts[LEVER_MACHINE_RUNS] = { 1, 16, 4, 64, 9, 2 };
 /* Beside sweeps of row_counts: a row to the vocabulary; a draft's batch of one row after a sweep of the target. */
 enum { PROJECT = LEVER_MACHINE_RUNS, FIRST, KINDS };
 
