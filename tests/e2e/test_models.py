@@ -143,7 +143,9 @@ class Models(CliTest):
         self.assertEqual((got, err), (want, ""))
         for damage in ("{", "[]", '{"version": 9, "flash": {}}', '{"version": 1, "flash": 3}'):
             kept.write_text(damage)
-            got, err = self.run_ok("-m", self.model, "-p", "abc", "-n", 8, "--temp", 0, "--no-pin", "-q", env=env)
+            got, err = self.run_ok(
+                "-m", self.model, "-p", "abc", "-n", 8, "--temp", 0, "--no-pin", "-q", env=env
+            )
             self.assertEqual(got, want)
             self.assertIn("damaged", err)
         code, out, err = lever(*measure, "-m", WORK / "absent", env=env)
