@@ -118,7 +118,7 @@ typedef struct lever_machine_model {
     double   factor[LEVER_MACHINE_RUNS];   /* what it took / what was predicted */
     double   project_s, project_factor;    /* of projecting one row to the vocabulary */
     double   stream_factor;  /* speed of its reads in streamed sweeps / as flash was measured; 0: not known */
-    double   first_s;        /* as a draft: a batch right after a sweep of the target takes so much longer; 0: not known */
+    double   first_s;        /* of a draft: its batch right after the target's sweep takes so much longer */
     uint32_t way;            /* how it was measured; below LEVER_MACHINE_WAY: as older versions did */
 } lever_machine_model;
 
