@@ -137,15 +137,8 @@ def predict(a, grid):
         policies = [c[3] for c in cells(a, grid) if c[:3] == (pair, mem, device)]
         args = settings(a, (pair, mem, device, ""))
         tokens = tokens_of(a, (pair, mem, device, ""))
-        args += [
-            "--policies",
-            ";".join(policies),
-            "-n",
-            tokens,
-            "--positions",
-            PROMPT + tokens // 2,
-            "--json",
-        ]
+        args += ["--policies", ";".join(policies), "-n", tokens, "--json"]
+        args += ["--positions", PROMPT + tokens // 2]
         args += [] if device else ["--device", "cpu"]
         plan = json.loads(run(a.lever, "plan", *args))["plans"][0]
         for c in plan["choices"]:

@@ -184,7 +184,8 @@ class Models(CliTest):
         self.assertEqual({m["way"] for m in machine["models"]}, {1})
         kept.write_text(whole.replace('"way": 1', '"way": 0'))  # as another version measured them
         code, out, err = lever(*measure, *models, "--if-stale", env=env)
-        self.assertEqual([m["way"] for m in json.loads(out)["models"]], [1, 1], err)
+        machine = json.loads(out)
+        self.assertEqual([m["way"] for m in machine["models"]], [1, 1], err)
         code, out, err = lever("profile", "--show", env=env)
         self.assertIn(self.model.name, out.decode())
         self.assertEqual(self.run_ok(*run, env=env), (want, ""))
