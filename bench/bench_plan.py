@@ -33,6 +33,7 @@ COLUMNS = (
     " draft_s verify_s project_s wait_s decode_s before after draft_before sweep_before chosen"
 )
 AMPLE = "12GiB"
+PROMPT = 60  # tokens of a prompt of this benchmark, about
 # pair -> (limits, policies)
 GRID = {
     "8b-Q4_0": (("1.5GiB", "2GiB", "3GiB", AMPLE), ("none", "chain:2", "chain:8", "lever")),
@@ -136,7 +137,8 @@ def predict(a, grid):
         policies = [c[3] for c in cells(a, grid) if c[:3] == (pair, mem, device)]
         args = settings(a, (pair, mem, device, ""))
         tokens = tokens_of(a, (pair, mem, device, ""))
-        args += ["--policies", ";".join(policies), "-n", tokens, "--positions", 128, "--json"]
+        args += ["--policies", ";".join(policies), "-n", tokens, "--json"]
+        args += ["--positions", PROMPT + tokens // 2]
         args += [] if device else ["--device", "cpu"]
         plan = json.loads(run(a.lever, "plan", *args))["plans"][0]
         for c in plan["choices"]:

@@ -177,10 +177,13 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
+/* What was measured in another way is measured again. */
 static bool knows_model(const lever_machine *m, const char *path)
 {
     for (uint32_t i = 0; path && i < m->n_models; i++)
-        if (!strncmp(m->models[i].name, base_name(path), sizeof m->models[i].name - 1)) return true;
+        if (m->models[i].way >= LEVER_MACHINE_WAY &&
+            !strncmp(m->models[i].name, base_name(path), sizeof m->models[i].name - 1))
+            return true;
     return !path;
 }
 

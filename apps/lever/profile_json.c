@@ -236,10 +236,11 @@ static json_t *model_to_json(const lever_machine_model *m)
 {
     char key[24];
     snprintf(key, sizeof key, "%016" PRIx64, m->key);
-    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:f, s:f, s:f}", "name", text(m->name), "key", key, "rows",
+    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:f, s:f, s:f, s:f, s:I}", "name", text(m->name), "key", key, "rows",
                      rows_to_json(m->rows, m->n_runs), "sweep_s", numbers(m->sweep_s, m->n_runs), "factor",
                      numbers(m->factor, m->n_runs), "project_s", m->project_s, "project_factor",
-                     m->project_factor, "stream_factor", m->stream_factor);
+                     m->project_factor, "stream_factor", m->stream_factor, "first_s", m->first_s, "way",
+                     (json_int_t)m->way);
 }
 
 static bool model_from_json(lever_machine_model *m, const json_t *j)
@@ -251,6 +252,9 @@ static bool model_from_json(lever_machine_model *m, const json_t *j)
     m->project_s = number(j, "project_s");
     m->project_factor = number(j, "project_factor");
     m->stream_factor = number(j, "stream_factor");
+    m->first_s = number(j, "first_s");
+    const json_t *way = json_object_get(j, "way"); /* older versions had none */
+    if (way && !get_u32(way, &m->way)) return false;
     return get_rows(j, "rows", m->rows, LEVER_MACHINE_RUNS) &&
            get_numbers(j, "sweep_s", m->sweep_s, LEVER_MACHINE_RUNS) &&
            get_numbers(j, "factor", m->factor, LEVER_MACHINE_RUNS);

@@ -41,7 +41,8 @@ enum {
     LEVER_MACHINE_FLASHES = 4,  /* places where models lie */
     LEVER_MACHINE_MODELS = 16,  /* measured as a whole */
     LEVER_MACHINE_BESIDE = 3,   /* batches that were multiplied beside flash reads */
-    LEVER_MACHINE_RUNS = 4,     /* batches that a model was run with */
+    LEVER_MACHINE_RUNS = 6,     /* batches that a model was run with */
+    LEVER_MACHINE_WAY = 1,      /* of measuring a model now: target and draft by turns */
     LEVER_MACHINE_KV = 2        /* types of cache: 0 F16, 1 Q8_0 */
 };
 
@@ -117,6 +118,8 @@ typedef struct lever_machine_model {
     double   factor[LEVER_MACHINE_RUNS];   /* what it took / what was predicted */
     double   project_s, project_factor;    /* of projecting one row to the vocabulary */
     double   stream_factor;  /* speed of its reads in streamed sweeps / as flash was measured; 0: not known */
+    double   first_s;        /* of a draft: its batch right after the target's sweep takes so much longer */
+    uint32_t way;            /* how it was measured; below LEVER_MACHINE_WAY: as older versions did */
 } lever_machine_model;
 
 typedef struct lever_machine {

@@ -104,6 +104,8 @@ static bool fill_draft(lv_speed_costs *c, const lv_adviser *a, const lv_run_on *
         lv_curve_add(&c->draft, grid[i], s);
     }
     c->candidates_s = lv_candidates_s(on, &a->draft);
+    const lever_machine_model *run = lv_machine_model_find(on->machine, a->draft.key);
+    if (run && !on->products) c->draft_first_s = run->first_s;
     return true;
 }
 

@@ -53,7 +53,6 @@ struct lv_profile {
     uint32_t  done, total;   /* thousandths of the whole */
     uint32_t  step_from, step_to; /* those of this step */
     uint64_t  asked_ns, got_ns; /* of processor time, by products */
-    double    models_s;      /* time of running one of the models */
     const lever_machine_flash *flash; /* of the place that was measured now; NULL: none */
     void     *step;          /* of the step under way: its own */
     lv_point  points[LV_PROFILE_POINTS]; /* of the step under way */
@@ -83,6 +82,11 @@ int lv_profile_flash(lv_profile *p, double seconds, lever_error *err);
 /* How reads and products disturb each other; due after the two of them. */
 int lv_profile_beside(lv_profile *p, double seconds, lever_error *err);
 int lv_profile_models(lv_profile *p, double seconds, lever_error *err);
+/* engine/profile_stream.c: the stream_factor of the model that `like` names, which was measured before; LEVER_OK or
+ * what an engine returns. */
+int lv_profile_stream(lv_profile *p, const lever_config *like, double seconds, lever_error *err);
+/* What predictions of the same are to be multiplied with, as far as that makes sense. */
+double lv_profile_factor(double measured, double predicted);
 
 /* What a product of this type is called. */
 void lv_profile_name_product(lever_machine_product *to, uint32_t type);

@@ -1,5 +1,5 @@
-/* Models as they are: how long their sweeps and projections really take, and by how much predictions miss.
- * SPDX-License-Identifier: MIT */
+/* Models as they are, under the conditions of decoding: how long their sweeps and projections really take, and by how
+ * much predictions miss. SPDX-License-Identifier: MIT */
 #include <string.h>
 
 #include "engine/engine.h"
@@ -7,9 +7,16 @@
 #include "os/clock.h"
 #include "plan/model_shape.h"
 
-enum { PREFIX = 64, CTX = 512, REPEATS = 4 };
+enum { PREFIX = 64, CTX = 512, SAMPLES = 256, MANY = 16 };
 /* In this order, as far as time allows; LEVER_MACHINE_RUNS of them. */
-static const uint32_t row_counts[LEVER_MACHINE_RUNS] = { 1, 16, 4, 64 };
+static const uint32_t row_counts[LEVER_MACHINE_RUNS] = { 1, 16, 4, 64, 9, 2 };
+/* Beside sweeps of row_counts: a row to the vocabulary; a draft's batch of one row after a sweep of the target. */
+enum { PROJECT = LEVER_MACHINE_RUNS, FIRST, KINDS };
+
+typedef struct samples {
+    uint32_t n;
+    double s[SAMPLES];
+} samples;
 
 typedef struct model_run {
     lv_profile *p;
@@ -19,17 +26,31 @@ typedef struct model_run {
     uint64_t streamed_bytes; /* of the layers */
     lv_model_shape shape;
     lv_kv kv;
-    lv_row *rows;  /* [max_rows] */
-    float *logits; /* [n_vocab] */
-    lever_machine_model *to;
-    uint64_t end_ns;
+    lv_row *rows;      /* [max_rows] */
+    float *logits;     /* [n_vocab] */
+    samples *taken;    /* [KINDS] */
 } model_run;
+
+static void take(samples *t, double s)
+{
+    if (t->n < SAMPLES) t->s[t->n++] = s;
+}
+
+/* From one millisecond's sweep to the next caches and where the system puts threads differ, and decoding meets all of
+ * it: of many samples the lower quarter counts, which other programs seldom reach. Of a few long ones the low end is
+ * the truth, as elsewhere. */
+static double usual(samples *t)
+{
+    const double low = lv_lower_eighth(t->s, t->n); /* sorts */
+    return t->n >= MANY ? t->s[t->n / 4] : low;
+}
 
 /* A sweep of a chain of n rows; seconds without waiting for flash. */
 static int sweep(model_run *r, uint32_t n, double *busy, lever_error *err)
 {
     lv_kv *kv = &r->kv;
     lv_model_stats before, after;
+    lv_kv_truncate(kv, kv->n_committed);
     for (uint32_t i = 0; i < n; i++)
         r->rows[i] = (lv_row){ .token = (int32_t)(i * 7 % r->shape.n_vocab), .parent = (int32_t)i - 1 };
     lv_batch b = { .rows = r->rows, .n_rows = n, .kv = &kv, .n_kv = 1 };
@@ -40,16 +61,98 @@ static int sweep(model_run *r, uint32_t n, double *busy, lever_error *err)
     return LEVER_OK;
 }
 
+static int project(model_run *r, double *seconds, lever_error *err)
+{
+    uint32_t row = 0;
+    const uint64_t t0 = lv_clock_ns();
+    LEVER_TRY(lv_model_project(r->m, &row, 1, r->logits, err));
+    *seconds = (double)(lv_clock_ns() - t0) * 1e-9;
+    return LEVER_OK;
+}
+
 /* The first sweep touches all memory for the first time, and leaves a text behind which the others stand. */
-static int begin_text(model_run *r, double *busy, lever_error *err)
+static int begin_text(model_run *r, lever_error *err)
 {
     const uint32_t most = r->e->plan.max_rows, n = most < PREFIX ? most : PREFIX;
     int32_t path[PREFIX];
-    LEVER_TRY(sweep(r, n, busy, err));
+    double busy;
+    LEVER_TRY(sweep(r, n, &busy, err));
     for (uint32_t i = 0; i < n; i++) path[i] = (int32_t)i;
     lv_kv_commit(&r->kv, path, n);
     return LEVER_OK;
 }
+
+/* ---- cycles ---- */
+
+/* A sweep of row_counts[i] rows, and one of them to the vocabulary: a head that is streamed is a matter of flash. */
+static int take_batch(model_run *r, uint32_t i, lever_error *err)
+{
+    double s;
+    LEVER_TRY(sweep(r, row_counts[i], &s, err));
+    take(&r->taken[i], s);
+    if (lv_model_head_streamed(r->m)) return LEVER_OK;
+    LEVER_TRY(project(r, &s, err));
+    take(&r->taken[PROJECT], s);
+    return LEVER_OK;
+}
+
+/* What the target's sweep has left in the caches is in the way of the first batch after it. */
+static int take_first(model_run *r, lever_error *err)
+{
+    double busy, projected;
+    LEVER_TRY(sweep(r, 1, &busy, err));
+    LEVER_TRY(project(r, &projected, err));
+    take(&r->taken[FIRST], busy + projected);
+    return LEVER_OK;
+}
+
+static int draft_some(model_run *draft, uint32_t i, bool after_target, lever_error *err)
+{
+    if (after_target) LEVER_TRY(take_first(draft, err));
+    LEVER_TRY(take_batch(draft, 0, err));
+    return i ? take_batch(draft, i, err) : LEVER_OK;
+}
+
+/* As decoding goes: a tree has been drafted before its rows are verified; one row is plain decoding, and before it was
+ * another one. */
+static int cycle(model_run *target, model_run *draft, uint32_t i, lever_error *err)
+{
+    double s;
+    if (draft && (!target || i)) LEVER_TRY(draft_some(draft, i, target != NULL, err));
+    if (draft && target && !i) LEVER_TRY(sweep(target, 1, &s, err));
+    return target ? take_batch(target, i, err) : LEVER_OK;
+}
+
+/* Cycles of a pair; either may be NULL, which leaves its part out. */
+typedef struct turns {
+    lv_profile *p;
+    model_run *target, *draft;
+    double seconds, from, to; /* for them; which part of the step they are */
+} turns;
+
+/* By turns with every number of rows, so that a disturbance, or a clock that changes, meets all of them. */
+static int run_cycles(const turns *t, lever_error *err)
+{
+    const uint32_t max_rows = (t->target ? t->target : t->draft)->e->plan.max_rows;
+    const uint64_t begin = lv_clock_ns(), length = (uint64_t)(t->seconds * 1e9);
+    uint64_t took[LEVER_MACHINE_RUNS] = { 0 };
+    bool any = true;
+    for (uint32_t round = 0; round < SAMPLES && any; round++) {
+        any = false;
+        for (uint32_t i = 0; i < LEVER_MACHINE_RUNS; i++) {
+            const uint64_t passed = lv_clock_ns() - begin;
+            if (row_counts[i] > max_rows || (round + i && passed + took[i] >= length)) continue;
+            LEVER_TRY(cycle(t->target, t->draft, i, err));
+            took[i] = lv_clock_ns() - begin - passed;
+            any = true;
+            const double share = length ? (double)(passed + took[i]) / (double)length : 1;
+            LEVER_TRY(lv_profile_progress(t->p, t->from + (t->to - t->from) * (share < 1 ? share : 1), err));
+        }
+    }
+    return LEVER_OK;
+}
+
+/* ---- what they say ---- */
 
 static lv_run_on conditions(const model_run *r, uint32_t rows)
 {
@@ -60,7 +163,7 @@ static lv_run_on conditions(const model_run *r, uint32_t rows)
                         .uncorrected = true };
 }
 
-static double factor_of(double measured, double predicted)
+double lv_profile_factor(double measured, double predicted)
 {
     const double f = predicted > 0 ? measured / predicted : 1;
     return f < 1e-2 ? 1e-2 : f > 1e2 ? 1e2 : f;
@@ -78,143 +181,78 @@ static void put_run(lever_machine_model *to, uint32_t rows, double seconds, doub
     to->rows[at] = rows, to->sweep_s[at] = seconds, to->factor[at] = factor;
 }
 
-static double left_s(const model_run *r)
+static void conclude(model_run *r, lever_machine_model *to)
 {
-    const uint64_t now = lv_clock_ns();
-    return now < r->end_ns ? (double)(r->end_ns - now) * 1e-9 : 0;
-}
-
-static int run_rows(model_run *r, uint32_t rows, double *first, lever_error *err)
-{
-    double samples[REPEATS];
-    uint32_t n = 0;
-    const uint64_t t0 = lv_clock_ns();
-    do {
-        lv_kv_truncate(&r->kv, r->kv.n_committed);
-        LEVER_TRY(sweep(r, rows, &samples[n++], err));
-    } while (n < REPEATS && left_s(r) > 2 * (double)(lv_clock_ns() - t0) * 1e-9);
-    const lv_run_on on = conditions(r, rows);
-    lv_sweep_cost c;
-    if (!lv_sweep_time(&c, &on, &r->shape, rows)) return LEVER_OK;
-    const lv_machine_flash *f = r->streamed_bytes ? r->p->flash : NULL;
-    const double slower = f ? lv_machine_products_beside(&f->beside, rows) : 1;
-    const double seconds = lv_lower_eighth(samples, n);
-    put_run(r->to, rows, seconds, factor_of(seconds, c.compute * slower));
-    *first = seconds;
-    return LEVER_OK;
-}
-
-/* One row to the vocabulary; a head that is streamed is a matter of flash. */
-static int run_project(model_run *r, lever_error *err)
-{
-    double samples[REPEATS];
-    uint32_t row = 0;
-    if (lv_model_head_streamed(r->m)) return LEVER_OK;
-    for (uint32_t i = 0; i < REPEATS; i++) {
-        const uint64_t t0 = lv_clock_ns();
-        LEVER_TRY(lv_model_project(r->m, &row, 1, r->logits, err));
-        samples[i] = (double)(lv_clock_ns() - t0) * 1e-9;
-    }
-    const lv_run_on on = conditions(r, 1);
-    r->to->project_s = lv_lower_eighth(samples, REPEATS);
-    r->to->project_factor = factor_of(r->to->project_s, lv_project_s(&on, &r->shape, 1));
-    return LEVER_OK;
-}
-
-static int run_all(model_run *r, lever_error *err)
-{
-    double last;
-    LEVER_TRY(begin_text(r, &last, err));
     for (uint32_t i = 0; i < LEVER_MACHINE_RUNS; i++) {
-        const uint32_t rows = row_counts[i];
-        if (rows > r->e->plan.max_rows || (i > 0 && left_s(r) <= 0)) continue;
-        LEVER_TRY(run_rows(r, rows, &last, err));
-        if (i == 0) LEVER_TRY(run_project(r, err));
-        LEVER_TRY(lv_profile_progress(r->p, 1 - left_s(r) / (r->p->models_s > 0 ? r->p->models_s : 1), err));
+        const lv_run_on on = conditions(r, row_counts[i]);
+        lv_sweep_cost c;
+        if (r->taken[i].n == 0 || !lv_sweep_time(&c, &on, &r->shape, row_counts[i])) continue;
+        const lv_machine_flash *f = r->streamed_bytes ? r->p->flash : NULL;
+        const double slower = f ? lv_machine_products_beside(&f->beside, row_counts[i]) : 1;
+        const double seconds = usual(&r->taken[i]);
+        put_run(to, row_counts[i], seconds, lv_profile_factor(seconds, c.compute * slower));
     }
-    return LEVER_OK;
+    to->way = LEVER_MACHINE_WAY;
+    if (r->taken[PROJECT].n == 0) return;
+    const lv_run_on on = conditions(r, 1);
+    to->project_s = usual(&r->taken[PROJECT]);
+    to->project_factor = lv_profile_factor(to->project_s, lv_project_s(&on, &r->shape, 1));
+    if (r->taken[FIRST].n == 0 || to->n_runs == 0) return;
+    const double more = usual(&r->taken[FIRST]) - to->sweep_s[0] - to->project_s;
+    to->first_s = more > 0 ? more : 0;
 }
 
-static int measure_model(lv_profile *p, lever_engine *e, lv_model *m, uint32_t kv_type, const char *path,
-                         double seconds, lever_error *err)
+static int open_run(model_run *r, lever_error *err)
 {
-    model_run r = { .p = p, .e = e, .m = m, .kv_type = kv_type };
-    if (!lv_model_shape_of(&r.shape, m))
-        return LEVER_OK; /* of more kinds of matrices than there is room for */
-    if (m == e->target) r.streamed_bytes = e->plan.streamed_bytes;
-    r.end_ns = lv_clock_ns() + (uint64_t)(seconds * 1e9);
+    r->rows = lv_alloc_array(r->e->plan.max_rows, sizeof *r->rows, 64);
+    r->logits = lv_alloc_array(r->shape.n_vocab, sizeof *r->logits, 64);
+    r->taken = lv_alloc_array(KINDS, sizeof *r->taken, 64);
+    if (!r->rows || !r->logits || !r->taken) return lv_fail(err, LEVER_ENOMEM, 0, "rows of the measurement");
+    for (uint32_t i = 0; i < KINDS; i++) r->taken[i].n = 0;
+    LEVER_TRY(lv_kv_init(&r->kv, lv_model_hparams(r->m), r->kv_type, CTX, r->e->plan.max_rows, err));
+    return begin_text(r, err);
+}
+
+static void close_run(model_run *r)
+{
+    lv_kv_fini(&r->kv);
+    lv_free(r->rows);
+    lv_free(r->logits);
+    lv_free(r->taken);
+}
+
+/* A streamed target reads on while the draft runs, as far as the ring has room: then each is measured for itself, and
+ * caches do not matter. */
+static int run_pair(lv_profile *p, model_run *target, model_run *draft, double seconds, lever_error *err)
+{
+    static const double share = 0.7; /* of the target */
+    if (!target || !draft || !target->streamed_bytes)
+        return run_cycles(&(turns){ p, target, draft, seconds, 0, 1 }, err);
+    LEVER_TRY(run_cycles(&(turns){ p, target, NULL, share * seconds, 0, share }, err));
+    return run_cycles(&(turns){ p, NULL, draft, (1 - share) * seconds, share, 1 }, err);
+}
+
+static void keep(lv_profile *p, model_run *r, const char *path)
+{
     const char *name = strrchr(path, '/');
-    r.to = lv_profile_model_entry(p->m, r.shape.key, name ? name + 1 : path);
-    r.rows = lv_alloc_array(e->plan.max_rows, sizeof *r.rows, 64);
-    r.logits = lv_alloc_array(r.shape.n_vocab, sizeof *r.logits, 64);
-    int rc = r.rows && r.logits ? LEVER_OK : lv_fail(err, LEVER_ENOMEM, 0, "rows of the measurement");
-    if (rc >= 0) rc = lv_kv_init(&r.kv, lv_model_hparams(m), kv_type, CTX, e->plan.max_rows, err);
-    if (rc >= 0) rc = run_all(&r, err);
-    lv_kv_fini(&r.kv);
-    lv_free(r.rows);
-    lv_free(r.logits);
-    return rc;
+    conclude(r, lv_profile_model_entry(p->m, r->shape.key, name ? name + 1 : path));
 }
 
-/* ---- from flash ---- */
-
-static bool not_over(void *end_ns) { return lv_clock_ns() < *(const uint64_t *)end_ns; }
-
-/* Sweeps of one row until the time is over, also in the middle of one. */
-static int sweep_for(lv_model *m, lv_kv *kv, double seconds, lever_error *err)
+static int measure_models(lv_profile *p, lever_engine *e, double seconds, lever_error *err)
 {
-    lv_row row = { .token = 1, .parent = -1 };
-    uint64_t end_ns = lv_clock_ns() + (uint64_t)(seconds * 1e9);
-    lv_batch b = { .rows = &row, .n_rows = 1, .kv = &kv, .n_kv = 1, .go_on = not_over, .user = &end_ns };
-    int rc = LEVER_OK;
-    while (rc >= 0 && not_over(&end_ns)) {
-        lv_kv_truncate(kv, 0);
-        rc = lv_model_forward(m, &b, err);
-    }
-    return rc == LEVER_ECANCEL ? LEVER_OK : rc;
-}
-
-/* Reads of the engine, beside what measuring the flash alone gave. 0: products do not wait for them. */
-static double stream_factor(const lv_profile *p, lever_engine *e, const lv_model_shape *shape, double seconds,
-                            uint64_t bytes, double wait_s)
-{
-    const lv_run_on on = { .machine = p->m, .n_ctx = 1, .kv = e->kv_type == LV_TYPE_Q8_0 };
-    const lever_machine_beside *b = &p->flash->beside;
-    const double alone = lv_machine_stream_bytes_s(p->flash, NULL, UINT64_MAX, UINT64_MAX);
-    lv_sweep_cost c;
-    if (!lv_sweep_time(&c, &on, shape, 1) || wait_s < 0.3 * seconds || !e->plan.streamed_bytes || alone <= 0) return 0;
-    const double sweeps = (double)bytes / (double)e->plan.streamed_bytes;
-    const double beside = sweeps * c.compute * lv_machine_products_beside(b, 1);
-    const double lost = beside * (1 - lv_machine_flash_beside(b, 1));
-    return lost < 0.9 * seconds ? factor_of((double)bytes / (seconds - lost), alone) : 0;
-}
-
-/* The target with nothing in memory but its head. */
-static int measure_stream(lv_profile *p, const lever_config *like, double seconds, lever_error *err)
-{
-    lever_config c = *like;
-    c.draft_path = NULL;
-    c.no_pin = true;
-    lever_engine *e;
-    lv_model_shape shape;
-    lv_kv kv = { 0 };
-    LEVER_TRY(lever_engine_open(&e, &c, err));
-    int rc = lv_kv_init(&kv, lv_model_hparams(e->target), e->kv_type, 1, e->plan.max_rows, err);
-    lv_model_stats before, after;
-    if (rc >= 0) rc = sweep_for(e->target, &kv, 0.2 * seconds, err); /* touches memory for the first time */
-    lv_model_get_stats(e->target, &before);
-    const uint64_t t0 = lv_clock_ns();
-    if (rc >= 0) rc = sweep_for(e->target, &kv, 0.8 * seconds, err);
-    const double took = (double)(lv_clock_ns() - t0) * 1e-9;
-    lv_model_get_stats(e->target, &after);
-    if (rc >= 0 && lv_model_shape_of(&shape, e->target)) {
-        const double factor = stream_factor(p, e, &shape, took, after.bytes_read - before.bytes_read,
-                                            (double)(after.wait_ns - before.wait_ns) * 1e-9);
-        for (uint32_t i = 0; i < p->m->n_models; i++)
-            if (p->m->models[i].key == shape.key) p->m->models[i].stream_factor = factor;
-    }
-    lv_kv_fini(&kv);
-    lever_engine_close(&e);
+    model_run target = { .p = p, .e = e, .m = e->target, .kv_type = e->kv_type,
+                         .streamed_bytes = e->plan.streamed_bytes };
+    model_run draft = { .p = p, .e = e, .m = e->draft, .kv_type = e->draft_kv_type };
+    /* Models of more kinds of matrices than there is room for are left out. */
+    model_run *t = lv_model_shape_of(&target.shape, e->target) ? &target : NULL;
+    model_run *d = e->draft && lv_model_shape_of(&draft.shape, e->draft) ? &draft : NULL;
+    int rc = t ? open_run(t, err) : LEVER_OK;
+    if (rc >= 0 && d) rc = open_run(d, err);
+    if (rc >= 0 && (t || d)) rc = run_pair(p, t, d, seconds, err);
+    if (rc >= 0 && t) keep(p, t, p->params->model_path);
+    if (rc >= 0 && d) keep(p, d, p->params->draft_path);
+    close_run(&target);
+    close_run(&draft);
     return rc;
 }
 
@@ -236,14 +274,9 @@ int lv_profile_models(lv_profile *p, double seconds, lever_error *err)
     }
     const bool streams = p->flash && p->flash->reads.direct;
     const double stream = streams ? 0.2 * seconds : 0;
-    seconds -= stream;
     lever_engine *e;
     LEVER_TRY(lever_engine_open(&e, &c, err));
-    const double draft = e->draft ? 0.3 * seconds : 0;
-    p->models_s = seconds - draft;
-    int rc = measure_model(p, e, e->target, e->kv_type, params->model_path, seconds - draft, err);
-    if (rc >= 0 && e->draft)
-        rc = measure_model(p, e, e->draft, e->draft_kv_type, params->draft_path, draft, err);
+    const int rc = measure_models(p, e, seconds - stream, err);
     lever_engine_close(&e);
-    return rc >= 0 && streams ? measure_stream(p, &c, stream, err) : rc;
+    return rc >= 0 && streams ? lv_profile_stream(p, &c, stream, err) : rc;
 }

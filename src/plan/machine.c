@@ -61,7 +61,7 @@ static bool model_valid(const lever_machine_model *m)
 {
     bool good = is_text(m->name, sizeof m->name) && m->n_runs <= LEVER_MACHINE_RUNS &&
                 is_time(m->project_s) && (m->project_factor == 0 || within(m->project_factor, 1e-3, 1e3)) &&
-                (m->stream_factor == 0 || within(m->stream_factor, 1e-2, 1e2));
+                (m->stream_factor == 0 || within(m->stream_factor, 1e-2, 1e2)) && is_time(m->first_s);
     for (uint32_t i = 0; good && i < m->n_runs; i++)
         good = m->rows[i] > (i ? m->rows[i - 1] : 0) && is_time(m->sweep_s[i]) &&
                within(m->factor[i], 1e-3, 1e3);

@@ -51,8 +51,9 @@ bool lv_speed_costs_valid(const lv_speed_costs *c)
     if (!within(c->flash_bytes_s, c->streamed_bytes + c->head_bytes > 0 ? 1e3 : 0, bytes)) return false;
     return curve_valid(&c->sweep, 0, seconds) && curve_valid(&c->project, 0, seconds) &&
            curve_valid(&c->draft, 0, seconds) && curve_valid(&c->products_beside, 1, 100) &&
-           curve_valid(&c->flash_beside, 0.01, 1) && within(c->candidates_s, 0, seconds) &&
-           within(c->pick_s, 0, seconds) && within(c->cycle_s, 0, seconds) && within(c->row_s, 0, seconds);
+           curve_valid(&c->flash_beside, 0.01, 1) && within(c->draft_first_s, 0, seconds) &&
+           within(c->candidates_s, 0, seconds) && within(c->pick_s, 0, seconds) &&
+           within(c->cycle_s, 0, seconds) && within(c->row_s, 0, seconds);
 }
 
 /* ---- one cycle ---- */

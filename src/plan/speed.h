@@ -37,9 +37,10 @@ typedef struct lv_speed_costs {
     lv_rows_curve sweep;         /* products of all layers, without reads; >= 1 point */
     lv_rows_curve project;       /* of the output head */
     lv_rows_curve draft;         /* of a batch, its head included; empty: there is no draft */
+    double draft_first_s;        /* the first batch of a cycle takes so much longer: the target's sweep was before it */
     lv_rows_curve products_beside; /* how many times as long products take beside reads, >= 1; empty: 1 */
     lv_rows_curve flash_beside;    /* share of its speed that flash keeps beside products; empty: 1 */
-    double candidates_s;         /* of a drafted row: its best continuations */
+    double candidates_s;         /* of a drafted node: its best continuations */
     double pick_s;               /* of a token of text: the target's choice */
     double cycle_s;              /* of a cycle, beside all this */
     double row_s;                /* of a verified row, beside its products: reading its embedding */

@@ -31,6 +31,8 @@ typedef struct virtual_run {
     uint64_t  random, n_roots;
     uint32_t  left;       /* tokens that the text may still get; 0: a new one begins */
     double    ring;
+    uint32_t  draft_text; /* tokens that are not in the draft's cache yet; they come with the root */
+    uint32_t  n_asked;    /* nodes of this cycle whose candidates were */
 } virtual_run;
 
 /* ---- chance ---- */
@@ -62,6 +64,7 @@ static int expand(void *user, lv_tree *t, const int32_t *ids, uint32_t n, lv_cos
 {
     virtual_run *v = user;
     (void)err;
+    uint32_t rows = n;
     for (uint32_t i = 0; i < t->n; i++) t->nodes[i].draft_slot = -1;
     for (uint32_t i = 0; i < n; i++) {
         guess *g = &v->guesses[t->nodes[ids[i]].token];
@@ -70,8 +73,10 @@ static int expand(void *user, lv_tree *t, const int32_t *ids, uint32_t n, lv_cos
                           : root_class(v);
         t->nodes[ids[i]].draft_slot = (int32_t)i;
         if (ids[i]) t->nodes[ids[i]].draft_row = 0;
+        else rows += v->draft_text - 1;
     }
-    *cost = (lv_cost){ .calls = 1, .rows = n, .seconds = lv_curve_at(&v->in->costs->draft, n, 0) };
+    const double first = ids[0] == 0 ? v->in->costs->draft_first_s : 0;
+    *cost = (lv_cost){ .calls = 1, .rows = rows, .seconds = lv_curve_at(&v->in->costs->draft, rows, 0) + first };
     return LEVER_OK;
 }
 
@@ -89,6 +94,7 @@ static uint32_t candidates(void *user, lv_tree *t, int32_t id, uint32_t k, int32
     const uint8_t class = v->guesses[t->nodes[id].token].class;
     const double *hit = v->in->rates->hit[lv_acceptance_depth((uint32_t)t->nodes[id].depth)][class];
     t->nodes[id].draft_slot = -1;
+    v->n_asked++;
     uint32_t n = 0;
     for (; n < k && v->n_guesses < TOKENS; n++) {
         probs[n] = (float)hit_rate(hit, n);
@@ -100,15 +106,17 @@ static uint32_t candidates(void *user, lv_tree *t, int32_t id, uint32_t k, int32
 
 /* ---- the target ---- */
 
-/* Expected tokens of the tree; fills path. */
-static double expected_tokens(virtual_run *v)
+/* Expected tokens of the tree, and passes of the head over its rows: another one for every few that are reached. Fills
+ * path. */
+static double expected_tokens(virtual_run *v, double *passes)
 {
     const lv_tree *t = &v->tree;
     double sum = 0;
-    v->path[0] = 1;
+    v->path[0] = *passes = 1;
     for (uint32_t i = 1; i < t->n; i++) {
         v->path[i] = v->path[t->nodes[i].parent] * (double)v->guesses[t->nodes[i].token].prob;
         sum += v->path[i];
+        if (t->nodes[i].depth % PROJECTED == 0) *passes += v->path[i];
     }
     return 1 + sum * (v->in->tokens_factor > 0 ? v->in->tokens_factor : 1);
 }
@@ -138,6 +146,14 @@ static double share_kept(const virtual_run *v)
     return lv_policy_would_prune(v->policy, v->tree.n, done) ? v->in->kept : 1;
 }
 
+/* Accepted tokens that the draft has evaluated are in its cache; the one after them never is. */
+static uint32_t text_for_draft(const lv_tree *t, const int32_t *path, uint32_t n)
+{
+    uint32_t known = 0;
+    while (known < n && t->nodes[path[known]].draft_row >= 0) known++;
+    return 1 + n - known;
+}
+
 /* Returns how many of the tree's tokens became text. */
 static uint32_t tell(virtual_run *v, const lv_speed_work *w, const lv_speed_parts *p)
 {
@@ -148,6 +164,7 @@ static uint32_t tell(virtual_run *v, const lv_speed_work *w, const lv_speed_part
                            .n_kept_rows = (uint32_t)(kept + 0.5), .draft_s = p->draft_s, .project_s = p->project_s,
                            .sweep = { p->sweep_s, p->sweep_wait_s } };
     lv_policy_observe(v->policy, &o);
+    v->draft_text = text_for_draft(&v->tree, path, n);
     return n;
 }
 
@@ -180,15 +197,17 @@ static int cycle(virtual_run *v, lv_speed *sum, lever_error *err)
     lv_tree_reset(&v->tree, 0);
     v->guesses[0] = (guess){ 0 };
     v->n_guesses = 1;
+    v->n_asked = 0;
+    if (first) v->draft_text = 1; /* with the prompt */
     LEVER_TRY(lv_policy_grow(v->policy, &v->tree, drafts ? &d : &(lv_drafter){ .text = &text, .n_text = 1 }, most,
                              depth, err));
-    lv_speed_work w = { .draft_s = d.total.seconds + in->costs->candidates_s * d.total.rows, .rows = v->tree.n,
-                        .tokens = expected_tokens(v) };
+    lv_speed_work w = { .draft_s = d.total.seconds + in->costs->candidates_s * v->n_asked, .rows = v->tree.n };
+    w.tokens = expected_tokens(v, &w.head_passes);
     w.kept = share_kept(v);
     /* A streamed head is read once, for every row; else a pass takes the few rows that will probably be asked for. */
     const bool streamed = in->costs->head_bytes > 0;
     w.head_rows = streamed ? w.rows : fmin(w.rows, PROJECTED);
-    w.head_passes = streamed ? 1 : 1 + (w.tokens - 1) / PROJECTED;
+    if (streamed) w.head_passes = 1;
     lv_speed_parts p;
     lv_speed_cycle(in->costs, &w, &v->ring, &p);
     const uint32_t new_tokens = 1 + tell(v, &w, &p);
@@ -247,6 +266,7 @@ int lv_speed_of_policy(lv_speed *out, const lv_speed_input *in, const char *poli
     virtual_run *v = lv_alloc(sizeof *v, 64);
     if (!v) return lv_fail(err, LEVER_ENOMEM, 0, "prediction of a policy");
     v->in = in;
+    v->draft_text = 1;
     int rc = lv_policy_open(&v->policy, policy, err);
     if (rc >= 0 && lv_policy_needs_draft(v->policy) && lv_policy_max_nodes(v->policy) > 1 && in->costs->draft.n == 0)
         rc = lv_fail(err, LEVER_EINVAL, 0, "policy '%s' needs a draft, and these costs have none", policy);

@@ -143,7 +143,9 @@ class Models(CliTest):
         self.assertEqual((got, err), (want, ""))
         for damage in ("{", "[]", '{"version": 9, "flash": {}}', '{"version": 1, "flash": 3}'):
             kept.write_text(damage)
-            got, err = self.run_ok("-m", self.model, "-p", "abc", "-n", 8, "--temp", 0, "--no-pin", "-q", env=env)
+            got, err = self.run_ok(
+                "-m", self.model, "-p", "abc", "-n", 8, "--temp", 0, "--no-pin", "-q", env=env
+            )
             self.assertEqual(got, want)
             self.assertIn("damaged", err)
         code, out, err = lever(*measure, "-m", WORK / "absent", env=env)
@@ -176,6 +178,14 @@ class Models(CliTest):
         machine = json.loads(out)
         self.assertEqual([m["name"] for m in machine["models"]], [self.model.name, self.draft.name])
         self.assertEqual(machine["models"][0]["rows"][0], 1)
+        whole = kept.read_text()
+        code, out, err = lever(*measure, *models, "--if-stale", env=env)
+        self.assertEqual((code, kept.read_text()), (OK, whole), err)
+        self.assertEqual({m["way"] for m in machine["models"]}, {1})
+        kept.write_text(whole.replace('"way": 1', '"way": 0'))  # as another version measured them
+        code, out, err = lever(*measure, *models, "--if-stale", env=env)
+        machine = json.loads(out)
+        self.assertEqual([m["way"] for m in machine["models"]], [1, 1], err)
         code, out, err = lever("profile", "--show", env=env)
         self.assertIn(self.model.name, out.decode())
         self.assertEqual(self.run_ok(*run, env=env), (want, ""))

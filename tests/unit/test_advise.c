@@ -7,6 +7,7 @@
 
 #include "engine/engine.h"
 #include "lever/plan.h"
+#include "plan/model_shape.h"
 #include "support/mkmodel.h"
 
 static char model[] = "/tmp/lever-advise-XXXXXX", draft[] = "/tmp/lever-advise-XXXXXX";
@@ -188,6 +189,25 @@ static void impossible_profiles_are_refused_and_gaps_said(void)
     CHECK_EQ(advise(&advice, 0, &err), LEVER_EINVAL);
 }
 
+/* What running the draft beside the target has shown is predicted of every batch that is the first of a cycle. */
+static void a_measured_first_batch_is_predicted(void)
+{
+    lever_error err = { 0 };
+    make_machine(1e8, 0.1, 1e8);
+    CHECK_OK(advise(&advice, 0, &err), &err);
+    lv_model *m;
+    lv_model_shape s;
+    CHECK_OK(lv_model_open(&m, draft, &err), &err);
+    CHECK(lv_model_shape_of(&s, m));
+    lv_model_close(&m);
+    machine.n_models = 1;
+    machine.models[0] = (lever_machine_model){ .name = "draft", .key = s.key, .first_s = 0.5 };
+    CHECK_OK(advise(&other, 0, &err), &err);
+    const double before = find(&advice, "chain:4")->draft_s, after = find(&other, "chain:4")->draft_s;
+    CHECK(fabs(after - before - 0.5) < 1e-6);
+    CHECK(find(&other, "none")->cycle_s == find(&advice, "none")->cycle_s);
+}
+
 /* ---- the engine follows ---- */
 
 
@@ -256,6 +276,7 @@ int main(void)
     RUN(what_does_not_fit_comes_last_and_is_not_chosen);
     RUN(a_second_device_is_compared_for_draft_and_layers);
     RUN(impossible_profiles_are_refused_and_gaps_said);
+    RUN(a_measured_first_batch_is_predicted);
     RUN(an_engine_follows_the_advice);
     RUN(a_policy_that_is_named_is_kept);
     unlink(model);

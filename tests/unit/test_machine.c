@@ -321,6 +321,14 @@ static void nonsense_is_not_valid(void)
     m.flashes[0].reads.n_points = 1; /* without a backend */
     CHECK(!lv_machine_valid(&m));
     make_machine();
+    m.n_models = 1;
+    m.models[0] = (lever_machine_model){ .name = "it", .first_s = 1e-5 };
+    CHECK(lv_machine_valid(&m));
+    m.models[0].first_s = -1e-5;
+    CHECK(!lv_machine_valid(&m));
+    m.models[0].first_s = NAN;
+    CHECK(!lv_machine_valid(&m));
+    make_machine();
     memset(m.id.cpu, 'x', sizeof m.id.cpu);
     CHECK(!lv_machine_valid(&m));
 }

@@ -186,6 +186,8 @@ static void models_are_run(void)
         const lever_machine_model *q = &m.models[i];
         CHECK(q->n_runs >= 1 && q->rows[0] == 1 && q->sweep_s[0] > 0 && q->factor[0] > 0);
         CHECK(q->project_s > 0 && q->project_factor > 0);
+        CHECK(q->way == LEVER_MACHINE_WAY && q->first_s >= 0);
+        for (uint32_t k = 1; k < q->n_runs; k++) CHECK(q->rows[k] > q->rows[k - 1] && q->sweep_s[k] > 0);
     }
     CHECK_OK(lever_profile(&m, &p, &err), &err); /* the same ones are no more */
     CHECK_EQ(m.n_models, 2);

@@ -44,7 +44,8 @@ static void make_machine(uint32_t n_threads)
     f->reads.points[1] = (lever_flash_point){ "pool", 4 << 20, 4, true, 2e9, 0.5 };
     m.n_models = 1;
     m.models[0] = (lever_machine_model){ .name = "a.gguf", .key = 0xfedcba9876543210, .n_runs = 2, .rows = { 1, 16 },
-                                         .sweep_s = { 0.25, 0.5 }, .factor = { 1.5, 1 }, .project_factor = 2 };
+                                         .sweep_s = { 0.25, 0.5 }, .factor = { 1.5, 1 }, .project_factor = 2,
+                                         .first_s = 0.125, .way = LEVER_MACHINE_WAY };
 }
 
 static void write_file(const char *text)
@@ -69,9 +70,23 @@ static void what_is_kept_comes_back(void)
     json_decref(a);
     json_decref(b);
     CHECK(n.devices[1].unified && n.devices[0].products[0].weight_s[7] == m.devices[0].products[0].weight_s[7]);
+    CHECK(n.models[0].first_s == 0.125 && n.models[0].way == LEVER_MACHINE_WAY);
     CHECK(n.models[0].key == m.models[0].key && n.flashes[0].beside.products[1] == 1.25);
     CHECK(n.flashes[0].reads.best == 1 && n.flashes[0].reads.n_points == 2);
     CHECK_STR(n.flashes[0].measured, m.flashes[0].measured);
+}
+
+/* Models were measured otherwise before: they are read, and known to be old. */
+static void models_of_older_versions_are_read(void)
+{
+    make_machine(2);
+    json_t *root = machine_to_json(&m), *model = json_array_get(json_object_get(root, "models"), 0);
+    CHECK(json_object_del(model, "first_s") == 0 && json_object_del(model, "way") == 0);
+    CHECK(machine_from_json(&n, root));
+    CHECK(n.models[0].first_s == 0 && n.models[0].way == 0 && n.models[0].factor[0] == 1.5);
+    json_object_set_new(model, "way", json_integer(-1));
+    CHECK(!machine_from_json(&n, root));
+    json_decref(root);
 }
 
 /* Numbers of several threads live side by side; others are stale, and named. */
@@ -193,6 +208,7 @@ int main(void)
     setenv("XDG_CACHE_HOME", folder, 1);
     snprintf(path, sizeof path, "%s/lever/profile.json", folder);
     RUN(what_is_kept_comes_back);
+    RUN(models_of_older_versions_are_read);
     RUN(each_id_has_its_own);
     RUN(the_first_version_is_still_read);
     RUN(hostile_files_are_refused);

@@ -185,6 +185,38 @@ static void a_tree_of_known_rates_by_hand(void)
     CHECK(near(s.draft_batches, 2, 1e-9) && near(s.parts.draft_s, 0.2, 1e-9));
 }
 
+/* After a sweep of the target the draft's first batch finds other caches. */
+static void the_first_batch_of_a_draft_takes_longer(void)
+{
+    lv_speed_costs c = resident(0.1);
+    c.draft_first_s = 0.3;
+    CHECK(near(predict(&c, constant(0.5), "chain:2").parts.draft_s, 0.3 + 2 * 0.1, 1e-6));
+    CHECK(near(predict(&c, constant(0.5), "none").parts.draft_s, 0, 1e-6));
+}
+
+/* Of a chain that was right to its end, the last token comes to the draft with the root of the next. */
+static void the_draft_reads_what_it_has_not_evaluated(void)
+{
+    lv_speed_costs c = resident(0);
+    c.draft = line(0, 0.01), c.candidates_s = 0.001;
+    lv_speed s = predict(&c, constant(1), "chain:3");
+    CHECK(near(s.draft_rows, 2 + 1 + 1, 1e-6) && near(s.draft_batches, 3, 1e-6));
+    CHECK(near(s.parts.draft_s, 0.04 + 3 * 0.001, 1e-6)); /* candidates of nodes, not of rows of text */
+    s = predict(&c, constant(0), "chain:3");
+    CHECK(near(s.draft_rows, 3, 1e-6) && near(s.parts.draft_s, 0.03 + 3 * 0.001, 1e-6));
+}
+
+/* Four nodes at once, as far as the text goes. */
+static void the_head_is_multiplied_as_often_as_the_text_needs(void)
+{
+    lv_speed_costs c = resident(0.1);
+    c.project = flat(0.01);
+    CHECK(near(predict(&c, constant(1), "chain:3").parts.project_s, 0.01, 1e-6));
+    CHECK(near(predict(&c, constant(1), "chain:8").parts.project_s, 0.03, 1e-6));
+    CHECK(near(predict(&c, constant(0.5), "chain:6").parts.project_s, 0.01 * (1 + 0.0625), 1e-6));
+    CHECK(near(predict(&c, constant(0.5), "none").parts.project_s, 0.01, 1e-6));
+}
+
 /* A draft that is always right, 4 tokens a cycle, answers of 10: 4 come with the prompt, then 4, then 2. */
 static void the_last_tree_of_a_short_text_is_cut(void)
 {
@@ -255,8 +287,8 @@ static void impossible_costs_are_refused(void)
     const lv_speed_costs good = { .n_layers = 2, .sweep = flat(1), .draft = flat(1), .streamed_bytes = 1,
                                   .flash_bytes_s = 1e6, .ring_bytes = 1 };
     CHECK(lv_speed_costs_valid(&good));
-    static lv_speed_costs bad[13]; /* too large for a frame */
-    for (int i = 0; i < 13; i++) bad[i] = good;
+    static lv_speed_costs bad[14]; /* too large for a frame */
+    for (int i = 0; i < 14; i++) bad[i] = good;
     bad[0].n_layers = 0;
     bad[1].sweep.n = 0;
     bad[2].flash_bytes_s = 0;
@@ -270,7 +302,8 @@ static void impossible_costs_are_refused(void)
     bad[10].products_beside = flat(0.5);
     bad[11].flash_beside = flat(0);
     bad[12].exit_layer = 3;
-    for (int i = 0; i < 13; i++) {
+    bad[13].draft_first_s = -1;
+    for (int i = 0; i < 14; i++) {
         lever_error e = { 0 };
         lv_speed s;
         const lv_speed_input in = { .costs = &bad[i], .rates = r, .draft_batch = 16 };
@@ -310,6 +343,9 @@ int main(void)
     RUN(tokens_of_chains);
     RUN(chains_with_constant_costs_are_the_published_formula);
     RUN(a_tree_of_known_rates_by_hand);
+    RUN(the_first_batch_of_a_draft_takes_longer);
+    RUN(the_draft_reads_what_it_has_not_evaluated);
+    RUN(the_head_is_multiplied_as_often_as_the_text_needs);
     RUN(the_last_tree_of_a_short_text_is_cut);
     RUN(speculation_that_does_not_pay_is_slower);
     RUN(lever_follows_the_costs);
