@@ -17,7 +17,7 @@ import urllib.request
 from cli import LEVER, SANITIZED, WORK
 
 DOG = [{"role": "user", "content": "Tell me a story about a dog."}]
-SLOW = ("--mem", "40MiB", "--max-body", "64KiB", "--flash-limit", "20MB")  # an answer takes seconds
+SLOW = ("--mem", "40MiB", "--max-body", "64KiB", "--no-pin", "--flash-limit", "30MB")  # an answer takes seconds
 
 
 class Reply:
