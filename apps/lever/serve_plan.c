@@ -21,8 +21,10 @@ void serve_plan_own(server *s)
     s->config.caller_bytes = OWN_BYTES + s->budget.limit + (uint64_t)a->connections * CONNECTION_BYTES;
 }
 
-/* A conversation more takes its caches from what keeps weights in memory. Where nobody has said how many,
- * there are as many as leave the context whole and half of the weights that one would. */
+static uint64_t kept(const lever_plan *p) { return p->resident_bytes + p->lent_bytes; }
+
+/* A conversation more takes its caches from what keeps weights in memory. Where nobody has said how many, there are as
+ * many as leave the context whole and, while they are short, half of the weights that one would. */
 int serve_plan_sessions(server *s, lever_error *err)
 {
     lever_plan one, plan;
@@ -35,7 +37,7 @@ int serve_plan_sessions(server *s, lever_error *err)
         s->config.n_sessions = n;
         rc = lever_plan_memory(&s->config, &plan, err);
         if (rc < 0) return rc;
-        if (plan.fits && plan.n_ctx >= one.n_ctx && plan.resident_bytes >= one.resident_bytes / 2) {
+        if (plan.fits && plan.n_ctx >= one.n_ctx && kept(&plan) >= kept(&one) / 2) {
             if (n < PARALLEL_DEFAULT)
                 serve_log(s, "%u conversations at once, as --mem has no room for %d; --parallel decides", n,
                           PARALLEL_DEFAULT);

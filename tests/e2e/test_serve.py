@@ -509,6 +509,12 @@ class Program(CliTest):
         with Server() as s:
             return s.say(max_tokens=4, temperature=0)
 
+    def test_as_many_conversations_as_memory_has_room_for(self):
+        # Places that nobody uses keep weights: where one text of the whole context leaves some, four short ones do too.
+        for mem, places in ((32, 1), (64, 4)):
+            with Server("--mem", f"{mem}MiB", "--max-body", "64KiB") as s:
+                self.assertEqual(s.metrics()["lever_places"], places)
+
     def test_answers_that_run_may_end_before_the_program_does(self):
         with Server(*SLOW, "--parallel", 1) as s:
             running, waiting = [], []
