@@ -6,6 +6,9 @@
 
 enum { HUGE_PAGE = 2 << 20, HUGE_FROM = 32 << 20 }; /* bytes; below the last, pages are small */
 
+/* Beside small pages of 16 or 64 KiB huge ones have other sizes, and are not worth it. */
+static bool wants_huge(uint64_t most_bytes) { return most_bytes >= HUGE_FROM && lv_page_bytes() == 4096; }
+
 static uint64_t page_bytes(bool huge) { return huge ? HUGE_PAGE : lv_page_bytes(); }
 
 /* Memory that the first n matrices take. */
@@ -55,7 +58,7 @@ int lv_model_lend_plan(lv_model *m, uint64_t most_bytes, uint64_t bytes, enum lv
     size_t *end = lv_alloc_array(m->n_weights, sizeof *end, 16);
     const int64_t n = order && end ? order_streamed(m, policy, order) : -1;
     for (size_t i = 0; i < m->n_weights; i++) m->weights[i].lent = false;
-    const uint32_t n_lent = n > 0 ? lay_out(m, order, (uint32_t)n, bytes, most_bytes >= HUGE_FROM, end) : 0;
+    const uint32_t n_lent = n > 0 ? lay_out(m, order, (uint32_t)n, bytes, wants_huge(most_bytes), end) : 0;
     for (uint32_t i = 0; i < n_lent; i++) m->weights[order[i]].lent = true;
     lv_free(order);
     lv_free(end);
@@ -84,7 +87,7 @@ int lv_model_lend_open(lv_model *m, uint64_t most_bytes, enum lv_residency_polic
     l->order = lv_alloc_array(m->n_weights, sizeof *l->order, 16);
     l->end = lv_alloc_array(m->n_weights, sizeof *l->end, 16);
     l->skip = lv_alloc_array(n_skip, sizeof *l->skip, 16);
-    l->huge = most_bytes >= HUGE_FROM;
+    l->huge = wants_huge(most_bytes);
     const int64_t n = l->order && l->end && l->skip ? order_streamed(m, policy, l->order) : -1;
     if (n >= 0) l->n_most = lay_out(m, l->order, (uint32_t)n, most_bytes, l->huge, l->end);
     if (n >= 0 && l->n_most == 0) return LEVER_OK;
