@@ -80,18 +80,17 @@ static void print_plan(const lever_plan *p)
     for (uint32_t i = 0; i < p->n_lines; i++)
         printf("  %-36s %10s\n", p->lines[i].label, format_bytes(a, sizeof a, (double)p->lines[i].bytes));
     printf("  %-36s %10s\n", "total", format_bytes(a, sizeof a, (double)p->total_bytes));
-    if (p->fits)
-        printf("each sweep reads %s from flash; %s of the model stay in memory%s\n",
-               format_bytes(a, sizeof a, (double)p->streamed_bytes),
-               format_bytes(b, sizeof b, (double)p->resident_bytes),
-               p->head_resident ? "" : "; the output head is streamed too");
-    if (p->fits && p->lent_bytes)
+    if (!p->fits) {
+        printf("this does not fit: at least %s are needed\n", format_bytes(a, sizeof a, (double)p->needed_bytes));
+        return;
+    }
+    printf("each sweep reads %s from flash; %s of the model stay in memory%s\n",
+           format_bytes(a, sizeof a, (double)p->streamed_bytes), format_bytes(b, sizeof b, (double)p->resident_bytes),
+           p->head_resident ? "" : "; the output head is streamed too");
+    if (p->lent_bytes)
         printf("texts of up to 256 tokens leave room for another %s, so that sweeps read %s\n",
                format_bytes(a, sizeof a, (double)p->lent_bytes),
                format_bytes(b, sizeof b, (double)(p->streamed_bytes - p->lent_bytes)));
-    else
-        printf("this does not fit: at least %s are needed\n",
-               format_bytes(a, sizeof a, (double)p->needed_bytes));
 }
 
 static json_t *plan_json(const lever_plan *p)

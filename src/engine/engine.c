@@ -94,7 +94,7 @@ static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
     e->chat = o->chat;
     e->n_sessions = o->config.n_sessions;
     e->rule = o->rule;
-    e->lends = !o->config.no_pin;
+    e->loan.bytes = o->loan_bytes;
     e->residency = o->config.pin_first_layers ? LV_RESIDENCY_FIRST_LAYERS : LV_RESIDENCY_SPREAD;
     if (e->draft) e->target_ratio = count_weights(e->target, false) / count_weights(e->draft, true);
     e->exit = o->exit, o->exit = NULL;
@@ -140,6 +140,7 @@ int lv_engine_load(lever_engine **out, lv_engine_setup *o, lever_error *err)
         e->target_file_bytes = o->target_file_bytes;
         e->target_id = o->target_id;
         rc = build_engine(e, o, err);
+        if (rc >= 0) e->pair_key = lv_learnt_pair(e->target_file_bytes, e->target, e->draft);
         if (rc >= 0) lv_engine_seed(e, o);
     }
     if (rc < 0) {
@@ -248,7 +249,7 @@ void lever_engine_get_info(const lever_engine *e, lever_engine_info *info)
                                  .target_resident_bytes = e->plan.resident_bytes + lent,
                                  .target_streamed_bytes = e->plan.streamed_bytes - lent,
                                  .target_read_bytes = t.bytes_read,
-                                 .pair_key = lv_learnt_pair(e->target_file_bytes, e->target, e->draft),
+                                 .pair_key = e->pair_key,
                                  .exit_layer = e->exit ? lv_exit_layer(e->exit) + 1 : 0,
                                  .advice = e->advice[0] ? e->advice : NULL,
                                  .exit_note = e->exit_note[0] ? e->exit_note : NULL,

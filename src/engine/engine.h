@@ -70,14 +70,14 @@ typedef struct lv_round {
 /* Memory planned for the caches of all sessions. */
 typedef struct lv_loan {
     lv_kv_room room;
-    uint64_t   bytes; /* 0: nothing is lent, caches have their memory from the start */
+    uint64_t   bytes; /* 0: nothing is lent */
     uint64_t   used;  /* of it, by caches */
+    bool       open;  /* caches take their memory from it; else they have it from the start */
 } lv_loan;
 
 struct lever_engine {
     size_t     charged_bytes; /* to the budget of the process */
     lv_loan    loan;
-    bool       lends;       /* what caches do not use yet may hold weights */
     enum lv_residency_policy residency;
     lv_engine_devices devices;
     bool       eager;   /* a cycle projects all rows at once */
@@ -104,6 +104,7 @@ struct lever_engine {
     int        rule;    /* enum lv_rule: how trees are verified at temperatures above 0 */
     uint64_t   target_file_bytes;
     lv_model_id target_id;
+    uint64_t   pair_key; /* lv_learnt_pair */
     lv_flash_model flash; /* zeroed: reads are not held back */
     double     target_ratio; /* weights of the target per weight of the draft */
     lever_session *sessions[LV_SESSIONS_MOST]; /* those that are open, in any places; else NULL */
@@ -150,6 +151,7 @@ typedef struct lv_engine_setup {
     bool           eval;        /* for lever_eval: no session, no policy; a draft is taken if there is one */
     bool           fit;         /* eval for lever_fit: no logits of the target, but fit_row_bytes for each row */
     uint64_t       fit_row_bytes;
+    uint64_t       loan_bytes;  /* planned for caches, which may hold weights meanwhile; 0: they may not */
     uint64_t       text_bytes;  /* eval: the text and its tokens */
     uint64_t       target_file_bytes;
     lv_model_id    target_id;   /* not for eval */

@@ -50,8 +50,6 @@ uint64_t lv_learnt_pair(uint64_t target_file_bytes, lv_model *target, lv_model *
     return draft ? mix_model(key, draft) : key;
 }
 
-static uint64_t pair_of(const lever_engine *e) { return lv_learnt_pair(e->target_file_bytes, e->target, e->draft); }
-
 uint64_t lv_learnt_draft(const lever_engine *e) { return e->draft ? mix_model(1, e->draft) : 0; }
 
 /* A 64th of the target more or less in memory is the same; so is another prompt, context or temperature. */
@@ -93,7 +91,7 @@ size_t lever_engine_get_learnt(const lever_engine *e, void *out, size_t cap)
     if (n == 0) return 0;
     n += sizeof(learnt_header) + e->learnt_rest_bytes;
     if (n > cap) return n;
-    learnt_header h = { .version = VERSION, .pair = pair_of(e) };
+    learnt_header h = { .version = VERSION, .pair = e->pair_key };
     memcpy(h.magic, magic, sizeof magic);
     char *at = (char *)out + sizeof h;
     for (uint32_t i = 0; i < e->n_policies; i++) {
@@ -185,7 +183,7 @@ static int take_entry(lever_engine *e, const learnt_entry *entry, const char *by
 
 int lever_engine_set_learnt(lever_engine *e, const void *in, size_t n, lever_error *err)
 {
-    LEVER_TRY(check_header(in, n, pair_of(e), err));
+    LEVER_TRY(check_header(in, n, e->pair_key, err));
     const char *at = (const char *)in + sizeof(learnt_header);
     size_t left = n - sizeof(learnt_header);
     learnt_entry entry;

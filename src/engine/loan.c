@@ -22,17 +22,14 @@ static void give(void *user, uint64_t bytes)
 int lv_loan_open(lever_engine *e, lever_error *err)
 {
     lv_loan *p = &e->loan;
-    if (p->bytes || !e->lends) return LEVER_OK;
-    const uint32_t n_ctx = e->plan.n_ctx, scratch = lv_draft_scratch(e->plan.max_rows, e->draft_rows + e->ahead_rows);
-    uint64_t one = lv_kv_memory_bytes(lv_model_hparams(e->target), e->kv_type, n_ctx, e->plan.max_rows);
-    if (e->draft) one += lv_kv_memory_bytes(lv_model_hparams(e->draft), e->draft_kv_type, n_ctx, scratch);
-    LEVER_TRY(lv_model_lend_open(e->target, e->n_sessions * one, e->residency, err));
-    if (!lv_model_lends(e->target)) return LEVER_OK;
-    *p = (lv_loan){ .room = { .take = take, .give = give, .user = e }, .bytes = e->n_sessions * one };
+    if (p->open || !p->bytes) return LEVER_OK;
+    LEVER_TRY(lv_model_lend_open(e->target, p->bytes, e->residency, err));
+    p->room = (lv_kv_room){ .take = take, .give = give, .user = e };
+    p->open = lv_model_lends(e->target);
     return LEVER_OK;
 }
 
-const lv_kv_room *lv_loan_room(const lever_engine *e) { return e->loan.bytes ? &e->loan.room : NULL; }
+const lv_kv_room *lv_loan_room(const lever_engine *e) { return e->loan.open ? &e->loan.room : NULL; }
 
 static uint64_t soon_of(const lv_kv *kv, uint32_t n_slots)
 {
@@ -44,7 +41,7 @@ void lv_loan_update(lever_engine *e)
 {
     lv_loan *p = &e->loan;
     uint64_t soon = 0;
-    if (!p->bytes) return;
+    if (!p->open) return;
     for (uint32_t i = 0; i < LV_SESSIONS_MOST; i++) {
         const lever_session *s = e->sessions[i];
         if (!s || !(s->run.running || s->n_tokens == 0)) continue;

@@ -366,8 +366,9 @@ static int plan_loan(lv_engine_setup *o, lever_error *err)
     uint64_t some = lv_kv_planned_bytes(h, o->target_kv_type, p->n_ctx, p->max_rows, used);
     if (d) all += lv_kv_memory_bytes(d, o->draft_kv_type, p->n_ctx, scratch);
     if (d) some += lv_kv_planned_bytes(d, o->draft_kv_type, p->n_ctx, scratch, used);
-    const uint64_t n = o->config.n_sessions;
-    return lv_model_lend_plan(o->target, lends ? n * all : 0, lends && all > some ? n * (all - some) : 0,
+    o->loan_bytes = lends ? o->config.n_sessions * all : 0;
+    const uint64_t free_bytes = lends && all > some ? o->config.n_sessions * (all - some) : 0;
+    return lv_model_lend_plan(o->target, o->loan_bytes, free_bytes,
                               o->config.pin_first_layers ? LV_RESIDENCY_FIRST_LAYERS : LV_RESIDENCY_SPREAD, err);
 }
 

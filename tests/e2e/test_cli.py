@@ -355,6 +355,20 @@ class Cli(CliTest):
         self.assertEqual(code, OK, err)
         return json.loads(out)["plan"]
 
+    def test_inspect_says_what_sweeps_read_or_what_is_missing(self):
+        said = {}
+        demo = ROOT / "models/lever-demo-target.Q8_0.gguf"
+        for mem in ("1MiB", "26MiB", "1GiB"):
+            code, out, err = lever("inspect", demo, "--mem", mem)
+            self.assertEqual(code, OK, err)
+            words = ("does not fit", "each sweep reads", "each sweep reads 0 B", "texts of up to 256 tokens")
+            said[mem] = [w in out.decode() for w in words]
+        self.assertEqual(said["1MiB"], [True, False, False, False])
+        self.assertEqual(said["26MiB"], [False, True, False, True])
+        self.assertEqual(said["1GiB"], [False, True, True, False])
+        plan = self.plan("--mem", "26MiB", model=demo)
+        self.assertTrue(0 < plan["lent_bytes"] < plan["streamed_bytes"])
+
     def test_limit_too_small_says_how_much_is_needed_and_that_works(self):
         code, out, err = lever("run", "-m", self.model, "--mem", "100KiB", "-c", 64, "-p", "x")
         self.assertEqual((code, out), (LIMIT, b""), err)
