@@ -75,7 +75,7 @@ static void print_wrapped(const char *text)
 
 static void print_acceptance(const lever_advice *a)
 {
-    if (a->acceptance_measured) printf("acceptance counted in %.0f cycles", a->cycles_seen);
+    if (a->acceptance_measured) printf("acceptance counted at %.0f tokens", a->tokens_seen);
     else printf("acceptance assumed, not measured");
     printf("; by position in a chain");
     for (int i = 0; i < 4; i++) printf(" %.2f", a->chain[i]);
@@ -172,6 +172,6 @@ json_t *plan_report_json(const lever_advice *a)
     for (int i = 0; i < LEVER_ADVICE_CHAIN; i++) json_array_append_new(chain, json_real(a->chain[i]));
     return json_pack("{s:I, s:b, s:b, s:i, s:s, s:b, s:f, s:o, s:o}", "limit_bytes", (json_int_t)a->limit_bytes, "any",
                      (int)a->any, "speculate", (int)a->speculate, "best", (int)a->best, "why", a->why,
-                     "acceptance_measured", (int)a->acceptance_measured, "cycles_seen", a->cycles_seen, "chain", chain,
+                     "acceptance_measured", (int)a->acceptance_measured, "tokens_seen", a->tokens_seen, "chain", chain,
                      "choices", choices);
 }

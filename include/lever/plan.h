@@ -43,7 +43,7 @@ typedef struct lever_advice {
     bool     any;                /* there is something to run: best counts */
     bool     speculate;
     bool     acceptance_measured; /* false: of a usual pair */
-    double   cycles_seen;        /* that acceptance was counted in */
+    double   tokens_seen;        /* of text, that acceptance was counted at */
     double   chain[LEVER_ADVICE_CHAIN]; /* that the i-th token of a chain is right when those before it are */
     char     why[320];           /* one sentence */
 } lever_advice;

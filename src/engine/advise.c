@@ -13,7 +13,7 @@ static const char preferred[] = "lever";
 /* Closer than this is the same: then the policy is taken that follows the machine while it runs, and no speculation
  * rather than some that gains nothing. */
 static const double same = 0.02;
-enum { QUICK_CYCLES = 48, SEEN_ENOUGH = 24 };
+enum { QUICK_TOKENS = 512, SEEN_ENOUGH = 96 /* tokens */ };
 static const double usual_kept = 0.6; /* of rows, where pruning drops some */
 
 /* ---- acceptance ---- */
@@ -24,8 +24,18 @@ static const lv_acceptance *counts_for(const lv_acceptances *a, float sharpness,
     const uint32_t own = lv_acceptance_kind(sharpness, temperature);
     const uint32_t order[] = { own, own ^ 1, own ^ 2, own ^ 3 };
     for (uint32_t i = 0; i < LV_ACC_KINDS; i++)
-        if (lv_acceptance_roots(&a->kind[order[i]]) >= SEEN_ENOUGH) return &a->kind[order[i]];
+        if (lv_acceptance_known(&a->kind[order[i]]) >= SEEN_ENOUGH) return &a->kind[order[i]];
     return NULL;
+}
+
+static void expect(lv_expected_text *x, const lv_acceptances *all, float sharpness, float temperature)
+{
+    const lv_acceptance *a = counts_for(all, sharpness, temperature);
+    *x = (lv_expected_text){ .kept = a ? lv_acceptance_kept(a, usual_kept) : usual_kept,
+                             .lookup = a ? lv_acceptance_lookup(a) : 0,
+                             .n_known = a ? lv_acceptance_known(a) : 0 };
+    lv_acceptance_get_rates(&x->rates, a);
+    if (a) lv_acceptance_replay(&x->text, a, &x->rates);
 }
 
 /* ---- one configuration ---- */
@@ -71,18 +81,14 @@ static int predict(lever_choice *c, const lv_adviser *a, lv_engine_setup *o, con
     copy_plan(c, o);
     lv_speed_costs costs;
     if (!o->fits || !lv_adviser_costs(&costs, a, o, layers, draft)) return LEVER_OK;
-    lv_acceptance_rates rates;
-    const lv_policy *p = o->policies[0];
-    const lv_acceptance *counts =
-        counts_for(&a->acceptances, lv_policy_sharpness(p), a->params->temperature);
-    lv_acceptance_get_rates(&rates, counts);
+    const lv_expected_text *x = &a->expected[lv_acceptance_kind(lv_policy_sharpness(o->policies[0]), 0)];
     const bool looks_up = !strncmp(c->policy, preferred, strlen(preferred)); /* in the text, too */
-    const lv_speed_input in = { .costs = &costs, .rates = &rates, .target_ratio = a->target_ratio,
-                                .tokens_factor = 1 + (looks_up && counts ? lv_acceptance_lookup(counts) : 0),
-                                .kept = counts ? lv_acceptance_kept(counts, usual_kept) : usual_kept,
+    const lv_speed_input in = { .costs = &costs, .rates = &x->rates, .text = &x->text,
+                                .target_ratio = a->target_ratio,
+                                .tokens_factor = 1 + (looks_up ? x->lookup : 0), .kept = x->kept,
                                 .draft_batch = LV_DRAFT_LOGIT_ROWS, .max_rows = o->plan.max_rows,
                                 .n_tokens = a->params->n_tokens,
-                                .n_cycles = a->params->quick ? QUICK_CYCLES : 0 };
+                                .n_replayed = a->params->quick ? QUICK_TOKENS : 0 };
     lv_speed s;
     LEVER_TRY(lv_speed_of_policy(&s, &in, c->policy, err));
     copy_speed(c, &s);
@@ -245,13 +251,13 @@ static int advise_with(lever_advice *out, lv_adviser *a, lv_engine_setup *o, con
                        lever_error *err)
 {
     LEVER_TRY(lv_adviser_init(a, o, p, err));
-    const lv_acceptance *counts = counts_for(&a->acceptances, 1, p->temperature);
-    lv_acceptance_rates rates;
-    lv_acceptance_get_rates(&rates, counts);
-    lv_acceptance_chain(&rates, out->chain, LEVER_ADVICE_CHAIN);
+    for (uint32_t i = 0; i < 2; i++) expect(&a->expected[i], &a->acceptances, i ? 2 : 1, p->temperature);
+    const lv_expected_text *x = &a->expected[0];
+    if (x->text.n) lv_replay_chain(&x->text, out->chain, LEVER_ADVICE_CHAIN);
+    else lv_acceptance_chain(&x->rates, out->chain, LEVER_ADVICE_CHAIN);
     out->limit_bytes = o->config.mem_bytes;
-    out->acceptance_measured = counts != NULL;
-    out->cycles_seen = counts ? lv_acceptance_roots(counts) : 0;
+    out->acceptance_measured = x->n_known > 0;
+    out->tokens_seen = x->n_known;
     LEVER_TRY(compare(out, a, o, err));
     choose(out);
     explain(out);

@@ -8,6 +8,15 @@
 #include "plan/model_shape.h"
 #include "plan/speed_policy.h"
 
+/* What is known of texts, in the form that predictions take it. */
+typedef struct lv_expected_text {
+    lv_acceptance_rates rates;
+    lv_replay text;       /* n 0: nothing was seen */
+    double   lookup;      /* tokens that lookup adds to each of the draft's */
+    double   kept;        /* share of rows that pruning leaves */
+    uint32_t n_known;     /* tokens */
+} lv_expected_text;
+
 /* What does not change from one configuration to the next. */
 typedef struct lv_adviser {
     const lever_advise_params *params;
@@ -16,6 +25,7 @@ typedef struct lv_adviser {
     bool      has_draft;
     double    target_ratio;          /* weights of the target per weight of the draft */
     lv_acceptances acceptances;
+    lv_expected_text expected[2];    /* of trees with the draft's probabilities; with sharpened ones */
     double   *layer_bytes;           /* [target.n_layers] scratch */
 } lv_adviser;
 

@@ -58,6 +58,8 @@ static uint32_t text_most(const lever_engine *e) { return e->plan.max_rows < TEX
 
 static bool is_root(const lv_draft_request *q) { return q->ids[0] == 0; }
 
+static uint32_t projected(const lv_draft_request *q) { return q->n + q->n_before; }
+
 static uint32_t pending(const lever_session *s) { return s->n_tokens - s->draft_kv.n_committed; }
 
 /* The root's logits must come from a batch that ends with it: when the cache already holds the root (a cycle was
@@ -75,11 +77,13 @@ static int prepare(lv_draft_run *d, uint32_t most_text, uint32_t *n_rows, lever_
 /* The rows of a request, and which of them are projected. Returns how many. */
 static uint32_t put_request(lv_draft_run *d, lv_row *rows, int32_t seq, uint32_t *project)
 {
-    const lv_draft_request *q = &d->request;
+    lv_draft_request *q = &d->request;
     if (is_root(q)) {
         const uint32_t n = pending(d->session);
         put_text(d->session, rows, n, seq);
         project[0] = d->row0 + n - 1;
+        if (q->n_before >= n) q->n_before = n - 1;
+        for (uint32_t i = 0; i < q->n_before; i++) project[i + 1] = d->row0 + n - 2 - i;
         return n;
     }
     for (uint32_t i = 0; i < q->n; i++) {
@@ -121,7 +125,7 @@ static int run_batch(lever_engine *e, lv_draft_run *const *runs, uint32_t n, uin
         runs[i]->row0 = *n_rows;
         runs[i]->logits = e->draft_logits + (slot + n_project) * n_vocab;
         *n_rows += put_request(runs[i], e->draft_batch + *n_rows, (int32_t)i, project + n_project);
-        n_project += runs[i]->request.n;
+        n_project += projected(&runs[i]->request);
     }
     *evaluated = false;
     LEVER_TRY(forward(e, kv, n, *n_rows, err));
@@ -141,7 +145,7 @@ static void serve_alone(lever_engine *e, lv_draft_run *const *runs, uint32_t n)
 {
     lever_error err = { 0 };
     bool evaluated;
-    for (uint32_t i = 0, slot = 0, n_rows; i < n; slot += runs[i++]->request.n)
+    for (uint32_t i = 0, slot = 0, n_rows; i < n; slot += projected(&runs[i++]->request))
         end_request(runs[i], run_batch(e, &runs[i], 1, slot, &evaluated, &n_rows, &err), &err);
 }
 
@@ -208,7 +212,7 @@ static uint32_t take_requests(const lever_engine *e, lever_session **queue, uint
         lv_draft_run *d = &queue[taken]->draft;
         const uint32_t text = pending(d->session) < text_most(e) ? pending(d->session) : text_most(e);
         rows += is_root(&d->request) ? text : d->request.n;
-        nodes += d->request.n;
+        nodes += projected(&d->request);
         if (taken && (rows > e->plan.max_rows || nodes > e->draft_logit_rows)) break;
         runs[taken] = d;
     }

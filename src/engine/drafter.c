@@ -22,6 +22,20 @@ static bool draft_take(lv_draft_run *d, lv_tree *t, int32_t id)
     return draft_know(d, node, lv_ahead_take_node(a, parent, node->token, &node->draft_row));
 }
 
+/* For the record only. */
+static void tell_before(lv_draft_run *d)
+{
+    lever_session *s = d->session;
+    int32_t tokens[LV_ACC_RANKS];
+    float probs[LV_ACC_RANKS];
+    for (uint32_t i = 1; i <= d->request.n_before; i++) {
+        const lv_history h = { .tokens = s->tokens, .n_tokens = s->n_tokens - i };
+        float *logits = d->logits + (size_t)i * d->n_vocab;
+        const uint32_t n = lv_sampler_candidates(s->sampler, logits, &h, LV_ACC_RANKS, d->sharpness, tokens, probs);
+        lv_noter_tell(s, i, tokens, probs, n);
+    }
+}
+
 static int draft_expand(void *user, lv_tree *t, const int32_t *ids, uint32_t n, lv_cost *cost,
                         lever_error *err)
 {
@@ -35,7 +49,8 @@ static int draft_expand(void *user, lv_tree *t, const int32_t *ids, uint32_t n, 
         if (!draft_take(d, t, ids[i])) d->left[n_left++] = ids[i];
     *cost = (lv_cost){ .ready = n - n_left };
     if (n_left == 0) return LEVER_OK;
-    d->request = (lv_draft_request){ .tree = t, .ids = d->left, .n = n_left };
+    d->request = (lv_draft_request){ .tree = t, .ids = d->left, .n = n_left,
+                                     .n_before = d->left[0] == 0 ? lv_noter_wants(s) : 0 };
     if (c->learner) lv_policy_share(c->learner, c->policy);
     if (s->in_turns) lv_turns_wait(s->turns); /* served with what others want */
     else lv_draft_serve(s->engine, &d, 1);
@@ -44,6 +59,7 @@ static int draft_expand(void *user, lv_tree *t, const int32_t *ids, uint32_t n, 
         if (err) *err = d->request.err;
         return d->request.rc;
     }
+    tell_before(d);
     lv_draft_run_tell_others(d);
     *cost = d->request.cost;
     cost->ready = n - n_left;

@@ -34,6 +34,7 @@ enum {
      * the rest is margin. */
     LV_PROGRAM_BYTES = (3 << 20) + (256 << 10),
     LV_SESSIONS_MOST = 64,
+    LV_NOTER_TEXT = 128, /* tokens; more than a cycle gives */
     LV_DRAFT_SHARED_ROWS = 32, /* the same for several sessions together: beyond, more rows cost in proportion */
     LV_PROJECT_SESSIONS = 4,   /* whose rows of the target are projected together */
     LV_TURNS_STACK_BYTES = 256 << 10, /* of the thread that grows a session's tree in turns with others */
@@ -192,6 +193,7 @@ typedef struct lv_draft_request {
     lv_tree *tree;
     const int32_t *ids;  /* [n]; the root is alone */
     uint32_t n;
+    uint32_t n_before;   /* tokens before the root to project too, after it, the last first (lv_noter_wants) */
     lv_cost  cost;       /* out: of the whole batch it was part of */
     int      rc;         /* out, with err */
     lever_error err;
@@ -202,7 +204,7 @@ typedef struct lv_draft_run {
     lever_session *session;
     lv_drafter *drafter; /* of the tree being grown */
     lv_draft_request request;
-    float   *logits;     /* [request.n][n_vocab] of the nodes evaluated last; in the engine's draft_logits */
+    float   *logits;     /* [request.n + n_before][n_vocab] of the nodes evaluated last; in the engine's draft_logits */
     uint32_t row0;       /* first row of the request in its batch */
     /* [n_known] of nodes of the last expand call that had been evaluated ahead, whose draft_slot is logit_rows + place;
      * the others, which were not. */
@@ -233,12 +235,15 @@ typedef struct lv_pruner {
     uint64_t  ns;           /* scores and decision */
 } lv_pruner;
 
-/* The draft's candidates at the nodes of one tree. */
+/* The draft's candidates at the nodes of one tree, and what the last trees say of the text. */
 typedef struct lv_noter {
     int32_t *candidates;    /* [n_sets][LV_ACC_RANKS] by draft row + 1 */
     uint8_t *n_candidates;  /* [n_sets] */
     uint8_t *class;         /* [n_sets] lv_acceptance_class */
     uint32_t n_sets;        /* 0: there is no draft */
+    lv_said  text[LV_NOTER_TEXT]; /* [n_text] not in the engine's record yet */
+    uint32_t n_text, kind;  /* lv_acceptance_kind */
+    uint32_t n_unknown;     /* the last of them, that were not evaluated */
 } lv_noter;
 
 /* A session's part of a round: draft + sweep + accept, or some rows of its prompt. */
@@ -379,8 +384,14 @@ void lv_noter_close(lv_noter *n); /* accepts a zeroed one */
 void lv_noter_forget(lv_noter *n);
 /* The draft's candidates at a node that it has evaluated, best first. */
 void lv_noter_note(lv_noter *n, const lv_tree_node *node, const int32_t *tokens, const float *probs, uint32_t count);
-/* The cycle is over: count what the text went on with. */
-void lv_noter_observe(const lever_session *s, const lv_cycle *c);
+/* How many tokens before the root should be projected with it, and told by lv_noter_tell. */
+uint32_t lv_noter_wants(lever_session *s);
+/* The draft's candidates so many tokens before the root. */
+void lv_noter_tell(lever_session *s, uint32_t before, const int32_t *tokens, const float *probs, uint32_t count);
+/* The cycle is over: record what the text went on with. */
+void lv_noter_observe(lever_session *s, const lv_cycle *c);
+/* The answer is over. */
+void lv_noter_flush(lever_session *s);
 /* engine/learnt.c: a number that stands for both models; draft NULL: there is none. */
 uint64_t lv_learnt_pair(uint64_t target_file_bytes, lv_model *target, lv_model *draft);
 /* Counts of acceptance among bytes of lever_engine_get_learnt. False: there are none, or not of this pair. */

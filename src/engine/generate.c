@@ -121,6 +121,7 @@ int lever_session_finish(lever_session *s, lever_stats *stats, lever_error *err)
     else if (err) *err = r->err;
     atomic_store(&s->cancel, false);
     lv_policy_close(&r->own_policy);
+    lv_noter_flush(s);
     r->stats.peak_rss_bytes = lv_memory_peak_rss();
     lv_ahead_count(s->ahead, &r->stats);
     if (stats) *stats = r->stats;

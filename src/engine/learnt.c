@@ -8,7 +8,7 @@
 #include "base/hash.h"
 #include "engine/engine.h"
 
-enum { VERSION = 3, NAME_BYTES = 256, REST_MOST = 1 << 18 };
+enum { VERSION = 4, NAME_BYTES = 256, REST_MOST = 1 << 18 };
 static const char magic[8] = "LVLEARN";
 static const char acceptance_name[] = "(acceptance)"; /* no policy has such a name */
 
@@ -65,9 +65,9 @@ static uint64_t conditions_of(const lever_engine *e)
 
 static size_t acceptance_bytes(const lever_engine *e)
 {
-    double roots = 0;
-    for (uint32_t i = 0; i < LV_ACC_KINDS; i++) roots += lv_acceptance_roots(&e->acceptances.kind[i]);
-    return roots > 0 ? sizeof e->acceptances : 0;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < LV_ACC_KINDS; i++) n += e->acceptances.kind[i].n_text;
+    return n ? sizeof e->acceptances : 0;
 }
 
 /* Begin an entry at *at; its bytes go where it returns. */

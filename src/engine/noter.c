@@ -51,41 +51,82 @@ static uint32_t rank_of(const lv_noter *n, uint32_t set, int32_t token)
     return r;
 }
 
-/* Who had proposed what became text; what pruning left. */
-static void observe_sources(lv_acceptance *a, const lever_session *s, const lv_cycle *c)
+/* What pruning left. */
+static void observe_pruning(lv_acceptance *a, const lever_session *s, const lv_cycle *c)
 {
-    for (uint32_t i = 0; i < c->n_new; i++) {
-        const int32_t node = s->path_nodes[i];
-        if (node < 0) continue;
-        if (s->tree.nodes[node].source == LV_SOURCE_LOOKUP) a->by_lookup += 1;
-        else a->by_draft += 1;
-    }
     if (!s->prune.decided) return;
     a->pruned_rows += (float)s->tree.n;
     a->pruned_kept += (float)c->n_kept;
 }
 
-void lv_noter_observe(const lever_session *s, const lv_cycle *c)
+static lv_acceptance *record_of(const lever_session *s) { return &s->engine->acceptances.kind[s->noter.kind]; }
+
+void lv_noter_flush(lever_session *s)
+{
+    lv_noter *n = &s->noter;
+    lv_acceptance_add(record_of(s), n->text, n->n_text);
+    n->n_text = 0;
+    n->n_unknown = 0;
+}
+
+uint32_t lv_noter_wants(lever_session *s)
+{
+    const uint32_t most = s->draft.logit_rows - 1;
+    return s->noter.n_unknown < most ? s->noter.n_unknown : most;
+}
+
+void lv_noter_tell(lever_session *s, uint32_t before, const int32_t *tokens, const float *probs, uint32_t count)
+{
+    lv_noter *n = &s->noter;
+    if (count == 0) return;
+    if (count > LV_ACC_RANKS) count = LV_ACC_RANKS;
+    uint32_t rank = 0;
+    while (rank < count && tokens[rank] != s->tokens[s->n_tokens - before]) rank++;
+    n->text[n->n_text - before] = (lv_said){ .known = 1, .class = lv_acceptance_class(probs[0]) & 7,
+                                        .n = count & 15, .rank = rank & 15 };
+}
+
+/* What the draft had said at a node of the tree about this token. */
+static lv_said said_at(const lever_session *s, int32_t node, int32_t token)
 {
     const lv_noter *n = &s->noter;
-    if (!n->n_candidates || lv_session_draws(s)) return; /* draws are no ranks */
-    lv_acceptance *a =
-        &s->engine->acceptances.kind[lv_acceptance_kind(lv_policy_sharpness(c->policy), s->params.temperature)];
-    observe_sources(a, s, c);
-    bool linked = false; /* the node before was of class `of`, and its candidate `rank` led here */
-    uint32_t of = 0, rank = 0;
-    for (uint32_t i = 0; i < c->n_new; i++) {
-        const int32_t node = i ? s->path_nodes[i - 1] : 0;
-        if (node < 0) return;
-        const int32_t row = s->tree.nodes[node].draft_row;
-        const uint32_t set = (uint32_t)(row + 1);
-        if ((node && row < 0) || set >= n->n_sets || !n->n_candidates[set]) return; /* not evaluated */
-        const uint32_t class = n->class[set];
-        if (i == 0) lv_acceptance_fade(a), lv_acceptance_add_root(a, class);
-        else if (linked) lv_acceptance_add_next(a, i - 1, of, rank, class);
-        rank = rank_of(n, set, s->tokens[s->n_tokens - c->n_new + i]);
-        lv_acceptance_add(a, i, class, n->n_candidates[set], rank);
-        linked = rank < n->n_candidates[set];
-        of = class;
+    const int32_t row = node < 0 ? -1 : s->tree.nodes[node].draft_row;
+    const uint32_t set = (uint32_t)(row + 1);
+    if (node < 0 || (node && row < 0) || set >= n->n_sets || !n->n_candidates[set]) return (lv_said){ 0 };
+    return (lv_said){ .known = 1, .class = n->class[set] & 7, .n = n->n_candidates[set] & 15,
+                      .rank = rank_of(n, set, token) & 15 };
+}
+
+/* Was a token of text in the tree, and could the draft have proposed it? Where it was not asked, it could. */
+static void observe_source(lv_acceptance *a, int32_t node, lv_said said)
+{
+    if (node < 0) return;
+    if (said.known && said.rank == said.n) a->by_lookup += 1;
+    else a->by_draft += 1;
+}
+
+void lv_noter_observe(lever_session *s, const lv_cycle *c)
+{
+    lv_noter *n = &s->noter;
+    n->n_unknown = 0;
+    if (!n->n_candidates || !n->n_candidates[0] || lv_session_draws(s)) { /* nothing was drafted; draws are no ranks */
+        lv_noter_flush(s);
+        return;
+    }
+    const uint32_t kind = lv_acceptance_kind(lv_policy_sharpness(c->policy), s->params.temperature);
+    if (kind != n->kind || n->n_text + c->n_new > LV_NOTER_TEXT) lv_noter_flush(s);
+    n->kind = kind;
+    lv_acceptance_fade(record_of(s));
+    observe_pruning(record_of(s), s, c);
+    record_of(s)->n_seen += c->n_new;
+    if (!lv_acceptance_records(record_of(s))) {
+        lv_noter_flush(s);
+        return;
+    }
+    for (uint32_t i = 0; i < c->n_new && n->n_text < LV_NOTER_TEXT; i++) {
+        const lv_said said = said_at(s, i ? s->path_nodes[i - 1] : 0, s->tokens[s->n_tokens - c->n_new + i]);
+        observe_source(record_of(s), s->path_nodes[i], said);
+        n->text[n->n_text++] = said;
+        n->n_unknown += !said.known;
     }
 }

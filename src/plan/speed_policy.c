@@ -9,7 +9,9 @@
 
 enum {
     TOKENS = 8192,       /* candidates that one tree may be shown */
-    CYCLES_DEFAULT = 200,
+    REPLAYED = 2048,     /* tokens of text */
+    STRETCH = 128,       /* of them without a gap */
+    TOKENS_OF_CYCLE = 10, /* without text cycles are counted, one for so many */
     PROJECTED = 4,       /* rows of the head at once, as engine/cycle.c takes them */
     LEVELS = 64
 };
@@ -19,6 +21,7 @@ typedef struct guess {
     float   prob;        /* that it follows its parent */
     uint8_t rank, of;    /* among its siblings; class of its parent */
     uint8_t class;       /* its own, once it is evaluated */
+    int32_t said;        /* place in the text that it is the next token of; -1: the text went on otherwise */
 } guess;
 
 typedef struct virtual_run {
@@ -33,6 +36,7 @@ typedef struct virtual_run {
     double    ring;
     uint32_t  draft_text; /* tokens that are not in the draft's cache yet; they come with the root */
     uint32_t  n_asked;    /* nodes of this cycle whose candidates were */
+    uint32_t  stretch, at, until; /* of the text: which stretch, the root's place in it, its end */
 } virtual_run;
 
 /* ---- chance ---- */
@@ -41,6 +45,11 @@ static double uniform(virtual_run *v)
 {
     v->random = v->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
     return (double)(v->random >> 11) * 0x1p-53;
+}
+
+static const lv_replay *text_of(const virtual_run *v)
+{
+    return v->in->text && v->in->text->n ? v->in->text : NULL;
 }
 
 static uint8_t pick(const double *shares, uint32_t n, double u)
@@ -64,13 +73,13 @@ static int expand(void *user, lv_tree *t, const int32_t *ids, uint32_t n, lv_cos
 {
     virtual_run *v = user;
     (void)err;
+    const lv_replay *text = text_of(v);
     uint32_t rows = n;
     for (uint32_t i = 0; i < t->n; i++) t->nodes[i].draft_slot = -1;
     for (uint32_t i = 0; i < n; i++) {
         guess *g = &v->guesses[t->nodes[ids[i]].token];
-        const uint32_t above = ids[i] ? lv_acceptance_depth((uint32_t)t->nodes[ids[i]].depth - 1) : 0;
-        g->class = ids[i] ? pick(v->in->rates->next[above][g->of][g->rank > 0], LV_ACC_CLASSES, uniform(v))
-                          : root_class(v);
+        g->class = text && g->said >= 0 ? text->at[g->said].class
+                   : ids[i] ? pick(v->in->rates->next[g->of][g->rank > 0], LV_ACC_CLASSES, uniform(v)) : root_class(v);
         t->nodes[ids[i]].draft_slot = (int32_t)i;
         if (ids[i]) t->nodes[ids[i]].draft_row = 0;
         else rows += v->draft_text - 1;
@@ -91,20 +100,29 @@ static double hit_rate(const double hit[LV_ACC_RANKS], uint32_t rank)
 static uint32_t candidates(void *user, lv_tree *t, int32_t id, uint32_t k, int32_t *tokens, float *probs)
 {
     virtual_run *v = user;
-    const uint8_t class = v->guesses[t->nodes[id].token].class;
-    const double *hit = v->in->rates->hit[lv_acceptance_depth((uint32_t)t->nodes[id].depth)][class];
+    const guess parent = v->guesses[t->nodes[id].token];
+    const double *hit = v->in->rates->hit[parent.class];
+    const lv_replay *text = parent.said >= 0 ? text_of(v) : NULL;
     t->nodes[id].draft_slot = -1;
     v->n_asked++;
     uint32_t n = 0;
     for (; n < k && v->n_guesses < TOKENS; n++) {
         probs[n] = (float)hit_rate(hit, n);
         tokens[n] = (int32_t)v->n_guesses;
-        v->guesses[v->n_guesses++] = (guess){ .prob = probs[n], .rank = (uint8_t)(n < 255 ? n : 255), .of = class };
+        const bool right = text && text->at[parent.said].rank == n;
+        v->guesses[v->n_guesses++] = (guess){ .prob = probs[n], .rank = (uint8_t)(n < 255 ? n : 255),
+                                              .of = parent.class,
+                                              .said = right ? (int32_t)(((uint32_t)parent.said + 1) % text->n) : -1 };
     }
     return n;
 }
 
 /* ---- the target ---- */
+
+static double with_lookup(const virtual_run *v, double drafted)
+{
+    return 1 + drafted * (v->in->tokens_factor > 0 ? v->in->tokens_factor : 1);
+}
 
 /* Expected tokens of the tree, and passes of the head over its rows: another one for every few that are reached. Fills
  * path. */
@@ -118,20 +136,22 @@ static double expected_tokens(virtual_run *v, double *passes)
         sum += v->path[i];
         if (t->nodes[i].depth % PROJECTED == 0) *passes += v->path[i];
     }
-    return 1 + sum * (v->in->tokens_factor > 0 ? v->in->tokens_factor : 1);
+    return with_lookup(v, sum);
 }
 
-/* What the target goes on with: children by their probabilities. */
+/* What the target goes on with: as the text did, or children by their probabilities. */
 static uint32_t walk(virtual_run *v, int32_t *path)
 {
     const lv_tree *t = &v->tree;
+    const bool known = text_of(v) != NULL;
     uint32_t n = 0;
     for (int32_t at = 0; at >= 0 && n < LEVELS;) {
-        double u = uniform(v);
+        double u = known ? 0 : uniform(v);
         int32_t c = t->nodes[at].first_child;
         for (; c >= 0; c = t->nodes[c].next_sibling) {
-            u -= (double)v->guesses[t->nodes[c].token].prob;
-            if (u < 0) break;
+            const guess *g = &v->guesses[t->nodes[c].token];
+            u -= (double)g->prob;
+            if (known ? g->said >= 0 : u < 0) break;
         }
         if ((at = c) >= 0) path[n++] = c;
     }
@@ -154,19 +174,40 @@ static uint32_t text_for_draft(const lv_tree *t, const int32_t *path, uint32_t n
     return 1 + n - known;
 }
 
-/* Returns how many of the tree's tokens became text. */
-static uint32_t tell(virtual_run *v, const lv_speed_work *w, const lv_speed_parts *p)
+static void tell(virtual_run *v, const int32_t *path, uint32_t n, const lv_speed_work *w, const lv_speed_parts *p)
 {
-    int32_t path[LEVELS];
-    const uint32_t n = walk(v, path);
     const double kept = 1 + (v->tree.n - 1) * w->kept;
     const lv_outcome o = { .tree = &v->tree, .path = path, .n_path = n, .next = -2, .n_rows = v->tree.n,
                            .n_kept_rows = (uint32_t)(kept + 0.5), .draft_s = p->draft_s, .project_s = p->project_s,
                            .sweep = { p->sweep_s, p->sweep_wait_s } };
     lv_policy_observe(v->policy, &o);
     v->draft_text = text_for_draft(&v->tree, path, n);
-    return n;
 }
+
+/* ---- going through the text ---- */
+
+static uint32_t replayed(const virtual_run *v) { return v->in->n_replayed ? v->in->n_replayed : REPLAYED; }
+
+static uint32_t stretches(const virtual_run *v) { return (replayed(v) + STRETCH - 1) / STRETCH; }
+
+/* Stretches begin evenly over the whole text, where a cycle would: after a token that was not the draft's best. */
+static void begin_stretch(virtual_run *v, uint32_t which)
+{
+    const lv_replay *text = text_of(v);
+    v->stretch = which;
+    v->at = (uint32_t)((uint64_t)which * text->n / stretches(v));
+    for (uint32_t i = 0; i < STRETCH && text->at[v->at % text->n].rank == 0; i++) v->at++;
+    v->until = ++v->at + STRETCH;
+}
+
+static void go_on(virtual_run *v, uint32_t n_tokens)
+{
+    if (!text_of(v)) return;
+    v->at += n_tokens;
+    if (v->at >= v->until) begin_stretch(v, v->stretch + 1);
+}
+
+static int32_t place(const virtual_run *v) { return text_of(v) ? (int32_t)(v->at % text_of(v)->n) : -1; }
 
 /* ---- cycles ---- */
 
@@ -195,14 +236,17 @@ static int cycle(virtual_run *v, lv_speed *sum, lever_error *err)
                      .rows_left = lv_policy_draft_rows(v->policy), .n_pending = 1,
                      .target_ratio = in->target_ratio, .text = &text, .n_text = 1 };
     lv_tree_reset(&v->tree, 0);
-    v->guesses[0] = (guess){ 0 };
+    v->guesses[0] = (guess){ .said = place(v) };
     v->n_guesses = 1;
     v->n_asked = 0;
     if (first) v->draft_text = 1; /* with the prompt */
     LEVER_TRY(lv_policy_grow(v->policy, &v->tree, drafts ? &d : &(lv_drafter){ .text = &text, .n_text = 1 }, most,
                              depth, err));
     lv_speed_work w = { .draft_s = d.total.seconds + in->costs->candidates_s * v->n_asked, .rows = v->tree.n };
-    w.tokens = expected_tokens(v, &w.head_passes);
+    int32_t path[LEVELS];
+    const uint32_t n_path = walk(v, path);
+    if (text_of(v)) w.tokens = with_lookup(v, n_path), w.head_passes = 1 + n_path / PROJECTED;
+    else w.tokens = expected_tokens(v, &w.head_passes);
     w.kept = share_kept(v);
     /* A streamed head is read once, for every row; else a pass takes the few rows that will probably be asked for. */
     const bool streamed = in->costs->head_bytes > 0;
@@ -210,8 +254,9 @@ static int cycle(virtual_run *v, lv_speed *sum, lever_error *err)
     if (streamed) w.head_passes = 1;
     lv_speed_parts p;
     lv_speed_cycle(in->costs, &w, &v->ring, &p);
-    const uint32_t new_tokens = 1 + tell(v, &w, &p);
-    if (v->in->n_tokens) v->left = v->left > new_tokens ? v->left - new_tokens : 0;
+    tell(v, path, n_path, &w, &p);
+    go_on(v, 1 + n_path);
+    if (v->in->n_tokens) v->left = v->left > 1 + n_path ? v->left - (1 + n_path) : 0;
     if (!first) add_cycle(sum, &d, &w, &p), sum->n_cycles++;
     return LEVER_OK;
 }
@@ -243,16 +288,35 @@ static void seed(virtual_run *v)
     lv_policy_seed(v->policy, &s);
 }
 
-static int run(virtual_run *v, lv_speed *out, lever_error *err)
+static int run_cycles(virtual_run *v, lv_speed *out, uint32_t before, uint32_t n, lever_error *err)
 {
-    seed(v);
-    /* Without a tree every cycle is the same once the ring is. */
-    const bool plain = lv_policy_max_nodes(v->policy) == 1;
-    const uint32_t n = plain ? 1 : v->in->n_cycles ? v->in->n_cycles : CYCLES_DEFAULT;
-    const uint32_t before = plain ? 16 : n / 4 < 24 ? 24 : n / 4; /* the policy learns what things cost */
     for (uint32_t i = 0; i < before; i++) LEVER_TRY(cycle(v, out, err));
     *out = (lv_speed){ 0 };
     while (out->n_cycles < n) LEVER_TRY(cycle(v, out, err));
+    return LEVER_OK;
+}
+
+/* The policy learns what things cost on the last quarter, before anything counts. */
+static int run_text(virtual_run *v, lv_speed *out, lever_error *err)
+{
+    const uint32_t n = stretches(v);
+    begin_stretch(v, n - (n + 3) / 4);
+    while (v->stretch < n) LEVER_TRY(cycle(v, out, err));
+    *out = (lv_speed){ 0 };
+    begin_stretch(v, 0);
+    while (v->stretch < n || out->n_cycles == 0) LEVER_TRY(cycle(v, out, err));
+    return LEVER_OK;
+}
+
+static int run(virtual_run *v, lv_speed *out, lever_error *err)
+{
+    enum { PLAIN = 16, LEAST = 24 };
+    const uint32_t n = replayed(v) / TOKENS_OF_CYCLE;
+    seed(v);
+    if (lv_policy_max_nodes(v->policy) == 1) /* every cycle is the same once the ring is */
+        LEVER_TRY(run_cycles(v, out, PLAIN, 1, err));
+    else if (text_of(v)) LEVER_TRY(run_text(v, out, err));
+    else LEVER_TRY(run_cycles(v, out, n / 4 < LEAST ? LEAST : n / 4, n, err));
     mean(out, out->n_cycles);
     return LEVER_OK;
 }

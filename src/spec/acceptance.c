@@ -19,24 +19,32 @@ uint32_t lv_acceptance_class(float best)
     return c;
 }
 
+bool lv_acceptance_records(const lv_acceptance *a)
+{
+    enum { FIRST = 1024, STRETCH = 256, ONE_IN = 8 };
+    return a->n_text < FIRST || a->n_seen / STRETCH % ONE_IN == 0;
+}
+
+void lv_acceptance_add(lv_acceptance *a, const lv_said *said, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        a->text[a->at] = said[i];
+        if (i == 0) a->text[a->at].begins = 1;
+        a->at = (a->at + 1) % LV_ACC_TEXT;
+        if (a->n_text < LV_ACC_TEXT) a->n_text++;
+    }
+}
+
 void lv_acceptance_fade(lv_acceptance *a)
 {
-    float *all = &a->start[0];
-    for (uint32_t i = 0; i < sizeof *a / sizeof *all; i++) all[i] *= keep;
+    float *all[] = { &a->by_draft, &a->by_lookup, &a->pruned_rows, &a->pruned_kept };
+    for (uint32_t i = 0; i < sizeof all / sizeof *all; i++) *all[i] *= keep;
 }
 
-void lv_acceptance_add(lv_acceptance *a, uint32_t levels, uint32_t of, uint32_t n, uint32_t rank)
+uint32_t lv_acceptance_known(const lv_acceptance *a)
 {
-    const uint32_t d = lv_acceptance_depth(levels);
-    if (n > LV_ACC_RANKS) n = LV_ACC_RANKS;
-    for (uint32_t r = 0; r < n; r++) a->trials[d][of][r] += 1;
-    if (rank < n) a->hits[d][of][rank] += 1;
-}
-
-double lv_acceptance_roots(const lv_acceptance *a)
-{
-    double n = 0;
-    for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) n += (double)a->start[c];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < a->n_text; i++) n += a->text[i].known;
     return n;
 }
 
@@ -55,12 +63,16 @@ double lv_acceptance_kept(const lv_acceptance *a, double otherwise)
 bool lv_acceptance_valid(const lv_acceptance *a)
 {
     static const float most = 1e6f; /* nodes of a cycle times cycles that count */
-    const float *all = &a->start[0];
-    for (uint32_t i = 0; i < sizeof *a / sizeof *all; i++)
+    const float all[] = { a->by_draft, a->by_lookup, a->pruned_rows, a->pruned_kept };
+    for (uint32_t i = 0; i < sizeof all / sizeof *all; i++)
         if (!(all[i] >= 0 && all[i] <= most)) return false;
-    for (uint32_t i = 0; i < LV_ACC_DEPTHS * LV_ACC_CLASSES * LV_ACC_RANKS; i++)
-        if ((&a->hits[0][0][0])[i] > (&a->trials[0][0][0])[i]) return false;
-    return a->pruned_kept <= a->pruned_rows;
+    if (a->n_text > LV_ACC_TEXT || a->at >= LV_ACC_TEXT || a->pruned_kept > a->pruned_rows) return false;
+    if (a->n_text < LV_ACC_TEXT && a->at != a->n_text) return false;
+    for (uint32_t i = 0; i < a->n_text; i++) {
+        const lv_said s = a->text[i];
+        if (s.known && (s.n < 1 || s.n > LV_ACC_RANKS || s.rank > s.n)) return false;
+    }
+    return true;
 }
 
 /* Shares of counts [n], in which `prior` [n] (sum 1) has a weight of prior_trials. */
@@ -93,64 +105,119 @@ static void tidy(double *hit)
     }
 }
 
-/* At every depth; where little was counted, as at all of them together. */
-static void hit_rates(lv_acceptance_rates *out, const lv_acceptance *a, uint32_t c)
+/* The i-th entry, from the oldest on. */
+static lv_said said(const lv_acceptance *a, uint32_t i)
 {
-    double all[LV_ACC_RANKS];
-    for (uint32_t r = 0; r < LV_ACC_RANKS; r++) {
-        double hits = 0, trials = 0;
-        for (uint32_t d = 0; d < LV_ACC_DEPTHS; d++) {
-            hits += (double)a->hits[d][c][r];
-            trials += (double)a->trials[d][c][r];
+    return a->text[a->n_text < LV_ACC_TEXT ? i : (a->at + i) % LV_ACC_TEXT];
+}
+
+/* What was seen, by class: nodes with a candidate of this rank; the text went on with it; class of the node behind. */
+typedef struct counts {
+    float trials[LV_ACC_CLASSES][LV_ACC_RANKS], hits[LV_ACC_CLASSES][LV_ACC_RANKS];
+    float next[LV_ACC_CLASSES][2][LV_ACC_CLASSES], start[LV_ACC_CLASSES];
+} counts;
+
+static void count(counts *c, const lv_acceptance *a)
+{
+    lv_said before = { 0 };
+    for (uint32_t i = 0; i < a->n_text; i++) {
+        const lv_said s = said(a, i);
+        if (s.known && before.known && !s.begins) {
+            if (before.rank < before.n) c->next[before.class][before.rank > 0][s.class]++;
+            else c->start[s.class]++;
         }
-        all[r] = (hits + prior_trials * usual_rate(c, r, all[0])) / (trials + prior_trials);
-    }
-    for (uint32_t d = 0; d < LV_ACC_DEPTHS; d++) {
-        for (uint32_t r = 0; r < LV_ACC_RANKS; r++)
-            out->hit[d][c][r] = ((double)a->hits[d][c][r] + prior_trials * all[r]) /
-                                ((double)a->trials[d][c][r] + prior_trials);
-        tidy(out->hit[d][c]);
+        for (uint32_t r = 0; s.known && r < s.n; r++) c->trials[s.class][r]++;
+        if (s.known && s.rank < s.n) c->hits[s.class][s.rank]++;
+        before = s;
     }
 }
 
-static void next_rates(lv_acceptance_rates *out, const lv_acceptance *a, uint32_t c, uint32_t other)
+static void hit_rates(double *hit, const counts *n, uint32_t c)
 {
-    double usual[LV_ACC_CLASSES], all[LV_ACC_CLASSES];
-    float counts[LV_ACC_CLASSES] = { 0 };
-    usual_next(usual, c);
-    for (uint32_t d = 0; d < LV_ACC_DEPTHS; d++)
-        for (uint32_t t = 0; t < LV_ACC_CLASSES; t++) counts[t] += a->next[d][c][other][t];
-    shares(all, counts, usual, LV_ACC_CLASSES);
-    for (uint32_t d = 0; d < LV_ACC_DEPTHS; d++)
-        shares(out->next[d][c][other], a->next[d][c][other], all, LV_ACC_CLASSES);
+    for (uint32_t r = 0; r < LV_ACC_RANKS; r++)
+        hit[r] = ((double)n->hits[c][r] + prior_trials * usual_rate(c, r, hit[0])) /
+                 ((double)n->trials[c][r] + prior_trials);
+    tidy(hit);
 }
 
 void lv_acceptance_get_rates(lv_acceptance_rates *r, const lv_acceptance *a)
 {
-    static const lv_acceptance nothing;
-    if (!a) a = &nothing;
-    shares(r->start, a->start, usual_start, LV_ACC_CLASSES);
+    counts n = { 0 };
+    if (a) count(&n, a);
+    shares(r->start, n.start, usual_start, LV_ACC_CLASSES);
     for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) {
-        hit_rates(r, a, c);
-        next_rates(r, a, c, 0);
-        next_rates(r, a, c, 1);
+        double usual[LV_ACC_CLASSES];
+        usual_next(usual, c);
+        hit_rates(r->hit[c], &n, c);
+        shares(r->next[c][0], n.next[c][0], usual, LV_ACC_CLASSES);
+        shares(r->next[c][1], n.next[c][1], usual, LV_ACC_CLASSES);
     }
 }
+
+/* ---- replaying ---- */
+
+static double uniform(uint64_t *random)
+{
+    *random = *random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (double)(*random >> 11) * 0x1p-53;
+}
+
+static uint32_t pick(const double *shares, uint32_t n, double u)
+{
+    uint32_t i = 0;
+    while (i < n && u >= shares[i]) u -= shares[i++];
+    return i;
+}
+
+/* A rank from `first` on, or none. */
+static uint32_t draw_rank(const double hit[LV_ACC_RANKS], uint32_t first, uint64_t *random)
+{
+    double left = 1;
+    for (uint32_t r = 0; r < first; r++) left -= hit[r];
+    return left > 0 ? first + pick(hit + first, LV_ACC_RANKS - first, uniform(random) * left) : LV_ACC_RANKS;
+}
+
+void lv_acceptance_replay(lv_replay *out, const lv_acceptance *a, const lv_acceptance_rates *r)
+{
+    uint64_t random = 1;
+    for (uint32_t i = 0; i < a->n_text; i++) {
+        lv_said s = said(a, i);
+        if (!s.known) s = (lv_said){ .class = pick(r->start, LV_ACC_CLASSES - 1, uniform(&random)) & 7 };
+        out->at[i].class = s.class;
+        out->at[i].rank =
+            (uint8_t)(s.rank < s.n ? s.rank : draw_rank(r->hit[s.class], s.n, &random)); /* of those not looked at */
+    }
+    out->n = a->n_text;
+}
+
+/* ---- chains ---- */
 
 void lv_acceptance_chain(const lv_acceptance_rates *r, double *p, uint32_t k)
 {
     double at[LV_ACC_CLASSES], then[LV_ACC_CLASSES]; /* share of chains that reach a level in this class */
     for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) at[c] = r->start[c];
     for (uint32_t i = 0; i < k; i++) {
-        const uint32_t d = lv_acceptance_depth(i);
         double all = 0, right = 0;
         for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) then[c] = 0;
         for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) {
-            const double go_on = at[c] * r->hit[d][c][0];
+            const double go_on = at[c] * r->hit[c][0];
             all += at[c], right += go_on;
-            for (uint32_t t = 0; t < LV_ACC_CLASSES; t++) then[t] += go_on * r->next[d][c][0][t];
+            for (uint32_t t = 0; t < LV_ACC_CLASSES; t++) then[t] += go_on * r->next[c][0][t];
         }
         p[i] = all > 0 ? right / all : 0;
         for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) at[c] = then[c];
+    }
+}
+
+void lv_replay_chain(const lv_replay *text, double *p, uint32_t k)
+{
+    for (uint32_t i = 0; i < k; i++) {
+        uint32_t reached = 0, right = 0, before = 0; /* tokens that were right in a row */
+        for (uint32_t t = 0; t < text->n; t++) {
+            const bool hit = text->at[t].rank == 0;
+            if (before == i) reached++, right += hit;
+            before = hit ? before + 1 : 0;
+        }
+        p[i] = reached ? (double)right / reached : 0;
     }
 }

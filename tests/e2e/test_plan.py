@@ -127,7 +127,7 @@ class PlanTest(CliTest):
         # 0.70 and 0.73 of a usual pair, so 1 + p1 + p1 p2 tokens; 196.6 ms of layers and 25.6 ms of head for one
         # row, a twentieth more for each further one; the head for four nodes at once, so once for these two.
         self.assertEqual(by_name["none"][1:7], ["4.5", "1.00", "1.0", "222", "ms", "compute"])
-        self.assertEqual(by_name["chain:2"][1:7], ["8.76", "2.22", "3.0", "253", "ms", "compute"])
+        self.assertEqual(by_name["chain:2"][1:7], ["8.74", "2.21", "3.0", "253", "ms", "compute"])
         self.assertEqual(by_name["chain:4"][1:7], ["9.8", "2.85", "5.0", "291", "ms", "compute"])
         self.assertEqual(by_name["tree:2,2"][1:4], ["8.38", "2.47", "7.0"])
 
@@ -222,9 +222,9 @@ class PlanTest(CliTest):
         self.assertFalse(before["acceptance_measured"])
         (plan,) = self.plan_json("--temp", 0, "--measure", 1)
         self.assertTrue(plan["acceptance_measured"])
-        self.assertGreaterEqual(plan["cycles_seen"], 24)
+        self.assertGreaterEqual(plan["tokens_seen"], 96)
         self.assertNotEqual(plan["chain"], before["chain"])
-        self.assertIn("acceptance counted in", self.plan("--temp", 0))
+        self.assertIn("acceptance counted at", self.plan("--temp", 0))
         self.assertIn("acceptance assumed", self.plan("--temp", 0, "--no-learn"))
 
 

@@ -39,10 +39,8 @@ static const lv_acceptance_rates *constant(double alpha)
     memset(r, 0, sizeof *r);
     for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) {
         r->start[c] = 1.0 / LV_ACC_CLASSES;
-        for (uint32_t d = 0; d < LV_ACC_DEPTHS; d++) {
-            r->hit[d][c][0] = alpha;
-            for (uint32_t n = 0; n < LV_ACC_CLASSES; n++) r->next[d][c][0][n] = r->next[d][c][1][n] = r->start[c];
-        }
+        r->hit[c][0] = alpha;
+        for (uint32_t n = 0; n < LV_ACC_CLASSES; n++) r->next[c][0][n] = r->next[c][1][n] = r->start[c];
     }
     return r;
 }
@@ -177,13 +175,86 @@ static void chains_with_constant_costs_are_the_published_formula(void)
 static void a_tree_of_known_rates_by_hand(void)
 {
     const lv_acceptance_rates *r = constant(0.5);
-    for (uint32_t d = 0; d < LV_ACC_DEPTHS; d++)
-        for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) rates.hit[d][c][1] = 0.25;
+    for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) rates.hit[c][1] = 0.25;
     const lv_speed_costs c = resident(0.1);
     const lv_speed s = predict(&c, r, "tree:2,1"); /* 1 + (0.5 + 0.25)(1 + 0.5) */
     CHECK(near(s.tokens, 2.125, 1e-6) && near(s.rows, 5, 1e-9));
     CHECK(near(s.draft_batches, 2, 1e-9) && near(s.parts.draft_s, 0.2, 1e-9));
 }
+
+/* ---- replaying text ---- */
+
+static lv_replay text;
+
+/* The draft's best is right so many times, then the second candidate once, and so on. */
+static void write_text(uint32_t n, uint32_t right, uint32_t class)
+{
+    text.n = n;
+    for (uint32_t i = 0; i < n; i++) {
+        text.at[i].class = (uint8_t)class;
+        text.at[i].rank = i % (right + 1) == right;
+    }
+}
+
+static lv_speed replayed(const lv_speed_costs *c, const lv_acceptance_rates *r, const char *policy)
+{
+    lever_error e = { 0 };
+    lv_speed s;
+    const lv_speed_input in = { .costs = c, .rates = r, .text = &text, .target_ratio = 10, .draft_batch = 16 };
+    CHECK_OK(lv_speed_of_policy(&s, &in, policy, &e), &e);
+    return s;
+}
+
+/* Three right, one wrong: by hand. A tree with the second candidate takes what a chain does not. */
+static void a_replayed_text_goes_on_as_it_did(void)
+{
+    const lv_acceptance_rates *r = constant(0.7);
+    for (uint32_t c = 0; c < LV_ACC_CLASSES; c++) rates.hit[c][1] = 0.2;
+    const lv_speed_costs c = resident(0.1);
+    write_text(4000, 3, 4);
+    CHECK(near(replayed(&c, r, "chain:3").tokens, 4, 1e-9)); /* begins anew after every miss */
+    CHECK(near(replayed(&c, r, "chain:8").tokens, 4, 1e-9));
+    CHECK(near(replayed(&c, r, "chain:1").tokens, 2, 1e-9));
+    CHECK(near(replayed(&c, r, "tree:2,1").tokens, 8.0 / 3, 0.01)); /* 3, 3, 2 */
+    CHECK(near(replayed(&c, r, "none").tokens, 1, 1e-9));
+}
+
+/* As many tokens are right, but one after the other: chains win by being longer. */
+static void easy_stretches_are_kept(void)
+{
+    const lv_acceptance_rates *r = constant(0.75);
+    const lv_speed_costs c = resident(0.01);
+    write_text(4096, 3, 4);
+    CHECK(near(replayed(&c, r, "chain:8").tokens, replayed(&c, r, "chain:3").tokens, 1e-9));
+    for (uint32_t i = 0; i < text.n; i++) text.at[i].rank = i % 128 < 96 ? 0 : 1;
+    CHECK(near(replayed(&c, r, "chain:3").tokens, 128.0 / (96 / 4 + 32), 0.02));
+    CHECK(near(replayed(&c, r, "chain:8").tokens, 128.0 / (96 / 9 + 32), 0.02));
+}
+
+/* Shorter than what is replayed: gone through again and again. */
+static void a_short_text_is_gone_through_again(void)
+{
+    const lv_acceptance_rates *r = constant(0.7);
+    const lv_speed_costs c = resident(0.1);
+    for (uint32_t n = 1; n < 200; n += 13) {
+        write_text(n, 500, 4);
+        CHECK(near(replayed(&c, r, "chain:4").tokens, 5, 1e-9)); /* all is right */
+        for (uint32_t i = 0; i < n; i++) text.at[i].rank = LV_ACC_RANKS;
+        CHECK(near(replayed(&c, r, "chain:4").tokens, 1, 1e-9));
+    }
+}
+
+static void the_same_text_gives_the_same_number(void)
+{
+    const lv_acceptance_rates *r = constant(0.7);
+    const lv_speed_costs c = { .n_layers = 20, .sweep = line(0.1, 0.001), .draft = line(0.005, 0.0005),
+                               .streamed_bytes = 1e9, .flash_bytes_s = 1e9, .ring_bytes = 1e8 };
+    write_text(3000, 7, 5);
+    const lv_speed once = replayed(&c, r, "lever"), again = replayed(&c, r, "lever");
+    CHECK(once.tokens_per_s == again.tokens_per_s && once.tokens > 4 && once.tokens_per_s > 0);
+}
+
+/* ---- parts of a cycle ---- */
 
 /* After a sweep of the target the draft's first batch finds other caches. */
 static void the_first_batch_of_a_draft_takes_longer(void)
@@ -343,6 +414,10 @@ int main(void)
     RUN(tokens_of_chains);
     RUN(chains_with_constant_costs_are_the_published_formula);
     RUN(a_tree_of_known_rates_by_hand);
+    RUN(a_replayed_text_goes_on_as_it_did);
+    RUN(easy_stretches_are_kept);
+    RUN(a_short_text_is_gone_through_again);
+    RUN(the_same_text_gives_the_same_number);
     RUN(the_first_batch_of_a_draft_takes_longer);
     RUN(the_draft_reads_what_it_has_not_evaluated);
     RUN(the_head_is_multiplied_as_often_as_the_text_needs);
