@@ -42,6 +42,7 @@ _Static_assert(1 + ROOT_CHILDREN + LOOKUP_LENGTH + DRAFT_ROWS * CHILDREN <= LV_G
 
 static const double least_value = 1e-3; /* candidates less likely than this are not worth a place */
 static const double rate_of_change = 0.1; /* of running means */
+static const double usual_gain = 0.8;
 
 /* What is known of the models, and of them on this machine. */
 typedef struct lever_learnt {
@@ -93,7 +94,7 @@ static int parse(lv_policy *p, const char *args, lever_error *err)
     if (s->batch_least > s->batch_most)
         return lv_fail(err, LEVER_EINVAL, 0, "policy '%s': %u nodes at once at least, but %u at most", p->spec,
                        s->batch_least, s->batch_most);
-    s->learnt.gain = 0.8;
+    s->learnt.gain = usual_gain;
     s->layers_done = 1;
     /* Drafts are right more often than their probabilities say: on the demo pair in large shapes 2 gave 5 % more speed
      * than 1 at temperature 0 (8 prompts) and 15 % at 0.8 (3 prompts). What is left to say calibration learns. */
@@ -341,6 +342,15 @@ static void select_best(lever_state *s, lv_tree *t, uint32_t n)
     lv_tree_keep(t, s->keep);
 }
 
+/* Some bad luck must not end all trying: while nothing is evaluated, it is forgotten bit by bit. */
+static void learn_gain(lever_learnt *l, double won, double evaluated)
+{
+    static const double least = 0.2;
+    if (evaluated > 0) l->gain += 2 * rate_of_change * (won / evaluated - l->gain);
+    else l->gain += rate_of_change / 2 * (usual_gain - l->gain);
+    if (l->gain < least) l->gain = least;
+}
+
 static int grow(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, uint32_t max_depth,
                 lever_error *err)
 {
@@ -365,8 +375,7 @@ static int grow(lv_policy *p, lv_tree *t, lv_drafter *d, uint32_t max_nodes, uin
         won += then.tokens - now.tokens;
         now = then;
     }
-    if (evaluated > 0) s->learnt.gain += 2 * rate_of_change * (won / evaluated - s->learnt.gain);
-    if (s->learnt.gain < 0.2) s->learnt.gain = 0.2;
+    learn_gain(&s->learnt, won, evaluated);
     const double rate = (now.tokens + s->others_tokens) / now.seconds;
     if (rc >= 0) s->rate += (s->rate > 0 ? rate_of_change : 1) * (rate - s->rate);
     select_best(s, t, now.n);

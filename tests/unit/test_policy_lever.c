@@ -123,6 +123,38 @@ static void a_dear_draft_is_asked_seldom(void)
 }
 
 /* A draft that was believed and is always wrong is asked for less; one that is right stays. */
+/* Sure of the first token, and of nothing behind it. */
+static bool vain_candidate(const fake *f, const lv_tree *t, int32_t id, uint32_t i, int32_t *token, float *prob)
+{
+    const bool good = sure_candidate(f, t, id, i, token, prob);
+    if (t->nodes[id].depth > 0) *prob /= 90;
+    return good;
+}
+
+/* How many batches the draft is asked for, at last. */
+static uint32_t calls_after(lv_policy *p, fake *f, int n)
+{
+    for (int i = 0; i < n; i++) CHECK_EQ(grow_tree(p, &tree, f, text, 1, 256, 64), LEVER_OK);
+    return f->n_calls;
+}
+
+/* Where evaluating brought nothing for a while, it is tried again: text changes. */
+static void bad_luck_does_not_end_all_trying(void)
+{
+    lv_policy *p = open_policy("lever", &tree);
+    fake f = draft(0.15, 0);
+    sweeps_cost(p, 0.5, 0.02);
+    f.candidate = sure_candidate;
+    CHECK(calls_after(p, &f, 3) > 1);
+    f.candidate = vain_candidate;
+    CHECK_EQ(calls_after(p, &f, 20), 1);
+    f.candidate = sure_candidate;
+    CHECK_EQ(calls_after(p, &f, 1), 1);
+    CHECK(calls_after(p, &f, 40) > 1);
+    lv_policy_close(&p);
+    lv_tree_fini(&tree);
+}
+
 static void what_is_never_right_is_believed_less(void)
 {
     uint32_t size[2];
@@ -508,6 +540,7 @@ int main(void)
     RUN(reads_that_are_not_waited_for_set_no_pace);
     RUN(short_waits_set_no_pace);
     RUN(a_dear_draft_is_asked_seldom);
+    RUN(bad_luck_does_not_end_all_trying);
     RUN(batches_hold_the_best_candidates);
     RUN(batches_reach_what_construction_one_by_one_does);
     RUN(dear_batches_are_avoided);
