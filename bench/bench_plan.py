@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """What `lever plan` predicts beside what `lever run` measures: a grid of models, memory limits, policies and devices.
 
-First the draft's acceptance is counted on the prompts (one run per pair, under one limit); then rounds: a profile of
-the machine, predictions with it, every configuration once, in turn and each round beginning elsewhere. After the last
-round comes one more profile. A prediction of a round is the geometric mean of those with the profiles before and after
-it, as the disk of a shared machine drifts. A run that was broken off goes on where it stopped. Drafting beside
-verification is off, as it is not predicted.
+First a record of the prompts is made (two runs per pair, under one limit); then rounds, each with one of the prompts:
+a profile of the machine with a pair, some of the pair's configurations, a profile, and so on. A prediction is the
+geometric mean of those with the profile before and the one after the run, as memory and disk of a shared machine
+change their speed within minutes. What counts is the time of all rounds together, as predicted and as measured. A run
+that was broken off goes on where it stopped. Drafting beside verification is off, as it is not predicted.
 
 usage: bench_plan.py LEVER [--rounds N] [--tokens N] [--device NAME] [--quick] [--grid PAIR...] [--csv FILE]
                      [--plot FILE.svg]
@@ -34,28 +34,29 @@ COLUMNS = (
 )
 AMPLE = "12GiB"
 PROMPT = 60  # tokens of a prompt of this benchmark, about
-# pair -> (limits, policies)
+# pair -> (limits, policies); limits that are one profile apart
 GRID = {
     "8b-Q4_0": (("1.5GiB", "2GiB", "3GiB", AMPLE), ("none", "chain:2", "chain:8", "lever")),
     "8b-Q4_K": (("3GiB",), ("none", "chain:2", "chain:8", "lever")),
     "8b-Q8_0": (("3GiB", AMPLE), ("none", "chain:2", "lever")),
     "demo": (("26MiB", "1GiB"), ("none", "chain:2", "chain:8")),
 }
+TOGETHER = 2
 SMOKE = {"demo": (("26MiB", "1GiB"), ("none", "chain:2"))}
 
 
 def options():
     p = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     p.add_argument("lever")
-    p.add_argument("--rounds", type=int, default=2)
+    p.add_argument("--rounds", type=int, default=4)
     p.add_argument("--tokens", type=int, default=64, help="of an answer")
     p.add_argument("--plain-tokens", type=int, default=16, help="of an answer without a draft")
-    p.add_argument("--prompts", type=int, default=4, help="one of each kind in turn")
+    p.add_argument("--prompts", type=int, default=4, help="one of each kind in turn; one for each round")
     p.add_argument("--grid", nargs="*", help=f"only these pairs: {' '.join(GRID)}")
     p.add_argument("--device", help="also with the draft, and with the layers, on this device: opencl:NAME")
     p.add_argument("--quick", action="store_true", help="a few cells of the demo pair, to see that it works")
     p.add_argument("--session", help="name of the run to go on with or to begin; default: the day")
-    p.add_argument("--profile-seconds", type=float, default=0)
+    p.add_argument("--profile-seconds", type=float, default=30)
     p.add_argument("--cache", type=pathlib.Path, default=default_cache())
     p.add_argument("--csv", default=str(ROOT / "bench/results/plan.csv"))
     p.add_argument("--plot", default=str(ROOT / "docs/plan.svg"))
@@ -116,17 +117,16 @@ def learn(a, pairs, prompts):
         done.touch()
 
 
-def profile(a, pairs, number):
-    """Measure the machine; kept under a number, so that a run that was broken off finds it."""
-    kept, used = a.work / f"profile-{number}.json", a.work / "lever/profile.json"
+def profile(a, pair, number):
+    """Measure the machine with a pair; kept under a number, so that a run that was broken off finds it."""
+    kept, used = a.work / f"profile-{pair}-{number}.json", a.work / "lever/profile.json"
     if not kept.exists():
-        for pair in pairs:
-            print(f"profile {number}: {pair}", file=sys.stderr, flush=True)
-            target, draft = pair_files(a, pair)
-            more = ["--time", a.profile_seconds] if a.profile_seconds else []
-            more += ["--device", a.device] if a.device else []
-            run(a.lever, "profile", "-m", target, "-md", draft, *more)
+        print(f"profile {number}: {pair}", file=sys.stderr, flush=True)
+        target, draft = pair_files(a, pair)
+        more = ["--device", a.device] if a.device else []
+        run(a.lever, "profile", "-m", target, "-md", draft, "--time", a.profile_seconds, *more)
         kept.write_bytes(used.read_bytes())
+    used.parent.mkdir(parents=True, exist_ok=True)
     used.write_bytes(kept.read_bytes())
 
 
@@ -172,9 +172,8 @@ def known_rows(a):
     return {(int(r["round"]), r["model"], r["mem"], r["device"], r["policy"]): r for r in rows}
 
 
-def measure_round(a, grid, number, prompts):
-    """Measure what is not there yet. Predictions are added when the profile after the round is known."""
-    todo = cells(a, grid)
+def measure_cells(a, todo, number, prompts):
+    """Measure what is not there yet, each round beginning elsewhere."""
     shift = number * len(todo) // max(1, a.rounds)
     for cell in todo[shift:] + todo[:shift]:
         name = "-".join(x.strip("-").replace(":", "") for x in cell if x)
@@ -185,8 +184,26 @@ def measure_round(a, grid, number, prompts):
         print(
             f"round {number}: {' '.join(cell)}: {m['decode_tokens'] / m['decode_s']:.3f} tokens/s",
             file=sys.stderr,
+            flush=True,
         )
         kept.write_text(json.dumps({"cell": cell, **m}))
+
+
+def groups(pair, limits, policies):
+    """Parts of a pair's grid between two profiles."""
+    for i in range(0, len(limits), TOGETHER):
+        yield {pair: (limits[i : i + TOGETHER], policies)}
+
+
+def measure_round(a, grid, number, prompts):
+    for pair, (limits, policies) in grid.items():
+        parts = list(groups(pair, limits, policies))
+        for i, part in enumerate(parts):
+            profile(a, pair, f"{number}.{i}")
+            before = predict(a, part)
+            measure_cells(a, cells(a, part), number, prompts)
+            profile(a, pair, f"{number}.{i + 1}")
+            finish_round(a, number, before, predict(a, part))
 
 
 def finish_round(a, number, before, after):
@@ -201,7 +218,7 @@ def finish_round(a, number, before, after):
         p, q = before[0][cell], after[0][cell]
         rows.append(
             [datetime.date.today().isoformat(), commit(), machine(), a.session, number, pair]
-            + ["demo" if pair == "demo" else "0.6b-Q4_0", mem, device, policy, tokens_of(a, cell), a.prompts]
+            + ["demo" if pair == "demo" else "0.6b-Q4_0", mem, device, policy, tokens_of(a, cell), 1]
             + [f"{m['decode_tokens'] / m['decode_s']:.5g}", m["decode_tokens"], m["cycles"]]
             + [f"{m[k]:.5g}" for k in ("draft_s", "verify_s", "project_s", "flash_wait_s", "decode_s")]
             + [
@@ -219,7 +236,7 @@ def finish_round(a, number, before, after):
 
 
 def summary(rows):
-    """Per cell: predicted and measured tokens/s over rounds, and the error of the medians."""
+    """Per cell: predicted and measured tokens/s of all rounds together. Every round has the same number of tokens."""
     out = {}
     for r in rows.values():
         cell = r["model"], r["mem"], r["device"], r["policy"]
@@ -227,8 +244,8 @@ def summary(rows):
         out.setdefault(cell, []).append((p, float(r["measured"]), int(r["chosen"])))
     return {
         cell: {
-            "predicted": statistics.median(v[0] for v in values),
-            "measured": statistics.median(v[1] for v in values),
+            "predicted": statistics.harmonic_mean([v[0] for v in values]),
+            "measured": statistics.harmonic_mean([v[1] for v in values]),
             "chosen": sum(v[2] for v in values) * 2 > len(values),
         }
         for cell, values in out.items()
@@ -311,21 +328,13 @@ def main():
     prompts = a.work / "prompts.jsonl"
     pick_prompts(a.prompts, prompts)
     learn(a, grid, prompts)
-    profile(a, grid, 0)
-    before = predict(a, grid)
+    lines = prompts.read_text(encoding="utf-8").splitlines(keepends=True)
     for number in range(a.rounds):
-        measure_round(a, grid, number, prompts)
-        profile(a, grid, number + 1)
-        after = predict(a, grid)
-        finish_round(a, number, before, after)
-        drift = [
-            after[0][c]["tokens_per_s"] / before[0][c]["tokens_per_s"] for c in before[0] if c in after[0]
-        ]
-        print(
-            f"drift of predictions over round {number}: {min(drift):.3f} to {max(drift):.3f}", file=sys.stderr
-        )
-        before = after
-    known = {k: r for k, r in known_rows(a).items() if k[1:] in before[0]}
+        one = a.work / f"prompt-{number % a.prompts}.jsonl"
+        one.write_text(lines[number % a.prompts], encoding="utf-8")
+        measure_round(a, grid, number, one)
+    wanted = set(cells(a, grid))
+    known = {k: r for k, r in known_rows(a).items() if k[1:] in wanted}
     cellsum = summary(known)
     print(f"\n{machine()}; {a.rounds} rounds, {a.prompts} prompts, answers of {a.tokens} tokens, greedy\n")
     print_table(cellsum)

@@ -53,7 +53,7 @@ struct lv_profile {
     uint32_t  done, total;   /* thousandths of the whole */
     uint32_t  step_from, step_to; /* those of this step */
     uint64_t  asked_ns, got_ns; /* of processor time, by products */
-    const lever_machine_flash *flash; /* of the place that was measured now; NULL: none */
+    lever_machine_flash *flash;       /* of the place that was measured now; NULL: none */
     void     *step;          /* of the step under way: its own */
     lv_point  points[LV_PROFILE_POINTS]; /* of the step under way */
 };

@@ -1,39 +1,101 @@
-/* The target with nothing in memory but its head: what share of the flash's speed its sweeps reach.
+/* The target with nothing in memory but its head: what share of the flash's speed its sweeps reach, and what products
+ * and reads cost each other.
  * SPDX-License-Identifier: MIT */
 #include "engine/engine.h"
 #include "engine/profile_impl.h"
 #include "os/clock.h"
 #include "plan/model_shape.h"
 
+enum { MANY = 64 }; /* rows: products take about as long as reads */
+
+typedef struct stream_run {
+    lv_profile *p;
+    lever_engine *e;
+    lv_model_shape shape;
+    lv_kv    kv;
+    lv_row   rows[MANY];
+} stream_run;
+
+/* What some time of sweeps came to. */
+typedef struct streamed {
+    double seconds, wait_s, bytes;
+    double compute_s; /* of as many sweeps, as predicted without reads beside them; 0: not known */
+} streamed;
+
 static bool not_over(void *end_ns) { return lv_clock_ns() < *(const uint64_t *)end_ns; }
 
-/* Sweeps of one row until the time is over, also in the middle of one. */
-static int sweep_for(lv_model *m, lv_kv *kv, double seconds, lever_error *err)
+/* Sweeps of so many rows until the time is over, also in the middle of one. */
+static int sweep_for(stream_run *r, uint32_t n_rows, double seconds, lever_error *err)
 {
-    lv_row row = { .token = 1, .parent = -1 };
+    lv_kv *kv = &r->kv;
     uint64_t end_ns = lv_clock_ns() + (uint64_t)(seconds * 1e9);
-    lv_batch b = { .rows = &row, .n_rows = 1, .kv = &kv, .n_kv = 1, .go_on = not_over, .user = &end_ns };
+    lv_batch b = { .rows = r->rows, .n_rows = n_rows, .kv = &kv, .n_kv = 1, .go_on = not_over, .user = &end_ns };
     int rc = LEVER_OK;
     while (rc >= 0 && not_over(&end_ns)) {
         lv_kv_truncate(kv, 0);
-        rc = lv_model_forward(m, &b, err);
+        rc = lv_model_forward(r->e->target, &b, err);
     }
     return rc == LEVER_ECANCEL ? LEVER_OK : rc;
 }
 
-/* Reads of the engine, beside what measuring the flash alone gave. 0: products do not wait for them. */
-static double stream_factor(const lv_profile *p, lever_engine *e, const lv_model_shape *shape, double seconds,
-                            uint64_t bytes, double wait_s)
+static int measure(stream_run *r, uint32_t n_rows, double seconds, streamed *out, lever_error *err)
 {
-    const lv_run_on on = { .machine = p->m, .n_ctx = 1, .kv = e->kv_type == LV_TYPE_Q8_0 };
+    const lv_run_on on = { .machine = r->p->m, .n_ctx = (n_rows + 1) / 2, .kv = r->e->kv_type == LV_TYPE_Q8_0 };
+    lv_model_stats before, after;
+    LEVER_TRY(sweep_for(r, n_rows, 0.2 * seconds, err)); /* touches memory for the first time */
+    lv_model_get_stats(r->e->target, &before);
+    const uint64_t t0 = lv_clock_ns();
+    LEVER_TRY(sweep_for(r, n_rows, 0.8 * seconds, err));
+    *out = (streamed){ .seconds = (double)(lv_clock_ns() - t0) * 1e-9 };
+    lv_model_get_stats(r->e->target, &after);
+    out->bytes = (double)(after.bytes_read - before.bytes_read);
+    out->wait_s = (double)(after.wait_ns - before.wait_ns) * 1e-9;
+    lv_sweep_cost c;
+    if (r->e->plan.streamed_bytes && lv_sweep_time(&c, &on, &r->shape, n_rows))
+        out->compute_s = c.compute * out->bytes / (double)r->e->plan.streamed_bytes;
+    return LEVER_OK;
+}
+
+/* Reads of the engine, beside what measuring the flash alone gave. 0: products do not wait for them. */
+static double stream_factor(const lv_profile *p, const streamed *s)
+{
     const lever_machine_beside *b = &p->flash->beside;
     const double alone = lv_machine_stream_bytes_s(p->flash, NULL, UINT64_MAX, UINT64_MAX);
-    lv_sweep_cost c;
-    if (!lv_sweep_time(&c, &on, shape, 1) || wait_s < 0.3 * seconds || !e->plan.streamed_bytes || alone <= 0) return 0;
-    const double sweeps = (double)bytes / (double)e->plan.streamed_bytes;
-    const double beside = sweeps * c.compute * lv_machine_products_beside(b, 1);
-    const double lost = beside * (1 - lv_machine_flash_beside(b, 1));
-    return lost < 0.9 * seconds ? lv_profile_factor((double)bytes / (seconds - lost), alone) : 0;
+    if (s->compute_s <= 0 || s->wait_s < 0.3 * s->seconds || alone <= 0) return 0;
+    const double lost = s->compute_s * lv_machine_products_beside(b, 1) * (1 - lv_machine_flash_beside(b, 1));
+    return lost < 0.9 * s->seconds ? lv_profile_factor(s->bytes / (s->seconds - lost), alone) : 0;
+}
+
+/* While products wait, reads have the speed of sweeps of one row, `alone`; what they are short of that, they lose
+ * beside products. Products by themselves say less: here reads go into the ring, and threads wait for each other. */
+static void conclude_beside(lv_profile *p, const streamed *s, double alone)
+{
+    const double products = s->seconds - s->wait_s;
+    lever_machine_beside *b = &p->flash->beside;
+    if (s->compute_s <= 0 || products < 0.3 * s->seconds || alone <= 0) return;
+    const double kept = (s->bytes - alone * s->wait_s) / products / alone, slower = products / s->compute_s;
+    for (uint32_t i = 0; i < LEVER_MACHINE_BESIDE; i++) {
+        if (b->rows[i] <= 1) continue;
+        b->flash[i] = kept > 1 ? 1 : kept < 0.1 ? 0.1 : kept;
+        b->products[i] = slower > 1 ? slower : 1;
+    }
+}
+
+static int stream(stream_run *r, double seconds, lever_error *err)
+{
+    static const double share = 0.4; /* of one row */
+    streamed one, many;
+    const uint32_t most = r->e->plan.max_rows < MANY ? r->e->plan.max_rows : MANY;
+    for (uint32_t i = 0; i < MANY; i++) r->rows[i] = (lv_row){ .token = 1, .parent = (int32_t)i - 1 };
+    LEVER_TRY(lv_kv_init(&r->kv, lv_model_hparams(r->e->target), r->e->kv_type, MANY, r->e->plan.max_rows, err));
+    LEVER_TRY(measure(r, 1, share * seconds, &one, err));
+    LEVER_TRY(measure(r, most, (1 - share) * seconds, &many, err));
+    const double factor = stream_factor(r->p, &one);
+    for (uint32_t i = 0; i < r->p->m->n_models; i++)
+        if (r->p->m->models[i].key == r->shape.key) r->p->m->models[i].stream_factor = factor;
+    const double alone = lv_machine_stream_bytes_s(r->p->flash, NULL, UINT64_MAX, UINT64_MAX) * factor;
+    if (most == MANY) conclude_beside(r->p, &many, alone);
+    return LEVER_OK;
 }
 
 int lv_profile_stream(lv_profile *p, const lever_config *like, double seconds, lever_error *err)
@@ -41,25 +103,13 @@ int lv_profile_stream(lv_profile *p, const lever_config *like, double seconds, l
     lever_config c = *like;
     c.draft_path = NULL;
     c.no_pin = true;
-    lever_engine *e;
-    lv_model_shape shape;
-    lv_kv kv = { 0 };
-    LEVER_TRY(lever_engine_open(&e, &c, err));
-    int rc = lv_kv_init(&kv, lv_model_hparams(e->target), e->kv_type, 1, e->plan.max_rows, err);
-    lv_model_stats before, after;
-    if (rc >= 0) rc = sweep_for(e->target, &kv, 0.2 * seconds, err); /* touches memory for the first time */
-    lv_model_get_stats(e->target, &before);
-    const uint64_t t0 = lv_clock_ns();
-    if (rc >= 0) rc = sweep_for(e->target, &kv, 0.8 * seconds, err);
-    const double took = (double)(lv_clock_ns() - t0) * 1e-9;
-    lv_model_get_stats(e->target, &after);
-    if (rc >= 0 && lv_model_shape_of(&shape, e->target)) {
-        const double factor = stream_factor(p, e, &shape, took, after.bytes_read - before.bytes_read,
-                                            (double)(after.wait_ns - before.wait_ns) * 1e-9);
-        for (uint32_t i = 0; i < p->m->n_models; i++)
-            if (p->m->models[i].key == shape.key) p->m->models[i].stream_factor = factor;
-    }
-    lv_kv_fini(&kv);
-    lever_engine_close(&e);
+    stream_run *r = lv_alloc(sizeof *r, 64);
+    if (!r) return lv_fail(err, LEVER_ENOMEM, 0, "the measurement of streams");
+    *r = (stream_run){ .p = p };
+    int rc = lever_engine_open(&r->e, &c, err);
+    if (rc >= 0 && lv_model_shape_of(&r->shape, r->e->target)) rc = stream(r, seconds, err);
+    lv_kv_fini(&r->kv);
+    lever_engine_close(&r->e);
+    lv_free(r);
     return rc;
 }
