@@ -172,15 +172,18 @@ def known_rows(a):
     return {(int(r["round"]), r["model"], r["mem"], r["device"], r["policy"]): r for r in rows}
 
 
-def measure_cells(a, todo, number, prompts):
-    """Measure what is not there yet, each round beginning elsewhere."""
+def measure_cells(a, todo, number, one, prompts):
+    """Measure what is not there yet, each round beginning elsewhere.
+
+    The demo pair answers all prompts: it needs a fraction of a second.
+    """
     shift = number * len(todo) // max(1, a.rounds)
     for cell in todo[shift:] + todo[:shift]:
         name = "-".join(x.strip("-").replace(":", "") for x in cell if x)
         kept = a.work / f"round-{number}-{name}.json"
         if kept.exists():
             continue
-        m = measure(a, cell, prompts)
+        m = measure(a, cell, prompts if cell[0] == "demo" else one)
         print(
             f"round {number}: {' '.join(cell)}: {m['decode_tokens'] / m['decode_s']:.3f} tokens/s",
             file=sys.stderr,
@@ -195,13 +198,13 @@ def groups(pair, limits, policies):
         yield {pair: (limits[i : i + TOGETHER], policies)}
 
 
-def measure_round(a, grid, number, prompts):
+def measure_round(a, grid, number, one, prompts):
     for pair, (limits, policies) in grid.items():
         parts = list(groups(pair, limits, policies))
         for i, part in enumerate(parts):
             profile(a, pair, f"{number}.{i}")
             before = predict(a, part)
-            measure_cells(a, cells(a, part), number, prompts)
+            measure_cells(a, cells(a, part), number, one, prompts)
             profile(a, pair, f"{number}.{i + 1}")
             finish_round(a, number, before, predict(a, part))
 
@@ -218,7 +221,14 @@ def finish_round(a, number, before, after):
         p, q = before[0][cell], after[0][cell]
         rows.append(
             [datetime.date.today().isoformat(), commit(), machine(), a.session, number, pair]
-            + ["demo" if pair == "demo" else "0.6b-Q4_0", mem, device, policy, tokens_of(a, cell), 1]
+            + [
+                "demo" if pair == "demo" else "0.6b-Q4_0",
+                mem,
+                device,
+                policy,
+                tokens_of(a, cell),
+                a.prompts if pair == "demo" else 1,
+            ]
             + [f"{m['decode_tokens'] / m['decode_s']:.5g}", m["decode_tokens"], m["cycles"]]
             + [f"{m[k]:.5g}" for k in ("draft_s", "verify_s", "project_s", "flash_wait_s", "decode_s")]
             + [
@@ -332,7 +342,7 @@ def main():
     for number in range(a.rounds):
         one = a.work / f"prompt-{number % a.prompts}.jsonl"
         one.write_text(lines[number % a.prompts], encoding="utf-8")
-        measure_round(a, grid, number, one)
+        measure_round(a, grid, number, one, prompts)
     wanted = set(cells(a, grid))
     known = {k: r for k, r in known_rows(a).items() if k[1:] in wanted}
     cellsum = summary(known)
