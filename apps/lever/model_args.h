@@ -125,7 +125,8 @@ typedef struct model_args {
           offsetof(base, field.device) },                                                                    \
         { "--device-draft", OPTION_TEXT, "DEVICE", "the same for the draft model; default cpu",                \
           offsetof(base, field.draft_device) },                                                              \
-        { "--device-min-rows", OPTION_U32, "N", "sweeps of fewer rows run on the CPU; default 0: none do",   \
+        { "--device-min-rows", OPTION_U32, "N", "sweeps of fewer rows run on the CPU; default 0: those that lever\n"  \
+          "profile found faster there, 1: none",                                                             \
           offsetof(base, field.device_min_rows) },                                                           \
         { "--pin-first", OPTION_FLAG, NULL, "keep whole first layers in memory instead of an even share",    \
           offsetof(base, field.pin_first) },                                                                 \

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "run_report.h"
 
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,7 +81,10 @@ static void print_devices(const lever_engine_info *info)
 {
     const bool draft = info->draft_device && strcmp(info->draft_device, "cpu");
     if (!info->device_jobs) return; /* a note was shown at the start */
-    fprintf(stderr, "  device       %s%s%s; %llu jobs\n", info->device, draft ? ", draft on " : "",
+    char from[48] = "";
+    if (info->device_min_rows > 1)
+        snprintf(from, sizeof from, " for sweeps of %" PRIu32 " rows and more", info->device_min_rows);
+    fprintf(stderr, "  device       %s%s%s%s; %llu jobs\n", info->device, from, draft ? ", draft on " : "",
             draft ? info->draft_device : "", (unsigned long long)info->device_jobs);
     if (info->device_note) fprintf(stderr, "               %s\n", info->device_note);
 }
@@ -185,7 +189,7 @@ bool run_report_json(const run_report *r, const lever_error *err)
     json_object_set_new(root, "stats", stats_json(&r->stats));
     json_object_set_new(root, "engine",
                         json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:s?, s:I, s:i, s:s, s:s?, "
-                                  "s:s?, s:I}", "isa",
+                                  "s:s?, s:I, s:I}", "isa",
                                   r->info.isa, "io", r->info.io_backend, "policy", r->info.policy, "verify",
                                   r->info.verify, "arch", r->info.arch,
                                   "threads", (int)r->info.n_threads, "n_ctx", (int)r->info.n_ctx,
@@ -196,7 +200,8 @@ bool run_report_json(const run_report *r, const lever_error *err)
                                   "flash_limit_bytes_per_s", (json_int_t)r->info.flash_limit_bytes_per_s,
                                   "exit_layer", (int)r->info.exit_layer, "device", r->info.device, "draft_device",
                                   r->info.draft_device, "device_note", r->info.device_note, "device_jobs",
-                                  (json_int_t)r->info.device_jobs));
+                                  (json_int_t)r->info.device_jobs, "device_min_rows",
+                                  (json_int_t)r->info.device_min_rows));
     if (r->info.advice)
         json_object_set_new(json_object_get(root, "engine"), "advice", json_string(r->info.advice));
     if (r->check.n_compared)

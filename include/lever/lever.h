@@ -100,7 +100,8 @@ typedef struct lever_config {
                           * thread, so open engines with a device before starting threads */
     const char *draft_device;  /* the same for the draft */
     const char *device_cache_dir; /* existing folder for compiled kernels; NULL = none */
-    uint32_t    device_min_rows; /* sweeps of fewer rows run on the CPU; 0 = none do */
+    uint32_t    device_min_rows; /* sweeps of fewer rows run on the CPU; 0 = those that `machine` says are faster there,
+                                  * none where it does not say. A device with memory of its own takes all sweeps */
     const char *project; /* which rows of a tree are multiplied with the output head: "demand" = NULL: along the
                           * path that the target takes; "eager": all at once. For comparison: it costs time and
                           * memory, and changes no text */
@@ -168,6 +169,7 @@ typedef struct lever_engine_info {
     const char *device, *draft_device; /* names of devices that are in use; "cpu": none; NULL: there is no draft */
     const char *device_note;   /* why a device that was asked for is not, or no longer, in use; NULL: nothing to say */
     uint64_t    device_jobs;   /* started on devices since the engine was opened */
+    uint32_t    device_min_rows; /* sweeps of the target with fewer rows run on the CPU; UINT32_MAX: all do */
     const char *flash_model;   /* as configured, or NULL */
     uint64_t    flash_limit_bytes_per_s; /* of the model and the limit, the lower one; 0 = neither is set */
 } lever_engine_info;

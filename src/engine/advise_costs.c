@@ -78,12 +78,19 @@ static double embedding_s(const lv_adviser *a, const lv_engine_setup *o)
 
 /* ---- curves ---- */
 
-static bool fill_target(lv_speed_costs *c, const lv_adviser *a, const lv_run_on *on, uint32_t min_rows)
+/* As engine/devices.c chooses it. */
+static uint32_t min_rows(const lv_engine_setup *o, const lv_run_on *on, const lv_model_shape *s)
+{
+    if (o->config.device_min_rows) return o->config.device_min_rows;
+    return on->products && on->products->unified ? lv_rows_for_device(on, s) : 0;
+}
+
+static bool fill_target(lv_speed_costs *c, const lv_adviser *a, const lv_run_on *on, uint32_t least)
 {
     for (uint32_t i = 0; i < N_GRID; i++) {
         lv_sweep_cost s;
         lv_run_on now = *on;
-        if (grid[i] < min_rows) now.products = NULL;
+        if (grid[i] < least) now.products = NULL;
         const double head = lv_project_s(&now, &a->target, grid[i]);
         if (!lv_sweep_time(&s, &now, &a->target, grid[i]) || head < 0) return false;
         lv_curve_add(&c->sweep, grid[i], s.compute);
@@ -96,10 +103,12 @@ static bool fill_target(lv_speed_costs *c, const lv_adviser *a, const lv_run_on 
     return true;
 }
 
-static bool fill_draft(lv_speed_costs *c, const lv_adviser *a, const lv_run_on *on)
+static bool fill_draft(lv_speed_costs *c, const lv_adviser *a, const lv_run_on *on, uint32_t least)
 {
     for (uint32_t i = 0; i < N_GRID; i++) {
-        const double s = lv_draft_s(on, &a->draft, grid[i]);
+        lv_run_on now = *on;
+        if (grid[i] < least) now.products = NULL;
+        const double s = lv_draft_s(&now, &a->draft, grid[i]);
         if (s < 0) return false;
         lv_curve_add(&c->draft, grid[i], s);
     }
@@ -137,11 +146,11 @@ bool lv_adviser_costs(lv_speed_costs *c, const lv_adviser *a, lv_engine_setup *o
                      .n_ctx = positions < o->plan.n_ctx ? positions : o->plan.n_ctx,
                      .streamed_bytes = (uint64_t)c->streamed_bytes, .extent_bytes = o->plan.extent_bytes };
     on.head_on_device = o->config.project_device;
-    if (!fill_target(c, a, &on, o->config.device_min_rows)) return false;
+    if (!fill_target(c, a, &on, min_rows(o, &on, &a->target))) return false;
     c->pick_s = lv_pick_s(&on, &a->target);
     c->row_s = embedding_s(a, o);
     if (o->exit) c->exit_layer = lv_exit_layer(o->exit) + 1;
     if (c->streamed_bytes + c->head_bytes > 0 && (c->flash_bytes_s = flash_speed(a, o)) <= 0) return false;
     on.products = draft, on.kv = kv_of(o->draft_kv_type), on.streamed_bytes = 0;
-    return !o->draft || fill_draft(c, a, &on);
+    return !o->draft || fill_draft(c, a, &on, min_rows(o, &on, &a->draft));
 }

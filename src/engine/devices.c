@@ -6,6 +6,7 @@
 #include "device/select.h"
 #include "engine/engine.h"
 #include "os/memory.h"
+#include "plan/model_shape.h"
 
 enum {
     JOB_ROWS = 64,                 /* of one job; more are several */
@@ -108,6 +109,28 @@ static lv_device *if_useful(lv_engine_setup *o, lv_device *d, lv_model *m, const
     return NULL;
 }
 
+/* Rows from which on a model runs on a device, as the profile prefers. */
+static uint32_t preferred_rows(const lv_engine_setup *o, const lv_device *d, lv_model *m)
+{
+    enum { CTX = 256 }; /* positions; the same for both */
+    const lv_machine *machine = o->config.machine;
+    lv_model_shape shape;
+    if (o->config.device_min_rows) return o->config.device_min_rows;
+    if (!d || !d->traits.unified || !machine || !lv_machine_valid(machine) || !lv_model_shape_of(&shape, m)) return 0;
+    lv_run_on on = { .machine = machine, .n_ctx = CTX };
+    on.products = lv_machine_device_find(machine, d->traits.kind, d->traits.name, d->traits.driver);
+    return on.products ? lv_rows_for_device(&on, &shape) : 0;
+}
+
+static void choose_rows(lv_engine_setup *o)
+{
+    lv_engine_devices *d = &o->devices;
+    d->min_rows = preferred_rows(o, d->target, o->target);
+    d->draft_min_rows = o->draft ? preferred_rows(o, d->draft, o->draft) : 0;
+    if (d->target && d->min_rows == LV_ROWS_NEVER)
+        note(d, "the target", "the profile says that it is faster there; --device-min-rows 1 does without the profile");
+}
+
 void lv_devices_open(lv_engine_setup *o)
 {
     lv_engine_devices *d = &o->devices;
@@ -130,6 +153,7 @@ void lv_devices_open(lv_engine_setup *o)
     d->draft = draft ? if_useful(o, draft, o->draft, "the draft") : NULL;
     if (draft != target && draft != d->draft) lv_device_close(&draft);
     if (target != d->target && target != d->draft) lv_device_close(&target);
+    choose_rows(o);
     lv_affinity_restore(&before);
 }
 

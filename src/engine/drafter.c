@@ -135,7 +135,10 @@ void lv_draft_run_begin(lv_draft_run *d, lv_drafter *out)
     out->expand = draft_expand;
     out->candidates = draft_candidates;
     out->max_rows = d->logit_rows;
+    /* The cache has room for a prompt's rows, which may be more than the policy has room for in its tree. */
+    const uint32_t most = lv_policy_draft_rows(d->session->run.cycle.policy);
     out->rows_left = kv->n_slots - kv->n_ctx - d->session->engine->ahead_rows;
+    if (out->rows_left > most) out->rows_left = most;
     if (!(out->draws = lv_session_draws(d->session))) return;
     const uint32_t rows = d->session->engine->draft_rows; /* the scratch rows may be more */
     if (out->rows_left > rows) out->rows_left = rows;

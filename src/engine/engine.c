@@ -41,7 +41,7 @@ static int load_models(lever_engine *e, const lv_engine_setup *o, lever_error *e
                                   .extent_bytes = o->plan.extent_bytes, .ring_bytes = o->plan.ring_bytes,
                                   .progress = on_load, .user = &p,
                                   .trace = { o->config.on_trace, o->config.trace_user }, .track = "target",
-                                  .device = e->devices.target, .device_min_rows = o->config.device_min_rows,
+                                  .device = e->devices.target, .device_min_rows = e->devices.min_rows,
                                   .device_head = o->config.project_device };
     e->trace = load.trace;
     LEVER_TRY(lv_model_load(e->target, &load, err));
@@ -51,6 +51,7 @@ static int load_models(lever_engine *e, const lv_engine_setup *o, lever_error *e
     load.track = "draft";
     load.io = NULL;
     load.device = e->devices.draft;
+    load.device_min_rows = e->devices.draft_min_rows;
     load.device_head = false;
     return lv_model_load(e->draft, &load, err);
 }
@@ -228,6 +229,7 @@ static void device_info(const lever_engine *e, lever_engine_info *info)
     if (e->draft) info->draft_device = d->draft && !draft_lost ? d->draft->traits.name : "cpu";
     info->device_note = lost ? lost : draft_lost ? draft_lost : d->note;
     info->device_jobs = t.device_jobs + dr.device_jobs;
+    info->device_min_rows = d->min_rows;
 }
 
 void lever_engine_get_info(const lever_engine *e, lever_engine_info *info)

@@ -53,6 +53,7 @@ typedef struct lv_chat_choice {
 /* Where products run beside the CPU. */
 typedef struct lv_engine_devices {
     lv_device *target, *draft; /* NULL: the CPU; both may be the same one */
+    uint32_t   min_rows, draft_min_rows; /* sweeps, batches of fewer rows run on the CPU */
     char      *note;           /* why one that was asked for is not there; NULL: nothing to say */
     bool       tried;
 } lv_engine_devices;

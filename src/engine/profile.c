@@ -283,12 +283,12 @@ static int measure(lv_profile *p, lever_error *err)
     LEVER_TRY(lv_device_open_named(&p->device, q->device, &sizes, q->device_cache, err));
     LEVER_TRY(open_cpu(p, err));
     const step steps[] = {
-        { "reading in different ways", lv_profile_flash, 0.14, q->flash_path },
+        { "reading in different ways", lv_profile_flash, 0.12, q->flash_path },
         { "norms, attention, choosing tokens", lv_profile_rest, 0.10, true },
-        { "products", lv_profile_products, 0.22, true },
+        { "products", lv_profile_products, 0.20, true },
         { "products beside reads", lv_profile_beside, 0.04, q->flash_path },
         { "products on the device", lv_profile_device, 0.16, p->device },
-        { "running the models", close_and_run_models, 0.34, q->model_path && !q->no_run },
+        { "running the models", close_and_run_models, 0.38, q->model_path && !q->no_run },
     };
     return run_steps(p, steps, sizeof steps / sizeof *steps, err);
 }

@@ -273,7 +273,7 @@ int lv_profile_models(lv_profile *p, double seconds, lever_error *err)
         c.flash_depth = p->flash->reads.points[p->flash->reads.best].depth;
     }
     const bool streams = p->flash && p->flash->reads.direct;
-    const double stream = streams ? 0.4 * seconds : 0;
+    const double stream = streams ? 0.5 * seconds : 0;
     lever_engine *e;
     LEVER_TRY(lever_engine_open(&e, &c, err));
     const int rc = measure_models(p, e, seconds - stream, err);

@@ -6,14 +6,14 @@
 #include "os/clock.h"
 #include "plan/model_shape.h"
 
-enum { MANY = 64 }; /* rows: products take about as long as reads */
+enum { MOST = 256, STEP = 16 }; /* rows */
 
 typedef struct stream_run {
     lv_profile *p;
     lever_engine *e;
     lv_model_shape shape;
     lv_kv    kv;
-    lv_row   rows[MANY];
+    lv_row   rows[MOST];
 } stream_run;
 
 /* What some time of sweeps came to. */
@@ -56,45 +56,54 @@ static int measure(stream_run *r, uint32_t n_rows, double seconds, streamed *out
     return LEVER_OK;
 }
 
-/* Reads of the engine, beside what measuring the flash alone gave. 0: products do not wait for them. */
-static double stream_factor(const lv_profile *p, const streamed *s)
+/* As many rows that products take nearly as long as reads. With fewer, what products are late by is lost in waiting:
+ * threads that wait have to be woken. With more, reads pause. */
+static uint32_t balanced_rows(const stream_run *r, double bytes_s)
 {
-    const lever_machine_beside *b = &p->flash->beside;
-    const double alone = lv_machine_stream_bytes_s(p->flash, NULL, UINT64_MAX, UINT64_MAX);
-    if (s->compute_s <= 0 || s->wait_s < 0.3 * s->seconds || alone <= 0) return 0;
-    const double lost = s->compute_s * lv_machine_products_beside(b, 1) * (1 - lv_machine_flash_beside(b, 1));
-    return lost < 0.9 * s->seconds ? lv_profile_factor(s->bytes / (s->seconds - lost), alone) : 0;
+    static const double part = 0.9;
+    const uint32_t most = r->e->plan.max_rows < MOST ? r->e->plan.max_rows : MOST;
+    uint32_t rows = STEP;
+    for (lv_sweep_cost c; rows + STEP <= most; rows += STEP) {
+        const lv_run_on on = { .machine = r->p->m, .n_ctx = (rows + 1) / 2, .kv = r->e->kv_type == LV_TYPE_Q8_0 };
+        if (!lv_sweep_time(&c, &on, &r->shape, rows)) break;
+        if (c.compute * bytes_s >= part * (double)r->e->plan.streamed_bytes) break;
+    }
+    return rows < most ? rows : most;
 }
 
-/* While products wait, reads have the speed of sweeps of one row, `alone`; what they are short of that, they lose
- * beside products. Products by themselves say less: here reads go into the ring, and threads wait for each other. */
+/* Sweeps of one row wait for reads all the time, which have one speed then: the speed of this model's stream. Beside
+ * products of many rows they may lose some. Products by themselves (profile_flash.c) say less: here reads go into the
+ * ring, and threads wait for each other. */
 static void conclude_beside(lv_profile *p, const streamed *s, double alone)
 {
     const double products = s->seconds - s->wait_s;
     lever_machine_beside *b = &p->flash->beside;
-    if (s->compute_s <= 0 || products < 0.3 * s->seconds || alone <= 0) return;
-    const double kept = (s->bytes - alone * s->wait_s) / products / alone, slower = products / s->compute_s;
-    for (uint32_t i = 0; i < LEVER_MACHINE_BESIDE; i++) {
-        if (b->rows[i] <= 1) continue;
-        b->flash[i] = kept > 1 ? 1 : kept < 0.1 ? 0.1 : kept;
+    b->flash[0] = 1;
+    if (s->compute_s <= 0 || products < 0.6 * s->seconds) return;
+    /* Where nothing waits, products set the pace of reads, and how fast they could be is not seen. */
+    const double seen = s->wait_s > 0.1 * s->seconds ? (s->bytes - alone * s->wait_s) / products / alone : 1;
+    const double kept = seen > 1 ? 1 : seen < 0.1 ? 0.1 : seen, slower = products / s->compute_s;
+    for (uint32_t i = 1; i < LEVER_MACHINE_BESIDE; i++) {
+        b->flash[i] = kept;
         b->products[i] = slower > 1 ? slower : 1;
     }
 }
 
 static int stream(stream_run *r, double seconds, lever_error *err)
 {
-    static const double share = 0.4; /* of one row */
+    static const double share = 0.5; /* of one row */
     streamed one, many;
-    const uint32_t most = r->e->plan.max_rows < MANY ? r->e->plan.max_rows : MANY;
-    for (uint32_t i = 0; i < MANY; i++) r->rows[i] = (lv_row){ .token = 1, .parent = (int32_t)i - 1 };
-    LEVER_TRY(lv_kv_init(&r->kv, lv_model_hparams(r->e->target), r->e->kv_type, MANY, r->e->plan.max_rows, err));
+    const double best = lv_machine_stream_bytes_s(r->p->flash, NULL, UINT64_MAX, UINT64_MAX);
+    for (uint32_t i = 0; i < MOST; i++) r->rows[i] = (lv_row){ .token = 1, .parent = (int32_t)i - 1 };
+    LEVER_TRY(lv_kv_init(&r->kv, lv_model_hparams(r->e->target), r->e->kv_type, MOST, r->e->plan.max_rows, err));
     LEVER_TRY(measure(r, 1, share * seconds, &one, err));
-    LEVER_TRY(measure(r, most, (1 - share) * seconds, &many, err));
-    const double factor = stream_factor(r->p, &one);
+    const double alone = one.seconds > 0 ? one.bytes / one.seconds : 0;
+    if (best <= 0 || alone <= 0 || one.wait_s < 0.3 * one.seconds) return LEVER_OK; /* they do not wait for reads */
     for (uint32_t i = 0; i < r->p->m->n_models; i++)
-        if (r->p->m->models[i].key == r->shape.key) r->p->m->models[i].stream_factor = factor;
-    const double alone = lv_machine_stream_bytes_s(r->p->flash, NULL, UINT64_MAX, UINT64_MAX) * factor;
-    if (most == MANY) conclude_beside(r->p, &many, alone);
+        if (r->p->m->models[i].key == r->shape.key)
+            r->p->m->models[i].stream_factor = lv_profile_factor(alone, best);
+    LEVER_TRY(measure(r, balanced_rows(r, alone), (1 - share) * seconds, &many, err));
+    if (r->p->flash->beside.rows[0]) conclude_beside(r->p, &many, alone);
     return LEVER_OK;
 }
 

@@ -39,15 +39,16 @@ static uint64_t bytes_of_sweep(const lever_engine *e, const lv_engine_setup *o)
 }
 
 /* Fills one row count. False: something of it was not measured. */
-static bool predict(lv_cost_seed *seed, const lever_engine *e, const lv_run_on *on, uint32_t min_rows,
-                    const lv_run_on *draft_on, const lv_model_shape *target, const lv_model_shape *draft)
+static bool predict(lv_cost_seed *seed, const lever_engine *e, const lv_run_on *on, const lv_run_on *draft_on,
+                    const lv_model_shape *target, const lv_model_shape *draft)
 {
     const uint32_t rows = lever_machine_rows[seed->n];
     lv_sweep_cost c;
-    lv_run_on now = *on;
-    if (rows < min_rows) now.products = NULL;
+    lv_run_on now = *on, draft_now = *draft_on;
+    if (rows < e->devices.min_rows) now.products = NULL;
+    if (rows < e->devices.draft_min_rows) draft_now.products = NULL;
     if (!lv_sweep_time(&c, &now, target, rows)) return false;
-    const double drafted = e->draft ? lv_draft_s(draft_on, draft, rows) : 0;
+    const double drafted = e->draft ? lv_draft_s(&draft_now, draft, rows) : 0;
     if (drafted < 0) return false;
     seed->rows[seed->n] = rows;
     const double busy = on->flash ? c.compute * lv_machine_products_beside(&on->flash->beside, rows) : c.compute;
@@ -84,7 +85,7 @@ void lv_engine_seed(lever_engine *e, const lv_engine_setup *o)
     if (on.streamed_bytes && !on.flash && !(on.flash_bytes_s > 0)) return; /* half of the answer would be wrong */
     lv_cost_seed seed = { 0 };
     for (uint32_t i = 0; i < LEVER_MACHINE_ROWS; i++)
-        if (!predict(&seed, e, &on, o->config.device_min_rows, &draft_on, &target, &draft)) return;
+        if (!predict(&seed, e, &on, &draft_on, &target, &draft)) return;
     const double head = lv_project_s(&on, &target, 1);
     seed.project_s = (head > 0 ? head : 0) + lv_pick_s(&on, &target);
     seed.overhead_s = e->draft ? lv_candidates_s(&on, &draft) : 0;

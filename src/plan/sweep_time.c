@@ -178,6 +178,20 @@ bool lv_sweep_time(lv_sweep_cost *out, const lv_run_on *on, const lv_model_shape
     return true;
 }
 
+uint32_t lv_rows_for_device(const lv_run_on *on, const lv_model_shape *s)
+{
+    lv_run_on cpu = *on;
+    cpu.products = NULL;
+    uint32_t from = LV_ROWS_NEVER;
+    for (uint32_t i = LEVER_MACHINE_ROWS; i-- > 0; from = lever_machine_rows[i]) {
+        const uint32_t rows = lever_machine_rows[i];
+        lv_sweep_cost there, here;
+        if (!lv_sweep_time(&there, on, s, rows) || !lv_sweep_time(&here, &cpu, s, rows)) return 1;
+        if (there.compute > here.compute) break;
+    }
+    return from;
+}
+
 double lv_project_s(const lv_run_on *on, const lv_model_shape *s, double rows)
 {
     lv_run_on head = *on;

@@ -56,6 +56,10 @@ typedef struct lv_sweep_cost {
 
 /* A sweep of `rows` rows over all layers, without the output head. False: products were not measured. */
 bool lv_sweep_time(lv_sweep_cost *out, const lv_run_on *on, const lv_model_shape *s, double rows);
+/* The smallest number of rows from which on products on on->products are as fast as on the CPU, reads aside; 1 where
+ * that was not measured; LV_ROWS_NEVER where the CPU is faster with as many rows as were measured. */
+#define LV_ROWS_NEVER UINT32_MAX
+uint32_t lv_rows_for_device(const lv_run_on *on, const lv_model_shape *s);
 /* Output head for `rows` rows, in memory. -1: as above. */
 double lv_project_s(const lv_run_on *on, const lv_model_shape *s, double rows);
 /* A batch of a draft that is in memory: layers and head for all its rows, candidates not included. -1: as

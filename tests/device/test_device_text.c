@@ -204,6 +204,62 @@ static void threshold(void)
     }
 }
 
+/* A processor whose products take `row` of a row of activations, and the device under test, whose products always take
+ * as long. */
+static lever_machine m; /* too large for a frame */
+
+static void measure_machine(double cpu_row_s, double device_s)
+{
+    static const uint32_t types[] = { LV_TYPE_Q4_0, LV_TYPE_Q8_0, LV_TYPE_Q4_K,
+                                      LV_TYPE_Q6_K, LV_TYPE_F16,  LV_TYPE_BF16 };
+    lever_error err = { 0 };
+    lv_device *d = NULL;
+    const lv_device_config sizes = { .max_rows = 4, .max_k = 256, .max_out = 256, .n_jobs = 1 };
+    memset(&m, 0, sizeof m);
+    m.n_devices = 2;
+    CHECK_OK(lv_device_open_named(&d, device, &sizes, NULL, &err), &err);
+    snprintf(m.devices[0].kind, sizeof m.devices[0].kind, "cpu");
+    snprintf(m.devices[1].kind, sizeof m.devices[1].kind, "%s", d->traits.kind);
+    snprintf(m.devices[1].name, sizeof m.devices[1].name, "%s", d->traits.name);
+    snprintf(m.devices[1].driver, sizeof m.devices[1].driver, "%s", d->traits.driver);
+    m.devices[1].unified = d->traits.unified;
+    lv_device_close(&d);
+    for (int i = 0; i < 2; i++) {
+        for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+            lever_machine_product *p = &m.devices[i].products[m.devices[i].n_products++];
+            *p = (lever_machine_product){ .gguf_type = types[t] };
+            snprintf(p->type, sizeof p->type, "%s", lv_type_traits_get(types[t])->name);
+            for (int k = 0; k < LEVER_MACHINE_ROWS; k++)
+                p->weight_s[k] = i ? device_s : cpu_row_s * lever_machine_rows[k];
+        }
+    }
+    for (int k = 0; k < LEVER_MACHINE_ROWS; k++) m.rest.attend_s[0][k] = m.rest.attend_s[1][k] = 1e-12;
+}
+
+/* From as many rows on as the profile found the device faster; a device with memory of its own takes all. */
+static void the_profile_chooses_the_rows(void)
+{
+    lever_config c = device_config("chain:1");
+    const bool own = is_fake && fake_now.discrete;
+    c.machine = &m;
+    measure_machine(1e-10, 3e-10); /* from 4 rows on: the prompt */
+    expect_same(&c, "rows by the profile");
+    CHECK(got.on_device && got.jobs > 0 && !got.note[0] && got.n_events == got.jobs);
+    const uint64_t jobs = got.jobs;
+    c.device_min_rows = 4;
+    expect_same(&c, "as many rows as the profile chooses");
+    CHECK_EQ(got.jobs, jobs);
+    c.device_min_rows = 1;
+    expect_same(&c, "all rows");
+    CHECK(own ? got.jobs == jobs : got.jobs > jobs);
+    c.device_min_rows = 0;
+    measure_machine(1e-10, 1e-6);
+    expect_same(&c, "a device that is never faster");
+    CHECK(own ? got.jobs > 0 && !got.note[0] : got.jobs == 0 && strstr(got.note, "profile") != NULL);
+    c.device_min_rows = 1;
+    expect_device(&c, "a device that is never faster, asked for");
+}
+
 static void other_settings(void)
 {
     lever_config c = device_config("tree:3,2,1");
@@ -525,6 +581,7 @@ int main(int argc, char **argv)
     RUN(streamed);
     RUN(draft_on_the_device);
     RUN(threshold);
+    RUN(the_profile_chooses_the_rows);
     RUN(other_settings);
     RUN(wrong_settings);
     RUN(sessions_share);

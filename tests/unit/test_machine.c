@@ -254,6 +254,26 @@ static void models_that_were_run_correct_what_is_predicted(void)
     CHECK(near(lv_project_s(&on, &s, 1), 10e-6));
 }
 
+/* The processor takes 1 ns a weight up to 4 rows, then a quarter for each row. */
+static void a_device_has_the_sweeps_that_it_is_faster_with(void)
+{
+    make_machine();
+    const lv_model_shape s = small_shape();
+    m.n_devices = 2;
+    lv_machine_device *d = &m.devices[1];
+    *d = m.devices[0];
+    const lv_run_on on = { .machine = &m, .products = d };
+    static const struct { double weight_s; uint32_t from; } cases[] = {
+        { 0.9e-9, 1 }, { 3e-9, 16 }, { 16e-9, 64 }, { 1e-3, LV_ROWS_NEVER }
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        for (uint32_t k = 0; k < LEVER_MACHINE_ROWS; k++) d->products[0].weight_s[k] = cases[i].weight_s;
+        CHECK_EQ(lv_rows_for_device(&on, &s), cases[i].from);
+    }
+    m.devices[0].n_products = 0; /* nothing to compare with */
+    CHECK_EQ(lv_rows_for_device(&on, &s), 1);
+}
+
 static void keys_tell_shapes_apart(void)
 {
     lv_model_shape a = small_shape(), b = a;
@@ -347,6 +367,7 @@ int main(void)
     RUN(slices_of_streamed_weights_are_calls);
     RUN(devices_multiply_what_they_know);
     RUN(models_that_were_run_correct_what_is_predicted);
+    RUN(a_device_has_the_sweeps_that_it_is_faster_with);
     RUN(keys_tell_shapes_apart);
     RUN(ids_differ_by_what_times_depend_on);
     RUN(nonsense_is_not_valid);
