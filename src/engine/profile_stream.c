@@ -16,22 +16,46 @@ typedef struct stream_run {
     lv_row   rows[MOST];
 } stream_run;
 
-/* What some time of sweeps came to. */
+enum { SLICES = 12 };
+
+/* What some time of sweeps came to: the middle of its slices, as disks of shared machines pause for a second. */
 typedef struct streamed {
-    double seconds, wait_s, bytes;
-    double compute_s; /* of as many sweeps, as predicted without reads beside them; 0: not known */
+    double bytes_s;   /* read */
+    double wait_part; /* of the time, products waited for reads */
+    double slower;    /* products took as many times as long as predicted without reads beside them; 0: not known */
 } streamed;
 
-static bool not_over(void *end_ns) { return lv_clock_ns() < *(const uint64_t *)end_ns; }
+/* Looked at between layers. */
+typedef struct slicing {
+    const lv_model *model;
+    uint64_t begin_ns, slice_ns, end_ns;
+    uint64_t at_ns[SLICES + 1];
+    lv_model_stats at[SLICES + 1]; /* [n] */
+    uint32_t n;
+} slicing;
 
-/* Sweeps of so many rows until the time is over, also in the middle of one. */
-static int sweep_for(stream_run *r, uint32_t n_rows, double seconds, lever_error *err)
+static bool go_on(void *user)
+{
+    slicing *s = user;
+    const uint64_t now = lv_clock_ns();
+    if (s->n <= SLICES && now >= s->begin_ns + s->n * s->slice_ns) {
+        s->at_ns[s->n] = now;
+        lv_model_get_stats(s->model, &s->at[s->n++]);
+    }
+    return now < s->end_ns;
+}
+
+/* Sweeps of so many rows until the time is over, also in the middle of one. Memory is touched for the first time before
+ * the first slice begins. */
+static int sweep(stream_run *r, uint32_t n_rows, double seconds, slicing *s, lever_error *err)
 {
     lv_kv *kv = &r->kv;
-    uint64_t end_ns = lv_clock_ns() + (uint64_t)(seconds * 1e9);
-    lv_batch b = { .rows = r->rows, .n_rows = n_rows, .kv = &kv, .n_kv = 1, .go_on = not_over, .user = &end_ns };
+    const uint64_t now = lv_clock_ns(), ns = (uint64_t)(seconds * 1e9);
+    *s = (slicing){ .model = r->e->target, .begin_ns = now + ns / 5, .slice_ns = (ns - ns / 5) / (SLICES + 1),
+                    .end_ns = now + ns };
+    lv_batch b = { .rows = r->rows, .n_rows = n_rows, .kv = &kv, .n_kv = 1, .go_on = go_on, .user = s };
     int rc = LEVER_OK;
-    while (rc >= 0 && not_over(&end_ns)) {
+    while (rc >= 0 && go_on(s)) {
         lv_kv_truncate(kv, 0);
         rc = lv_model_forward(r->e->target, &b, err);
     }
@@ -41,18 +65,22 @@ static int sweep_for(stream_run *r, uint32_t n_rows, double seconds, lever_error
 static int measure(stream_run *r, uint32_t n_rows, double seconds, streamed *out, lever_error *err)
 {
     const lv_run_on on = { .machine = r->p->m, .n_ctx = (n_rows + 1) / 2, .kv = r->e->kv_type == LV_TYPE_Q8_0 };
-    lv_model_stats before, after;
-    LEVER_TRY(sweep_for(r, n_rows, 0.2 * seconds, err)); /* touches memory for the first time */
-    lv_model_get_stats(r->e->target, &before);
-    const uint64_t t0 = lv_clock_ns();
-    LEVER_TRY(sweep_for(r, n_rows, 0.8 * seconds, err));
-    *out = (streamed){ .seconds = (double)(lv_clock_ns() - t0) * 1e-9 };
-    lv_model_get_stats(r->e->target, &after);
-    out->bytes = (double)(after.bytes_read - before.bytes_read);
-    out->wait_s = (double)(after.wait_ns - before.wait_ns) * 1e-9;
-    lv_sweep_cost c;
-    if (r->e->plan.streamed_bytes && lv_sweep_time(&c, &on, &r->shape, n_rows))
-        out->compute_s = c.compute * out->bytes / (double)r->e->plan.streamed_bytes;
+    double rate[SLICES], wait[SLICES], slower[SLICES];
+    slicing s;
+    lv_sweep_cost c = { 0 };
+    *out = (streamed){ 0 };
+    LEVER_TRY(sweep(r, n_rows, seconds, &s, err));
+    const bool known = r->e->plan.streamed_bytes && lv_sweep_time(&c, &on, &r->shape, n_rows);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i + 1 < s.n; i++) {
+        const double took = (double)(s.at_ns[i + 1] - s.at_ns[i]) * 1e-9;
+        const double bytes = (double)(s.at[i + 1].bytes_read - s.at[i].bytes_read);
+        const double waited = (double)(s.at[i + 1].wait_ns - s.at[i].wait_ns) * 1e-9;
+        if (took <= 0 || bytes <= 0) continue;
+        rate[n] = bytes / took, wait[n] = waited / took;
+        slower[n++] = known ? (took - waited) / (c.compute * bytes / (double)r->e->plan.streamed_bytes) : 0;
+    }
+    if (n) *out = (streamed){ lv_middle(rate, n), lv_middle(wait, n), lv_middle(slower, n) };
     return LEVER_OK;
 }
 
@@ -76,16 +104,15 @@ static uint32_t balanced_rows(const stream_run *r, double bytes_s)
  * ring, and threads wait for each other. */
 static void conclude_beside(lv_profile *p, const streamed *s, double alone)
 {
-    const double products = s->seconds - s->wait_s;
     lever_machine_beside *b = &p->flash->beside;
     b->flash[0] = 1;
-    if (s->compute_s <= 0 || products < 0.6 * s->seconds) return;
+    if (s->slower <= 0 || s->wait_part > 0.4) return;
     /* Where nothing waits, products set the pace of reads, and how fast they could be is not seen. */
-    const double seen = s->wait_s > 0.1 * s->seconds ? (s->bytes - alone * s->wait_s) / products / alone : 1;
-    const double kept = seen > 1 ? 1 : seen < 0.1 ? 0.1 : seen, slower = products / s->compute_s;
+    const double seen = s->wait_part > 0.1 ? (s->bytes_s / alone - s->wait_part) / (1 - s->wait_part) : 1;
+    const double kept = seen > 1 ? 1 : seen < 0.1 ? 0.1 : seen;
     for (uint32_t i = 1; i < LEVER_MACHINE_BESIDE; i++) {
         b->flash[i] = kept;
-        b->products[i] = slower > 1 ? slower : 1;
+        b->products[i] = s->slower > 1 ? s->slower : 1;
     }
 }
 
@@ -97,8 +124,8 @@ static int stream(stream_run *r, double seconds, lever_error *err)
     for (uint32_t i = 0; i < MOST; i++) r->rows[i] = (lv_row){ .token = 1, .parent = (int32_t)i - 1 };
     LEVER_TRY(lv_kv_init(&r->kv, lv_model_hparams(r->e->target), r->e->kv_type, MOST, r->e->plan.max_rows, err));
     LEVER_TRY(measure(r, 1, share * seconds, &one, err));
-    const double alone = one.seconds > 0 ? one.bytes / one.seconds : 0;
-    if (best <= 0 || alone <= 0 || one.wait_s < 0.3 * one.seconds) return LEVER_OK; /* they do not wait for reads */
+    const double alone = one.bytes_s;
+    if (best <= 0 || alone <= 0 || one.wait_part < 0.3) return LEVER_OK; /* they do not wait for reads */
     for (uint32_t i = 0; i < r->p->m->n_models; i++)
         if (r->p->m->models[i].key == r->shape.key)
             r->p->m->models[i].stream_factor = lv_profile_factor(alone, best);
