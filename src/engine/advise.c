@@ -31,9 +31,10 @@ static const lv_acceptance *counts_for(const lv_acceptances *a, float sharpness,
 static void expect(lv_expected_text *x, const lv_acceptances *all, float sharpness, float temperature)
 {
     const lv_acceptance *a = counts_for(all, sharpness, temperature);
-    *x = (lv_expected_text){ .kept = a ? lv_acceptance_kept(a, usual_kept) : usual_kept,
-                             .lookup = a ? lv_acceptance_lookup(a) : 0,
-                             .n_known = a ? lv_acceptance_known(a) : 0 };
+    x->kept = a ? lv_acceptance_kept(a, usual_kept) : usual_kept;
+    x->lookup = a ? lv_acceptance_lookup(a) : 0;
+    x->n_known = a ? lv_acceptance_known(a) : 0;
+    x->text.n = 0;
     lv_acceptance_get_rates(&x->rates, a);
     if (a) lv_acceptance_replay(&x->text, a, &x->rates);
 }
