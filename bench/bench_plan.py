@@ -34,14 +34,14 @@ COLUMNS = (
 )
 AMPLE = "12GiB"
 PROMPT = 60  # tokens of a prompt of this benchmark, about
-# pair -> (limits, policies); limits that are one profile apart
+# pair -> (limits, policies)
 GRID = {
     "8b-Q4_0": (("1.5GiB", "2GiB", "3GiB", AMPLE), ("none", "chain:2", "chain:8", "lever")),
     "8b-Q4_K": (("3GiB",), ("none", "chain:2", "chain:8", "lever")),
     "8b-Q8_0": (("3GiB", AMPLE), ("none", "chain:2", "lever")),
     "demo": (("26MiB", "1GiB"), ("none", "chain:2", "chain:8")),
 }
-TOGETHER = 2
+TOGETHER = 2  # limits of a pair between two profiles
 SMOKE = {"demo": (("26MiB", "1GiB"), ("none", "chain:2"))}
 
 

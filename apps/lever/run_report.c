@@ -82,7 +82,7 @@ static void print_devices(const lever_engine_info *info)
     const bool draft = info->draft_device && strcmp(info->draft_device, "cpu");
     if (!info->device_jobs) return; /* a note was shown at the start */
     char from[48] = "";
-    if (info->device_min_rows > 1)
+    if (info->device_min_rows > 1 && info->device_min_rows < UINT32_MAX)
         snprintf(from, sizeof from, " for sweeps of %" PRIu32 " rows and more", info->device_min_rows);
     fprintf(stderr, "  device       %s%s%s%s; %llu jobs\n", info->device, from, draft ? ", draft on " : "",
             draft ? info->draft_device : "", (unsigned long long)info->device_jobs);

@@ -42,7 +42,7 @@ enum {
     LEVER_MACHINE_MODELS = 16,  /* measured as a whole */
     LEVER_MACHINE_BESIDE = 3,   /* batches that were multiplied beside flash reads */
     LEVER_MACHINE_RUNS = 6,     /* batches that a model was run with */
-    LEVER_MACHINE_WAY = 1,      /* of measuring a model now: target and draft by turns */
+    LEVER_MACHINE_WAY = 2,      /* of measuring a model now: target and draft by turns, streams in slices */
     LEVER_MACHINE_KV = 2        /* types of cache: 0 F16, 1 Q8_0 */
 };
 

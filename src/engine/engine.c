@@ -6,6 +6,7 @@
 
 #include "os/cpu.h"
 #include "os/memory.h"
+#include "plan/sweep_time.h"
 
 #define LEVER_VERSION "0.1.0"
 
@@ -225,7 +226,7 @@ static void device_info(const lever_engine *e, lever_engine_info *info)
     const char *lost = lv_model_device_note(e->target), *draft_lost = NULL;
     lv_model_get_stats(e->target, &t);
     if (e->draft) lv_model_get_stats(e->draft, &dr), draft_lost = lv_model_device_note(e->draft);
-    info->device = d->target && !lost ? d->target->traits.name : "cpu";
+    info->device = d->target && !lost && d->min_rows != LV_ROWS_NEVER ? d->target->traits.name : "cpu";
     if (e->draft) info->draft_device = d->draft && !draft_lost ? d->draft->traits.name : "cpu";
     info->device_note = lost ? lost : draft_lost ? draft_lost : d->note;
     info->device_jobs = t.device_jobs + dr.device_jobs;

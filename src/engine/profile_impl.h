@@ -82,9 +82,20 @@ int lv_profile_flash(lv_profile *p, double seconds, lever_error *err);
 /* How reads and products disturb each other; due after the two of them. */
 int lv_profile_beside(lv_profile *p, double seconds, lever_error *err);
 int lv_profile_models(lv_profile *p, double seconds, lever_error *err);
-/* engine/profile_stream.c: the stream_factor of the model that `like` names, which was measured before; LEVER_OK or
- * what an engine returns. */
+/* engine/profile_stream.c: the stream_factor of the model that `like` names, which was measured before, and the
+ * `beside` of its flash; LEVER_OK or what an engine returns. */
 int lv_profile_stream(lv_profile *p, const lever_config *like, double seconds, lever_error *err);
+/* What some time of streamed sweeps came to: the middle of its slices, as disks of shared machines pause for a
+ * second. */
+typedef struct lv_streamed {
+    double bytes_s;   /* read */
+    double wait_part; /* of the time, products waited for reads */
+    double slower;    /* products took as many times as long as predicted without reads; 0: not known */
+} lv_streamed;
+/* Correct b by sweeps of many rows; `alone`: bytes_s of sweeps of one row. Those wait for reads all the time,
+ * which have one speed then: the speed of the stream. Beside products of many rows they may lose some. Products by
+ * themselves (profile_flash.c) say less: here reads go into the ring, and threads wait for each other. */
+void lv_profile_conclude_beside(lever_machine_beside *b, const lv_streamed *s, double alone);
 /* What predictions of the same are to be multiplied with, as far as that makes sense. */
 double lv_profile_factor(double measured, double predicted);
 

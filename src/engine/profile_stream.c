@@ -18,13 +18,6 @@ typedef struct stream_run {
 
 enum { SLICES = 12 };
 
-/* What some time of sweeps came to: the middle of its slices, as disks of shared machines pause for a second. */
-typedef struct streamed {
-    double bytes_s;   /* read */
-    double wait_part; /* of the time, products waited for reads */
-    double slower;    /* products took as many times as long as predicted without reads beside them; 0: not known */
-} streamed;
-
 /* Looked at between layers. */
 typedef struct slicing {
     const lv_model *model;
@@ -62,13 +55,13 @@ static int sweep(stream_run *r, uint32_t n_rows, double seconds, slicing *s, lev
     return rc == LEVER_ECANCEL ? LEVER_OK : rc;
 }
 
-static int measure(stream_run *r, uint32_t n_rows, double seconds, streamed *out, lever_error *err)
+static int measure(stream_run *r, uint32_t n_rows, double seconds, lv_streamed *out, lever_error *err)
 {
     const lv_run_on on = { .machine = r->p->m, .n_ctx = (n_rows + 1) / 2, .kv = r->e->kv_type == LV_TYPE_Q8_0 };
     double rate[SLICES], wait[SLICES], slower[SLICES];
     slicing s;
     lv_sweep_cost c = { 0 };
-    *out = (streamed){ 0 };
+    *out = (lv_streamed){ 0 };
     LEVER_TRY(sweep(r, n_rows, seconds, &s, err));
     const bool known = r->e->plan.streamed_bytes && lv_sweep_time(&c, &on, &r->shape, n_rows);
     uint32_t n = 0;
@@ -80,7 +73,7 @@ static int measure(stream_run *r, uint32_t n_rows, double seconds, streamed *out
         rate[n] = bytes / took, wait[n] = waited / took;
         slower[n++] = known ? (took - waited) / (c.compute * bytes / (double)r->e->plan.streamed_bytes) : 0;
     }
-    if (n) *out = (streamed){ lv_middle(rate, n), lv_middle(wait, n), lv_middle(slower, n) };
+    if (n) *out = (lv_streamed){ lv_middle(rate, n), lv_middle(wait, n), lv_middle(slower, n) };
     return LEVER_OK;
 }
 
@@ -99,12 +92,9 @@ static uint32_t balanced_rows(const stream_run *r, double bytes_s)
     return rows < most ? rows : most;
 }
 
-/* Sweeps of one row wait for reads all the time, which have one speed then: the speed of this model's stream. Beside
- * products of many rows they may lose some. Products by themselves (profile_flash.c) say less: here reads go into the
- * ring, and threads wait for each other. */
-static void conclude_beside(lv_profile *p, const streamed *s, double alone)
+void lv_profile_conclude_beside(lever_machine_beside *b, const lv_streamed *s, double alone)
 {
-    lever_machine_beside *b = &p->flash->beside;
+    if (!b->rows[0]) return;
     b->flash[0] = 1;
     if (s->slower <= 0 || s->wait_part > 0.4) return;
     /* Where nothing waits, products set the pace of reads, and how fast they could be is not seen. */
@@ -119,7 +109,7 @@ static void conclude_beside(lv_profile *p, const streamed *s, double alone)
 static int stream(stream_run *r, double seconds, lever_error *err)
 {
     static const double share = 0.5; /* of one row */
-    streamed one, many;
+    lv_streamed one, many;
     const double best = lv_machine_stream_bytes_s(r->p->flash, NULL, UINT64_MAX, UINT64_MAX);
     for (uint32_t i = 0; i < MOST; i++) r->rows[i] = (lv_row){ .token = 1, .parent = (int32_t)i - 1 };
     LEVER_TRY(lv_kv_init(&r->kv, lv_model_hparams(r->e->target), r->e->kv_type, MOST, r->e->plan.max_rows, err));
@@ -130,7 +120,7 @@ static int stream(stream_run *r, double seconds, lever_error *err)
         if (r->p->m->models[i].key == r->shape.key)
             r->p->m->models[i].stream_factor = lv_profile_factor(alone, best);
     LEVER_TRY(measure(r, balanced_rows(r, alone), (1 - share) * seconds, &many, err));
-    if (r->p->flash->beside.rows[0]) conclude_beside(r->p, &many, alone);
+    lv_profile_conclude_beside(&r->p->flash->beside, &many, alone);
     return LEVER_OK;
 }
 

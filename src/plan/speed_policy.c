@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/chance.h"
 #include "base/mem.h"
 #include "spec/policy.h"
 
@@ -41,22 +42,14 @@ typedef struct virtual_run {
 
 /* ---- chance ---- */
 
-static double uniform(virtual_run *v)
-{
-    v->random = v->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (double)(v->random >> 11) * 0x1p-53;
-}
-
 static const lv_replay *text_of(const virtual_run *v)
 {
     return v->in->text && v->in->text->n ? v->in->text : NULL;
 }
 
-static uint8_t pick(const double *shares, uint32_t n, double u)
+static uint8_t pick_class(const double *shares, double u)
 {
-    uint8_t i = 0;
-    while (i + 1u < n && u >= shares[i]) u -= shares[i++];
-    return i;
+    return (uint8_t)lv_chance_pick(shares, LV_ACC_CLASSES - 1, u);
 }
 
 /* Roots go through the classes evenly instead of by chance: the mean settles sooner. */
@@ -64,7 +57,7 @@ static uint8_t root_class(virtual_run *v)
 {
     const double golden = 0.6180339887498949;
     const double u = fmod((double)++v->n_roots * golden, 1);
-    return pick(v->in->rates->start, LV_ACC_CLASSES, u);
+    return pick_class(v->in->rates->start, u);
 }
 
 /* ---- the draft ---- */
@@ -79,7 +72,7 @@ static int expand(void *user, lv_tree *t, const int32_t *ids, uint32_t n, lv_cos
     for (uint32_t i = 0; i < n; i++) {
         guess *g = &v->guesses[t->nodes[ids[i]].token];
         g->class = text && g->said >= 0 ? text->at[g->said].class
-                   : ids[i] ? pick(v->in->rates->next[g->of][g->rank > 0], LV_ACC_CLASSES, uniform(v)) : root_class(v);
+                   : ids[i] ? pick_class(v->in->rates->next[g->of][g->rank > 0], lv_chance(&v->random)) : root_class(v);
         t->nodes[ids[i]].draft_slot = (int32_t)i;
         if (ids[i]) t->nodes[ids[i]].draft_row = 0;
         else rows += v->draft_text - 1;
@@ -146,7 +139,7 @@ static uint32_t walk(virtual_run *v, int32_t *path)
     const bool known = text_of(v) != NULL;
     uint32_t n = 0;
     for (int32_t at = 0; at >= 0 && n < LEVELS;) {
-        double u = known ? 0 : uniform(v);
+        double u = known ? 0 : lv_chance(&v->random);
         int32_t c = t->nodes[at].first_child;
         for (; c >= 0; c = t->nodes[c].next_sibling) {
             const guess *g = &v->guesses[t->nodes[c].token];

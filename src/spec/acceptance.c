@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "spec/acceptance.h"
 
+#include "base/chance.h"
+
 static const float edges[LV_ACC_CLASSES - 1] = { 0.2f, 0.35f, 0.5f, 0.65f, 0.8f, 0.92f, 0.985f };
 static const float keep = 0.9998f;    /* of counts, each cycle: some five thousand cycles count */
 static const double prior_trials = 4; /* what is usual counts for so many nodes */
@@ -156,25 +158,13 @@ void lv_acceptance_get_rates(lv_acceptance_rates *r, const lv_acceptance *a)
 
 /* ---- replaying ---- */
 
-static double uniform(uint64_t *random)
-{
-    *random = *random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (double)(*random >> 11) * 0x1p-53;
-}
-
-static uint32_t pick(const double *shares, uint32_t n, double u)
-{
-    uint32_t i = 0;
-    while (i < n && u >= shares[i]) u -= shares[i++];
-    return i;
-}
-
 /* A rank from `first` on, or none. */
 static uint32_t draw_rank(const double hit[LV_ACC_RANKS], uint32_t first, uint64_t *random)
 {
     double left = 1;
     for (uint32_t r = 0; r < first; r++) left -= hit[r];
-    return left > 0 ? first + pick(hit + first, LV_ACC_RANKS - first, uniform(random) * left) : LV_ACC_RANKS;
+    if (left <= 0) return LV_ACC_RANKS;
+    return first + lv_chance_pick(hit + first, LV_ACC_RANKS - first, lv_chance(random) * left);
 }
 
 void lv_acceptance_replay(lv_replay *out, const lv_acceptance *a, const lv_acceptance_rates *r)
@@ -182,7 +172,7 @@ void lv_acceptance_replay(lv_replay *out, const lv_acceptance *a, const lv_accep
     uint64_t random = 1;
     for (uint32_t i = 0; i < a->n_text; i++) {
         lv_said s = said(a, i);
-        if (!s.known) s = (lv_said){ .class = pick(r->start, LV_ACC_CLASSES - 1, uniform(&random)) & 7 };
+        if (!s.known) s = (lv_said){ .class = lv_chance_pick(r->start, LV_ACC_CLASSES - 1, lv_chance(&random)) & 7 };
         out->at[i].class = s.class;
         out->at[i].rank =
             (uint8_t)(s.rank < s.n ? s.rank : draw_rank(r->hit[s.class], s.n, &random)); /* of those not looked at */

@@ -2,28 +2,19 @@
  * nothing behind; and generating allocates nothing per token. SPDX-License-Identifier: MIT */
 #include "support/check.h"
 
-#include <dirent.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "lever/file.h"
 #include "lever/lever.h"
 #include "support/mkmodel.h"
+#include "support/open_fds.h"
 
 static const char *backend; /* not "auto": that turns to the pool when io_uring can not be set up */
 static char target[] = "/tmp/lever-target-XXXXXX", draft[] = "/tmp/lever-draft-XXXXXX";
 
 static bool check_reads;
 static const char *rule; /* of verification */
-
-static int open_fds(void)
-{
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (d && readdir(d)) n++;
-    if (d) closedir(d);
-    return n;
-}
 
 static lever_config config(bool streamed)
 {

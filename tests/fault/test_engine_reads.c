@@ -4,7 +4,6 @@
 #define _GNU_SOURCE
 #include "support/check.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -14,6 +13,7 @@
 #include "lever/lever.h"
 #include "os/file.h"
 #include "support/mkmodel.h"
+#include "support/open_fds.h"
 
 enum { N_NEW = 8, N_MOST = 64 };
 
@@ -22,15 +22,6 @@ static const char *backend;
 static int ahead = LEVER_AHEAD_OFF; /* counted reads have one order only without it */
 static int32_t want[N_MOST]; /* the text, prompt included */
 static size_t n_want;
-
-static int open_fds(void)
-{
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (d && readdir(d)) n++;
-    if (d) closedir(d);
-    return n;
-}
 
 static lever_config config(void)
 {

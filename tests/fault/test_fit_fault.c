@@ -2,26 +2,17 @@
  * open, and a sidecar with the same bytes in the end. SPDX-License-Identifier: MIT */
 #include "support/check.h"
 
-#include <dirent.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "lever/fit.h"
 #include "support/mkmodel.h"
+#include "support/open_fds.h"
 
 static char target[] = "/tmp/lever-fitt-XXXXXX", draft[] = "/tmp/lever-fitd-XXXXXX",
             out[] = "/tmp/lever-fito-XXXXXX";
 static char text[800];
 static unsigned char want[1 << 16], got[1 << 16];
-
-static int open_fds(void)
-{
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (d && readdir(d)) n++;
-    if (d) closedir(d);
-    return n;
-}
 
 typedef struct stopper {
     long calls, stop_at; /* the call that says stop; < 0: none */

@@ -1,8 +1,8 @@
 /* test_stream_faults BACKEND: files that change, bits that flip, reads and allocations that fail: an error, and never
  * wrong bytes. SPDX-License-Identifier: MIT */
 #include "io/stream_rig.h"
+#include "support/open_fds.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <time.h>
 
@@ -182,15 +182,6 @@ static void reads_that_go_on_failing_are_an_error_and_never_wrong_bytes(void)
         CHECK_EQ(lv_stream_next(s, &p, &err), LEVER_EIO);
         close_stream(&s);
     }
-}
-
-static int open_fds(void)
-{
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (d && readdir(d)) n++;
-    if (d) closedir(d);
-    return n;
 }
 
 static void opening_survives_every_failed_allocation(void)

@@ -194,6 +194,33 @@ static void models_are_run(void)
     CHECK(lever_machine_is_valid(&m));
 }
 
+static bool near(double a, double b) { return fabs(a - b) < 1e-9; }
+
+static void streamed_sweeps_say_what_products_and_reads_cost_each_other(void)
+{
+    const lever_machine_beside before = { .rows = { 1, 8, 32 }, .products = { 1.2, 1.1, 1 },
+                                          .flash = { 0.5, 0.7, 0.8 } };
+    static const struct { lv_streamed s; double products, flash; } cases[] = {
+        { { 3e9, 0.00, 1.3 }, 1.3, 1 },   /* products set the pace: reads could be as fast as alone */
+        { { 3e9, 0.20, 1.3 }, 1.3, 0.6875 }, /* a fifth of the time at 4e9, so 2.75e9 in the rest */
+        { { 4.4e9, 0.20, 0.9 }, 1, 1 },   /* no faster than by themselves */
+        { { 4e9, 0.60, 1.5 }, 0, 0 },     /* waits hide what products lose */
+        { { 3e9, 0.20, 0 }, 0, 0 },       /* products that are not known */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        lever_machine_beside b = before;
+        lv_profile_conclude_beside(&b, &cases[i].s, 4e9);
+        CHECK(b.flash[0] == 1 && b.products[0] == before.products[0]);
+        for (int k = 1; k < 3; k++) {
+            CHECK(near(b.products[k], cases[i].products > 0 ? cases[i].products : before.products[k]));
+            CHECK(near(b.flash[k], cases[i].flash > 0 ? cases[i].flash : before.flash[k]));
+        }
+    }
+    lever_machine_beside none = { 0 };
+    lv_profile_conclude_beside(&none, &cases[0].s, 4e9);
+    CHECK(none.flash[0] == 0 && none.rows[0] == 0);
+}
+
 /* An engine that is given the machine begins with costs, and one that is not knows none. */
 static void engines_begin_with_what_is_predicted(void)
 {
@@ -265,6 +292,7 @@ int main(void)
     make_models();
     RUN(shapes_are_those_of_files);
     RUN(models_are_run);
+    RUN(streamed_sweeps_say_what_products_and_reads_cost_each_other);
     RUN(engines_begin_with_what_is_predicted);
     remove(model_path);
     remove(draft_path);
