@@ -90,7 +90,7 @@ void lv_speed_cycle(const lv_speed_costs *c, const lv_speed_work *w, double *rin
 {
     pipe p = { .c = c, .ring = *ring };
     *out = (lv_speed_parts){ 0 };
-    out->draft_s = advance(&p, w->draft_s, 0, 1);
+    out->draft_s = advance(&p, w->draft_s, 0, most(1, w->draft_rows));
     p.wait_s = 0; /* the draft needs no reads */
     for (uint32_t i = 0; i < c->n_layers; i++) {
         const double rows = c->exit_layer && i >= c->exit_layer ? most(1, w->rows * w->kept) : w->rows;

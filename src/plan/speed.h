@@ -53,6 +53,7 @@ bool lv_speed_costs_valid(const lv_speed_costs *c);
 /* What one cycle has to do. */
 typedef struct lv_speed_work {
     double draft_s;       /* drafting, reads left aside */
+    double draft_rows;    /* of a batch of the draft, in the mean; below 1 counts as 1 */
     double rows;          /* of the sweep, >= 1 */
     double kept;          /* share of them that goes on after exit_layer; 0..1, 1 without one */
     double tokens;        /* of text that come of it, >= 1 */

@@ -236,6 +236,7 @@ static int cycle(virtual_run *v, lv_speed *sum, lever_error *err)
     LEVER_TRY(lv_policy_grow(v->policy, &v->tree, drafts ? &d : &(lv_drafter){ .text = &text, .n_text = 1 }, most,
                              depth, err));
     lv_speed_work w = { .draft_s = d.total.seconds + in->costs->candidates_s * v->n_asked, .rows = v->tree.n };
+    if (d.total.calls) w.draft_rows = (double)d.total.rows / d.total.calls;
     int32_t path[LEVELS];
     const uint32_t n_path = walk(v, path);
     if (text_of(v)) w.tokens = with_lookup(v, n_path), w.head_passes = 1 + n_path / PROJECTED;

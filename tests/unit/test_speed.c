@@ -112,6 +112,21 @@ static void reads_go_on_while_the_draft_runs_as_far_as_the_ring_has_room(void)
     CHECK(near(p.sweep_s, 0.3, 1e-9) && near(p.cycle_s, 0.4, 1e-9));
 }
 
+static void reads_slow_draft_batches_by_their_rows(void)
+{
+    lv_speed_costs c = { .n_layers = 1, .sweep = flat(0.1), .streamed_bytes = 1e6, .flash_bytes_s = 1e6,
+                         .ring_bytes = 5e5 };
+    lv_speed_work w = { .draft_s = 0.1, .rows = 1, .kept = 1, .tokens = 1 };
+    lv_curve_add(&c.products_beside, 1, 1);
+    lv_curve_add(&c.products_beside, 11, 2);
+    lv_speed_parts p;
+    lv_speed_steady(&c, &w, &p);
+    CHECK(near(p.draft_s, 0.1, 1e-9));
+    w.draft_rows = 6;
+    lv_speed_steady(&c, &w, &p);
+    CHECK(near(p.draft_s, 0.15, 1e-9));
+}
+
 static void products_and_reads_slow_each_other_only_while_both_run(void)
 {
     lv_speed_costs c = { .n_layers = 1, .sweep = flat(0.4), .streamed_bytes = 1e6, .flash_bytes_s = 1e7,
@@ -408,6 +423,7 @@ int main(void)
     RUN(a_layer_takes_the_longer_of_reads_and_products);
     RUN(the_ring_carries_work_across_layers);
     RUN(reads_go_on_while_the_draft_runs_as_far_as_the_ring_has_room);
+    RUN(reads_slow_draft_batches_by_their_rows);
     RUN(products_and_reads_slow_each_other_only_while_both_run);
     RUN(rows_that_pruning_drops_skip_the_upper_layers);
     RUN(projection_and_a_streamed_head);
