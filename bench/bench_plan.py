@@ -20,6 +20,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -125,6 +126,17 @@ def learn(a, pairs, prompts):
         done.touch()
 
 
+def remember(a):
+    """Every run and every plan begins with the same record: else the latest prompt would weigh most."""
+    kept = a.work / "learnt"
+    kept.mkdir(exist_ok=True)
+    for f in (a.work / "lever").glob("learnt-*"):
+        if not (kept / f.name).exists():
+            shutil.copy2(f, kept)
+    for f in kept.iterdir():
+        shutil.copy2(f, a.work / "lever")
+
+
 def profile(a, pair, number):
     """Measure the machine with a pair; kept under a number, so that a run that was broken off finds it."""
     kept, used = a.work / f"profile-{pair}-{number}.json", a.work / "lever/profile.json"
@@ -140,6 +152,7 @@ def profile(a, pair, number):
 
 def predict(a, grid):
     """Every cell -> its choice, as `lever plan` sees it; and the plans by (pair, limit, device)."""
+    remember(a)
     choices, best = {}, {}
     for pair, mem, device in {c[:3] for c in cells(a, grid)}:
         policies = [c[3] for c in cells(a, grid) if c[:3] == (pair, mem, device)]
@@ -163,6 +176,7 @@ def tokens_of(a, cell):
 
 
 def measure(a, cell, prompts):
+    remember(a)
     tokens = tokens_of(a, cell)
     args = settings(a, cell) + ["--policy", cell[3], "-n", tokens, "--ignore-eos", "-q", "--json"]
     out = run(a.lever, "run", *args, "--prompts", ",".join([str(prompts)] * TIMES.get(cell[0], 1)))
