@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """What `lever plan` predicts beside what `lever run` measures: a grid of models, memory limits, policies and devices.
 
-First a record of the prompts is made (two runs per pair, under one limit); then rounds, each with one of the prompts:
-a profile of the machine with a pair, the pair's configurations, another profile. Memory and disk of a shared machine
-change their speed within minutes. So a prediction is the middle of those with all profiles of the pair, and what is
-measured is the time of all rounds together; what a single profile, the one before a round, is off by is told too. A run
-that was broken off goes on where it stopped. Drafting beside verification is off, as it is not predicted.
+First a record of the prompts is made (two runs per pair, under one limit); then rounds, each with one of
+the prompts, in two halves: a profile of the machine with a pair, half of the pair's configurations that
+read flash and all of the others, another profile. Memory and disk of a shared machine change their speed
+within minutes. So a prediction is the middle of those with all profiles of the pair, and what is measured
+is the time of all rounds together; what a single profile, the one before a round, is off by is told too. A
+run that was broken off goes on where it stopped. Drafting beside verification is off, as it is not
+predicted.
 
 usage: bench_plan.py LEVER [--rounds N] [--tokens N] [--device NAME] [--quick] [--grid PAIR...] [--csv FILE]
                      [--plot FILE.svg]
@@ -51,13 +53,15 @@ def options():
     p.add_argument("lever")
     p.add_argument("--rounds", type=int, default=4)
     p.add_argument("--tokens", type=int, default=64, help="of an answer")
-    p.add_argument("--plain-tokens", type=int, default=16, help="of an answer without a draft")
+    p.add_argument(
+        "--plain-tokens", type=int, default=16, help="of an answer without a draft that reads flash"
+    )
     p.add_argument("--prompts", type=int, default=4, help="one of each kind in turn; one for each round")
     p.add_argument("--grid", nargs="*", help=f"only these pairs: {' '.join(GRID)}")
     p.add_argument("--device", help="also with the draft, and with the layers, on this device: opencl:NAME")
     p.add_argument("--quick", action="store_true", help="a few cells of the demo pair, to see that it works")
     p.add_argument("--session", help="name of the run to go on with or to begin; default: the day")
-    p.add_argument("--profile-seconds", type=float, default=45)
+    p.add_argument("--profile-seconds", type=float, default=30)
     p.add_argument("--cache", type=pathlib.Path, default=default_cache())
     p.add_argument("--csv", default=str(ROOT / "bench/results/plan.csv"))
     p.add_argument("--plot", default=str(ROOT / "docs/plan.svg"))
@@ -169,10 +173,10 @@ def predict(a, grid):
 
 
 def tokens_of(a, cell):
-    """Of an answer; more of the demo pair, which gives thousands a second."""
+    """Of an answer; more of the demo pair, which gives thousands a second, fewer where every token is a sweep."""
     if cell[0] == "demo":
         return 2 * a.tokens
-    return a.plain_tokens if cell[3] == "none" else a.tokens
+    return a.plain_tokens if cell[3] == "none" and cell[1] != AMPLE else a.tokens
 
 
 def measure(a, cell, prompts):
@@ -194,34 +198,40 @@ def known_rows(a):
     return {(int(r["round"]), r["model"], r["mem"], r["device"], r["policy"]): r for r in rows}
 
 
-def measure_cells(a, todo, number, one, prompts):
-    """Measure what is not there yet, each round beginning elsewhere.
-
-    The demo pair answers all prompts: it needs a fraction of a second.
-    """
-    shift = number * len(todo) // max(1, a.rounds)
-    for cell in todo[shift:] + todo[:shift]:
+def measure_cells(a, todo, half, prompts):
+    """Measure what is not there yet. Pairs that need parts of a second answer all prompts."""
+    every, one = prompts
+    for cell in todo:
         name = "-".join(x.strip("-").replace(":", "") for x in cell if x)
-        kept = a.work / f"round-{number}-{name}.json"
+        kept = a.work / f"round-{half}-{name}.json"
         if kept.exists():
             continue
-        m = measure(a, cell, prompts if cell[0] == "demo" else one)
+        m = measure(a, cell, every if cell[0] in TIMES else one)
         print(
-            f"round {number}: {' '.join(cell)}: {m['decode_tokens'] / m['decode_s']:.3f} tokens/s",
+            f"round {half}: {' '.join(cell)}: {m['decode_tokens'] / m['decode_s']:.3f} tokens/s",
             file=sys.stderr,
             flush=True,
         )
         kept.write_text(json.dumps({"cell": cell, **m}))
 
 
-def measure_round(a, grid, number, one, prompts):
+def halves(all_cells):
+    """Runs in memory are short and meet one speed of a machine that has several: they are in both."""
+    quick = [c for c in all_cells if c[1] in (AMPLE, "1GiB")]
+    slow = [c for c in all_cells if c not in quick]
+    for i in (0, 1):
+        yield slow[i::2] + quick
+
+
+def measure_round(a, grid, number, prompts):
     for pair, (limits, policies) in grid.items():
         part = {pair: (limits, policies)}
-        profile(a, pair, f"{number}.0")
-        before = predict(a, part)
-        measure_cells(a, cells(a, part), number, one, prompts)
-        profile(a, pair, f"{number}.1")
-        finish_round(a, number, before, predict(a, part))
+        for i, todo in enumerate(halves(cells(a, part))):
+            profile(a, pair, f"{number}.{i}")
+            before = predict(a, part)
+            measure_cells(a, todo, 2 * number + i, prompts)
+            profile(a, pair, f"{number}.{i + 1}")
+            finish_round(a, 2 * number + i, before, predict(a, part))
 
 
 def finish_round(a, number, before, after):
@@ -356,7 +366,7 @@ def main():
     for number in range(a.rounds):
         one = a.work / f"prompt-{number % a.prompts}.jsonl"
         one.write_text(lines[number % a.prompts], encoding="utf-8")
-        measure_round(a, grid, number, one, prompts)
+        measure_round(a, grid, number, (prompts, one))
     wanted = set(cells(a, grid))
     known = {k: r for k, r in known_rows(a).items() if k[1:] in wanted}
     cellsum = summary(known)
