@@ -182,10 +182,10 @@ class Models(CliTest):
         code, out, err = lever(*measure, *models, "--if-stale", env=env)
         self.assertEqual((code, kept.read_text()), (OK, whole), err)
         self.assertEqual({m["way"] for m in machine["models"]}, {2})
-        kept.write_text(whole.replace('"way": 1', '"way": 0'))  # as another version measured them
+        kept.write_text(whole.replace('"way": 2', '"way": 0'))  # as another version measured them
         code, out, err = lever(*measure, *models, "--if-stale", env=env)
         machine = json.loads(out)
-        self.assertEqual([m["way"] for m in machine["models"]], [1, 1], err)
+        self.assertEqual([m["way"] for m in machine["models"]], [2, 2], err)
         code, out, err = lever("profile", "--show", env=env)
         self.assertIn(self.model.name, out.decode())
         self.assertEqual(self.run_ok(*run, env=env), (want, ""))
