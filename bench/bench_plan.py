@@ -4,7 +4,7 @@
 First a record of the prompts is made (two runs per pair, under one limit); then rounds, each with one of
 the prompts, in two halves: a profile of the machine with a pair, half of the pair's configurations that
 read flash and all of the others, another profile. Memory and disk of a shared machine change their speed
-within minutes. So a prediction is the middle of those with all profiles of the pair, and what is measured
+within minutes. So a prediction is the middle of those with the profiles around its runs, and what is measured
 is the time of all rounds together; what a single profile, the one before a round, is off by is told too. A
 run that was broken off goes on where it stopped. Drafting beside verification is off, as it is not
 predicted.
@@ -28,7 +28,7 @@ import subprocess
 import sys
 
 from bench_demo import append_csv, commit, machine
-from bench_grown import KINDS, ROOT, default_cache, grown, pick_prompts
+from bench_grown import ROOT, default_cache, grown, pick_prompts
 
 GOALS = {"plan_error_median": 0.04, "plan_error_worst": 0.10, "plan_choice_of_best": 0.97}
 COLUMNS = (
