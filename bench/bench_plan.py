@@ -2,15 +2,18 @@
 """What `lever plan` predicts beside what `lever run` measures: a grid of models, memory limits, policies and devices.
 
 First a record of the prompts is made (two runs per pair, under one limit); then rounds, each with one of
-the prompts, in two halves: a profile of the machine with a pair, half of the pair's configurations that
-read flash and all of the others, another profile. Memory and disk of a shared machine change their speed
-within minutes. So a prediction is the middle of those with the profiles around its runs, and what is measured
-is the time of all rounds together; what a single profile, the one before a round, is off by is told too. A
-run that was broken off goes on where it stopped. Drafting beside verification is off, as it is not
-predicted.
+the prompts: a profile of the machine with a pair, then the pair's configurations. Disks of shared machines change
+their speed within minutes: a prediction is the middle of those by the profiles of all rounds, and what is measured
+is the time of all rounds together; what a single profile is off by is told too. Memory does so when the host moves
+the processors (processors.py): profiles, and runs that read no flash, are made with processors that are near each
+other, and made again where they did not stay there. A run that was broken off goes on where it stopped. Drafting beside
+verification is off, as it is not predicted.
 
-usage: bench_plan.py LEVER [--rounds N] [--tokens N] [--device NAME] [--quick] [--grid PAIR...] [--csv FILE]
-                     [--plot FILE.svg]
+A device that computes with cores of this machine is one with --cpus: the pair 8b-Q4_0+device, all of whose
+products of the device run there, however few rows they have. POCL_MAX_PTHREAD_COUNT=1 for PoCL on one core.
+
+usage: bench_plan.py LEVER [--rounds N] [--tokens N] [--device NAME [--cpus LIST]] [--quick] [--grid PAIR...]
+                     [--csv FILE] [--plot FILE.svg]
 Ends with one line per bar: BAR <name> <measured> <goal> ok|short
 SPDX-License-Identifier: MIT
 """
@@ -29,11 +32,12 @@ import sys
 
 from bench_demo import append_csv, commit, machine
 from bench_grown import ROOT, default_cache, grown, pick_prompts
+from processors import Processors
 
 GOALS = {"plan_error_median": 0.04, "plan_error_worst": 0.10, "plan_choice_of_best": 0.97}
 COLUMNS = (
     "date commit machine session round model draft mem device policy tokens prompts measured decode_tokens sweeps"
-    " draft_s verify_s project_s wait_s decode_s before after draft_before sweep_before chosen"
+    " draft_s verify_s project_s wait_s decode_s before after draft_before sweep_before chosen near profile_near"
 )
 AMPLE = "12GiB"
 PROMPT = 60  # tokens of a prompt of this benchmark, about
@@ -42,8 +46,17 @@ GRID = {
     "8b-Q4_0": (("1.5GiB", "2GiB", "3GiB", AMPLE), ("none", "chain:2", "chain:8", "lever")),
     "8b-Q4_K": (("3GiB",), ("none", "chain:2", "chain:8", "lever")),
     "8b-Q8_0": (("3GiB", AMPLE), ("none", "chain:2", "lever")),
+    "8b-Q4_0-draft-Q8_0": (("3GiB",), ("chain:2", "lever")),
     "demo": (("26MiB", "1GiB"), ("none", "chain:2", "chain:8")),
 }
+# pair -> (type of the target, of the draft)
+TYPES = {f"8b-{t}": (t, "Q4_0") for t in ("Q4_0", "Q4_K", "Q8_0")} | {
+    "8b-Q4_0-draft-Q8_0": ("Q4_0", "Q8_0"),
+    "8b-Q4_0+device": ("Q4_0", "Q4_0"),
+}
+DEVICE_PAIR = "8b-Q4_0+device"
+# What of it runs there, with which policies.
+DEVICE_CELLS = {"": ("none", "chain:2"), "--device": ("none", "chain:2"), "--device-draft": ("chain:2",)}
 TIMES = {"demo": 10}  # prompts are answered, where that takes parts of a second
 SMOKE = {"demo": (("26MiB", "1GiB"), ("none", "chain:2"))}
 
@@ -59,6 +72,8 @@ def options():
     p.add_argument("--prompts", type=int, default=4, help="one of each kind in turn; one for each round")
     p.add_argument("--grid", nargs="*", help=f"only these pairs: {' '.join(GRID)}")
     p.add_argument("--device", help="also with the draft, and with the layers, on this device: opencl:NAME")
+    p.add_argument("--cpus", help="cores of the CPU's side beside the device")
+    p.add_argument("--tries", type=int, default=3, help="to find processors that stay where they are")
     p.add_argument("--quick", action="store_true", help="a few cells of the demo pair, to see that it works")
     p.add_argument("--session", help="name of the run to go on with or to begin; default: the day")
     p.add_argument("--profile-seconds", type=float, default=30)
@@ -71,6 +86,9 @@ def options():
     a.work.mkdir(parents=True, exist_ok=True)
     # Profile and counts of this benchmark are its own.
     os.environ["XDG_CACHE_HOME"] = str(a.work)
+    a.processors = Processors()
+    if a.device:
+        GRID[DEVICE_PAIR] = ((AMPLE,), ())
     return a
 
 
@@ -83,34 +101,38 @@ def pair_files(a, name):
     target, draft = (ROOT / f"models/lever-demo-{m}.Q8_0.gguf" for m in ("target", "draft"))
     if name == "demo":
         return target, draft
-    kind = name.split("-", maxsplit=1)[1]
     return (
-        grown(a.lever, target, "qwen3-8b", kind, a.cache),
-        grown(a.lever, draft, "qwen3-0.6b", "Q4_0", a.cache),
+        grown(a.lever, target, "qwen3-8b", TYPES[name][0], a.cache),
+        grown(a.lever, draft, "qwen3-0.6b", TYPES[name][1], a.cache),
     )
 
 
-def cells(a, grid):
-    """(pair, limit, device options, policy); devices only where nothing has to be read."""
+def cells(grid):
+    """(pair, limit, device option, policy)"""
     out = []
     for pair, (limits, policies) in grid.items():
-        for mem in limits:
-            out += [(pair, mem, "", policy) for policy in policies]
-            if a.device and pair == "8b-Q4_0" and mem == AMPLE:
-                out += [(pair, mem, "--device-draft", "chain:2"), (pair, mem, "--device", "none")]
+        parts = DEVICE_CELLS if pair == DEVICE_PAIR else {"": policies}
+        out += [
+            (pair, mem, device, policy) for mem in limits for device, ps in parts.items() for policy in ps
+        ]
     return out
+
+
+def in_memory(cell):
+    return cell[1] in (AMPLE, "1GiB")
 
 
 def settings(a, cell):
     pair, mem, device, _ = cell
     target, draft = pair_files(a, pair)
     args = ["-m", target, "-md", draft, "--mem", mem, "-c", 1024, "--temp", 0, "--draft-ahead", "off"]
-    return args + ([device, a.device] if device else [])
+    args += ["--cpus", a.cpus] if pair == DEVICE_PAIR and a.cpus else []
+    return args + ([device, a.device, "--device-min-rows", 1] if device else [])
 
 
 def learn(a, pairs, prompts):
     """Count how often the draft is right, on the prompts that are measured, with two policies and one limit."""
-    for pair in pairs:
+    for pair in {"8b-Q4_0" if p == DEVICE_PAIR else p: None for p in pairs}:
         done = a.work / f"learnt-{pair}"
         if done.exists():
             continue
@@ -142,24 +164,35 @@ def remember(a):
 
 
 def profile(a, pair, number):
-    """Measure the machine with a pair; kept under a number, so that a run that was broken off finds it."""
+    """Measure the machine with a pair; kept under a number, so that a run that was broken off finds it. The share of the
+    time for which processors were near."""
     kept, used = a.work / f"profile-{pair}-{number}.json", a.work / "lever/profile.json"
-    if not kept.exists():
-        print(f"profile {number}: {pair}", file=sys.stderr, flush=True)
+    near = kept.with_suffix(".near")
+
+    def work():
+        used.unlink(missing_ok=True)
         target, draft = pair_files(a, pair)
-        more = ["--device", a.device] if a.device else []
+        more = ["--device", a.device] if pair == DEVICE_PAIR else []
+        more += ["--cpus", a.cpus] if pair == DEVICE_PAIR and a.cpus else []
         run(a.lever, "profile", "-m", target, "-md", draft, "--time", a.profile_seconds, *more)
-        kept.write_bytes(used.read_bytes())
+        return used.read_bytes()
+
     used.parent.mkdir(parents=True, exist_ok=True)
+    if not near.exists():
+        print(f"profile {number}: {pair}", file=sys.stderr, flush=True)
+        found, share = a.processors.held(work, a.tries)
+        kept.write_bytes(found)
+        near.write_text(f"{share:.2f}", encoding="utf-8")
     used.write_bytes(kept.read_bytes())
+    return near.read_text(encoding="utf-8")
 
 
 def predict(a, grid):
     """Every cell -> its choice, as `lever plan` sees it; and the plans by (pair, limit, device)."""
     remember(a)
     choices, best = {}, {}
-    for pair, mem, device in {c[:3] for c in cells(a, grid)}:
-        policies = [c[3] for c in cells(a, grid) if c[:3] == (pair, mem, device)]
+    for pair, mem, device in {c[:3] for c in cells(grid)}:
+        policies = [c[3] for c in cells(grid) if c[:3] == (pair, mem, device)]
         args = settings(a, (pair, mem, device, ""))
         tokens = tokens_of(a, (pair, mem, device, ""))
         args += ["--policies", ";".join(policies), "-n", tokens, "--json"]
@@ -176,17 +209,20 @@ def tokens_of(a, cell):
     """Of an answer; more of the demo pair, which gives thousands a second, fewer where every token is a sweep."""
     if cell[0] == "demo":
         return 2 * a.tokens
-    return a.plain_tokens if cell[3] == "none" and cell[1] != AMPLE else a.tokens
+    slow = cell[3] == "none" and cell[1] != AMPLE or cell[2] == "--device"
+    return a.plain_tokens if slow else a.tokens
 
 
 def measure(a, cell, prompts):
     remember(a)
     tokens = tokens_of(a, cell)
     args = settings(a, cell) + ["--policy", cell[3], "-n", tokens, "--ignore-eos", "-q", "--json"]
-    out = run(a.lever, "run", *args, "--prompts", ",".join([str(prompts)] * TIMES.get(cell[0], 1)))
+    prompts = ",".join([str(prompts)] * TIMES.get(cell[0], 1))
+    tries = a.tries if in_memory(cell) else 1
+    out, near = a.processors.held(lambda: run(a.lever, "run", *args, "--prompts", prompts), tries)
     records = [json.loads(line)["stats"] for line in out.splitlines()]
     keys = "decode_tokens cycles draft_s verify_s project_s flash_wait_s decode_s".split()
-    return {k: sum(r[k] for r in records) for k in keys}
+    return {k: sum(r[k] for r in records) for k in keys} | {"near": near}
 
 
 def known_rows(a):
@@ -198,56 +234,46 @@ def known_rows(a):
     return {(int(r["round"]), r["model"], r["mem"], r["device"], r["policy"]): r for r in rows}
 
 
-def measure_cells(a, todo, half, prompts):
+def measure_cells(a, todo, number, prompts):
     """Measure what is not there yet. Pairs that need parts of a second answer all prompts."""
     every, one = prompts
     for cell in todo:
         name = "-".join(x.strip("-").replace(":", "") for x in cell if x)
-        kept = a.work / f"round-{half}-{name}.json"
+        kept = a.work / f"round-{number}-{name}.json"
         if kept.exists():
             continue
         m = measure(a, cell, every if cell[0] in TIMES else one)
         print(
-            f"round {half}: {' '.join(cell)}: {m['decode_tokens'] / m['decode_s']:.3f} tokens/s",
+            f"round {number}: {' '.join(cell)}: {m['decode_tokens'] / m['decode_s']:.3f} tokens/s, near {m['near']:.2f}",
             file=sys.stderr,
             flush=True,
         )
         kept.write_text(json.dumps({"cell": cell, **m}))
 
 
-def halves(all_cells):
-    """Runs in memory are short and meet one speed of a machine that has several: they are in both."""
-    quick = [c for c in all_cells if c[1] in (AMPLE, "1GiB")]
-    slow = [c for c in all_cells if c not in quick]
-    for i in (0, 1):
-        yield slow[i::2] + quick
-
-
 def measure_round(a, grid, number, prompts):
     for pair, (limits, policies) in grid.items():
         part = {pair: (limits, policies)}
-        for i, todo in enumerate(halves(cells(a, part))):
-            profile(a, pair, f"{number}.{i}")
-            before = predict(a, part)
-            measure_cells(a, todo, 2 * number + i, prompts)
-            profile(a, pair, f"{number}.{i + 1}")
-            finish_round(a, 2 * number + i, before, predict(a, part))
+        near = profile(a, pair, number)
+        predicted = predict(a, part)
+        measure_cells(a, cells(part), number, prompts)
+        finish_round(a, number, predicted, near)
 
 
-def finish_round(a, number, before, after):
+def finish_round(a, number, predicted, profile_near):
     """Rows of a round with its predictions, into the CSV."""
     known, rows = known_rows(a), []
     for kept in sorted(a.work.glob(f"round-{number}-*.json")):
         m = json.loads(kept.read_text())
         cell = tuple(m["cell"])
-        if (number, *cell) in known or cell not in before[0] or cell not in after[0]:
+        if (number, *cell) in known or cell not in predicted[0]:
             continue
         pair, mem, device, policy = cell
-        p, q = before[0][cell], after[0][cell]
+        p = predicted[0][cell]
         rows.append(
             [datetime.date.today().isoformat(), commit(), machine(), a.session, number, pair]
             + [
-                "demo" if pair == "demo" else "0.6b-Q4_0",
+                "demo" if pair == "demo" else f"0.6b-{TYPES[pair][1]}",
                 mem,
                 device,
                 policy,
@@ -256,13 +282,8 @@ def finish_round(a, number, before, after):
             ]
             + [f"{m['decode_tokens'] / m['decode_s']:.5g}", m["decode_tokens"], m["cycles"]]
             + [f"{m[k]:.5g}" for k in ("draft_s", "verify_s", "project_s", "flash_wait_s", "decode_s")]
-            + [
-                f"{p['tokens_per_s']:.5g}",
-                f"{q['tokens_per_s']:.5g}",
-                f"{p['draft_s']:.5g}",
-                f"{p['sweep_s']:.5g}",
-            ]
-            + [int(before[1][pair, mem, device] == policy)]
+            + [f"{p['tokens_per_s']:.5g}", "", f"{p['draft_s']:.5g}", f"{p['sweep_s']:.5g}"]
+            + [int(predicted[1][pair, mem, device] == policy), f"{m['near']:.2f}", profile_near]
         )
     append_csv(a.csv, COLUMNS, rows)
 
@@ -277,7 +298,7 @@ def summary(rows):
         cellrows.setdefault((r["model"], r["mem"], r["device"], r["policy"]), []).append(r)
     return {
         cell: {
-            "predicted": statistics.median(float(r[k]) for r in mine for k in ("before", "after")),
+            "predicted": statistics.median(float(r[k]) for r in mine for k in ("before", "after") if r[k]),
             "first": [float(r["before"]) for r in mine],
             "measured": statistics.harmonic_mean([float(r["measured"]) for r in mine]),
             "chosen": sum(int(r["chosen"]) for r in mine) * 2 > len(mine),
@@ -367,7 +388,7 @@ def main():
         one = a.work / f"prompt-{number % a.prompts}.jsonl"
         one.write_text(lines[number % a.prompts], encoding="utf-8")
         measure_round(a, grid, number, (prompts, one))
-    wanted = set(cells(a, grid))
+    wanted = set(cells(grid))
     known = {k: r for k, r in known_rows(a).items() if k[1:] in wanted}
     cellsum = summary(known)
     print(f"\n{machine()}; {a.rounds} rounds, {a.prompts} prompts, answers of {a.tokens} tokens, greedy\n")

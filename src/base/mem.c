@@ -104,6 +104,13 @@ void *lv_map_small(size_t bytes)
     return p;
 }
 
+/* Whole huge pages only: a last one would make up to 2 MiB resident that nobody asked for. A hint: refused is as good. */
+void lv_prefer_huge(void *p, size_t bytes)
+{
+    const uintptr_t from = lv_round_up((uintptr_t)p, HUGE), to = ((uintptr_t)p + bytes) & ~(uintptr_t)(HUGE - 1);
+    if (from < to) madvise((void *)from, to - from, MADV_HUGEPAGE);
+}
+
 void *lv_map(size_t bytes)
 {
     if (bytes == 0 || bytes > SIZE_MAX - 2 * HUGE || fault_due()) return NULL;
@@ -115,9 +122,7 @@ void *lv_map(size_t bytes)
         if (at > p) munmap(p, (size_t)(at - p));
         if (at < p + slack) munmap(at + len, (size_t)(p + slack - at));
         p = at;
-        /* Whole huge pages only: a last one would make up to 2 MiB resident that nobody asked for.
-         * A hint: refused is as good. */
-        madvise(p, len & ~(size_t)(HUGE - 1), MADV_HUGEPAGE);
+        lv_prefer_huge(p, len);
     }
     atomic_fetch_add(&live, 1);
     return p;

@@ -272,15 +272,29 @@ static int close_and_run_models(lv_profile *p, double seconds, lever_error *err)
     return lv_profile_models(p, seconds, err);
 }
 
-static int measure(lv_profile *p, lever_error *err)
+/* As runs open it (lv_devices_open): threads of its driver have the cores that --cpus leaves. */
+static int open_device(lv_profile *p, lever_error *err)
 {
     const lever_profile_params *q = p->params;
     const lv_device_config sizes = {
         .max_rows = LV_PROFILE_ROWS, .max_k = LV_PROFILE_K, .max_out = LV_PROFILE_OUT, .n_jobs = 1
     };
+    lv_cpu_config c;
+    LEVER_TRY(cpu_config(&c, q->n_threads, q->cpus, q->isa, err));
+    lv_affinity before = { 0 };
+    lv_affinity_save(&before);
+    if (c.cpus.n) lv_thread_bind_others(&c.cpus);
+    const int rc = lv_device_open_named(&p->device, q->device, &sizes, q->device_cache, err);
+    lv_affinity_restore(&before);
+    return rc;
+}
+
+static int measure(lv_profile *p, lever_error *err)
+{
+    const lever_profile_params *q = p->params;
     LEVER_TRY(choose_types(p, err));
     /* Before there are threads: a driver is first tried in a child process. */
-    LEVER_TRY(lv_device_open_named(&p->device, q->device, &sizes, q->device_cache, err));
+    LEVER_TRY(open_device(p, err));
     LEVER_TRY(open_cpu(p, err));
     const step steps[] = {
         { "reading in different ways", lv_profile_flash, 0.12, q->flash_path },
