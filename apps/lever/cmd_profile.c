@@ -181,7 +181,7 @@ static const char *base_name(const char *path)
 static bool knows_model(const lever_machine *m, const char *path)
 {
     for (uint32_t i = 0; path && i < m->n_models; i++)
-        if (m->models[i].way >= LEVER_MACHINE_WAY &&
+        if (m->models[i].way >= LEVER_MACHINE_WAY && !m->models[i].kind[0] &&
             !strncmp(m->models[i].name, base_name(path), sizeof m->models[i].name - 1))
             return true;
     return !path;

@@ -236,8 +236,8 @@ static json_t *model_to_json(const lever_machine_model *m)
 {
     char key[24];
     snprintf(key, sizeof key, "%016" PRIx64, m->key);
-    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:f, s:f, s:f, s:f, s:I}", "name", text(m->name), "key", key, "rows",
-                     rows_to_json(m->rows, m->n_runs), "sweep_s", numbers(m->sweep_s, m->n_runs), "factor",
+    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:f, s:I}", "name", text(m->name), "key", key,
+                     "kind", text(m->kind), "device", text(m->device), "rows", rows_to_json(m->rows, m->n_runs), "sweep_s", numbers(m->sweep_s, m->n_runs), "factor",
                      numbers(m->factor, m->n_runs), "project_s", m->project_s, "project_factor",
                      m->project_factor, "stream_factor", m->stream_factor, "first_s", m->first_s, "way",
                      (json_int_t)m->way);
@@ -248,6 +248,9 @@ static bool model_from_json(lever_machine_model *m, const json_t *j)
     char key[24];
     if (!get_text(j, "name", m->name, sizeof m->name) || !get_text(j, "key", key, sizeof key)) return false;
     m->key = strtoull(key, NULL, 16);
+    if (json_object_get(j, "kind") && (!get_text(j, "kind", m->kind, sizeof m->kind) ||
+                                       !get_text(j, "device", m->device, sizeof m->device)))
+        return false;
     m->n_runs = (uint32_t)json_array_size(json_object_get(j, "rows"));
     m->project_s = number(j, "project_s");
     m->project_factor = number(j, "project_factor");

@@ -98,7 +98,7 @@ static void print_models(const lever_machine *m)
         puts("\nmodels that were run: seconds of a sweep without waiting for flash, times what is predicted");
     for (uint32_t i = 0; i < m->n_models; i++) {
         const lever_machine_model *q = &m->models[i];
-        printf("  %s:", q->name);
+        printf("  %s%s%s:", q->name, q->kind[0] ? " on " : "", q->device);
         for (uint32_t k = 0; k < q->n_runs; k++)
             printf("%s %u rows %.4f s (%.2f)", k ? "," : "", q->rows[k], q->sweep_s[k], q->factor[k]);
         if (q->project_s > 0) printf("; projection %.2f ms (%.2f)", q->project_s * 1e3, q->project_factor);

@@ -112,6 +112,7 @@ typedef struct lever_machine_flash {
 typedef struct lever_machine_model {
     char     name[64];       /* of its file, for people */
     uint64_t key;            /* of its sizes: lv_model_shape_key */
+    char     kind[12], device[96]; /* where its layers ran, as in lever_machine_device; "": on the CPU */
     uint32_t n_runs;
     uint32_t rows[LEVER_MACHINE_RUNS];     /* ascending */
     double   sweep_s[LEVER_MACHINE_RUNS];  /* of a sweep, without waiting for flash */

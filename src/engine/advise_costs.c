@@ -55,7 +55,7 @@ static double flash_speed(const lv_adviser *a, const lv_engine_setup *o)
 {
     const lv_flash_model *m = &o->flash;
     const uint64_t extent = o->plan.extent_bytes;
-    const lever_machine_model *run = lv_machine_model_find(a->params->machine, a->target.key);
+    const lever_machine_model *run = lv_machine_model_find(a->params->machine, a->target.key, NULL);
     double speed = lv_machine_stream_bytes_s(a->flash, run, extent, o->plan.ring_bytes);
     if (m->bytes_per_s == 0) return speed;
     const double held = (double)m->bytes_per_s * (double)extent / (double)(extent + m->half_bytes);
@@ -113,7 +113,7 @@ static bool fill_draft(lv_speed_costs *c, const lv_adviser *a, const lv_run_on *
         lv_curve_add(&c->draft, grid[i], s);
     }
     c->candidates_s = lv_candidates_s(on, &a->draft);
-    const lever_machine_model *run = lv_machine_model_find(on->machine, a->draft.key);
+    const lever_machine_model *run = lv_machine_model_find(on->machine, a->draft.key, NULL);
     if (run && !on->products) c->draft_first_s = run->first_s;
     return true;
 }

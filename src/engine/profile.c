@@ -138,14 +138,16 @@ lever_machine_flash *lv_profile_flash_entry(lever_machine *m, const char *where)
     return f;
 }
 
-lever_machine_model *lv_profile_model_entry(lever_machine *m, uint64_t key, const char *name)
+lever_machine_model *lv_profile_model_entry(lever_machine *m, uint64_t key, const lever_machine_device *on,
+                                            const char *name)
 {
-    uint32_t i = 0;
-    while (i < m->n_models && m->models[i].key != key) i++;
-    lever_machine_model *to =
-        i < m->n_models ? &m->models[i] : append(m->models, &m->n_models, LEVER_MACHINE_MODELS, sizeof *to);
+    const lever_machine_model *known = lv_machine_model_find(m, key, on);
+    lever_machine_model *to = known ? &m->models[known - m->models]
+                                    : append(m->models, &m->n_models, LEVER_MACHINE_MODELS, sizeof *to);
     *to = (lever_machine_model){ .key = key };
     copy(to->name, sizeof to->name, name);
+    copy(to->kind, sizeof to->kind, on ? on->kind : "");
+    copy(to->device, sizeof to->device, on ? on->name : "");
     return to;
 }
 
@@ -286,6 +288,7 @@ static int open_device(lv_profile *p, lever_error *err)
     if (c.cpus.n) lv_thread_bind_others(&c.cpus);
     const int rc = lv_device_open_named(&p->device, q->device, &sizes, q->device_cache, err);
     lv_affinity_restore(&before);
+    p->on_device = p->device != NULL;
     return rc;
 }
 

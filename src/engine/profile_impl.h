@@ -42,7 +42,8 @@ struct lv_profile {
     const lever_profile_params *params;
     lever_machine *m;
     lv_cpu   *cpu;
-    lv_device *device;       /* NULL: only the CPU */
+    lv_device *device;       /* NULL: only the CPU, or closed again */
+    bool      on_device;     /* there was one: models run there too */
     uint8_t  *weights;       /* [weights_bytes], more than the caches hold; made anew for each type */
     size_t    weights_bytes, weights_at; /* where the next product begins */
     int       weights_type;  /* of which they are now; -1: none */
@@ -109,6 +110,7 @@ void lv_profile_now(char *buf, size_t cap);
 lever_machine_device *lv_profile_device_entry(lever_machine *m, const char *kind, const char *name,
                                               const char *driver);
 lever_machine_flash *lv_profile_flash_entry(lever_machine *m, const char *where);
-lever_machine_model *lv_profile_model_entry(lever_machine *m, uint64_t key, const char *name);
+lever_machine_model *lv_profile_model_entry(lever_machine *m, uint64_t key, const lever_machine_device *on,
+                                            const char *name); /* on NULL: the CPU */
 
 #endif

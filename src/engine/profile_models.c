@@ -23,6 +23,7 @@ typedef struct model_run {
     lever_engine *e;
     lv_model *m;
     uint32_t kv_type;
+    const lever_machine_device *on; /* NULL: the CPU */
     uint64_t streamed_bytes; /* of the layers */
     lv_model_shape shape;
     lv_kv kv;
@@ -43,6 +44,24 @@ static double usual(samples *t)
 {
     const double middle = lv_middle(t->s, t->n); /* sorts */
     return t->n >= MANY ? t->s[t->n / 4] : middle;
+}
+
+static lv_run_on conditions(const model_run *r, uint32_t rows)
+{
+    return (lv_run_on){ .machine = r->p->m,
+                        .products = r->on,
+                        .n_ctx = r->kv.n_committed + (rows + 1) / 2,
+                        .kv = r->kv_type == LV_TYPE_Q8_0,
+                        .streamed_bytes = r->streamed_bytes,
+                        .uncorrected = true };
+}
+
+/* Seconds that products and the rest are predicted to take; 0: not known. */
+static double expected(const model_run *r, uint32_t rows)
+{
+    const lv_run_on on = conditions(r, rows);
+    lv_sweep_cost c;
+    return lv_sweep_time(&c, &on, &r->shape, rows) ? c.compute : 0;
 }
 
 /* A sweep of a chain of n rows; seconds without waiting for flash. */
@@ -71,11 +90,13 @@ static int project(model_run *r, double *seconds, lever_error *err)
 }
 
 /* The first sweep touches all memory for the first time, and leaves a text behind which the others stand. */
-static int begin_text(model_run *r, lever_error *err)
+static int begin_text(model_run *r, double seconds, lever_error *err)
 {
-    const uint32_t most = r->e->plan.max_rows, n = most < PREFIX ? most : PREFIX;
+    const uint32_t most = r->e->plan.max_rows;
+    uint32_t n = most < PREFIX ? most : PREFIX;
     int32_t path[PREFIX];
     double busy;
+    while (n > 1 && expected(r, n) > seconds / 8) n /= 2;
     LEVER_TRY(sweep(r, n, &busy, err));
     for (uint32_t i = 0; i < n; i++) path[i] = (int32_t)i;
     lv_kv_commit(&r->kv, path, n);
@@ -130,6 +151,13 @@ typedef struct turns {
     double seconds, from, to; /* for them; which part of the step they are */
 } turns;
 
+/* A cycle of so many rows leaves time for others; one row always does. */
+static bool has_time_for(const turns *t, uint32_t rows)
+{
+    const double s = (t->target ? expected(t->target, rows) : 0) + (t->draft ? expected(t->draft, rows) : 0);
+    return rows == 1 || s <= t->seconds / 2;
+}
+
 /* By turns with every number of rows, so that a disturbance, or a clock that changes, meets all of them. */
 static int run_cycles(const turns *t, lever_error *err)
 {
@@ -142,6 +170,7 @@ static int run_cycles(const turns *t, lever_error *err)
         for (uint32_t i = 0; i < LEVER_MACHINE_RUNS; i++) {
             const uint64_t passed = lv_clock_ns() - begin;
             if (row_counts[i] > max_rows || (round + i && passed + took[i] >= length)) continue;
+            if (!has_time_for(t, row_counts[i])) continue;
             LEVER_TRY(cycle(t->target, t->draft, i, err));
             took[i] = lv_clock_ns() - begin - passed;
             any = true;
@@ -153,15 +182,6 @@ static int run_cycles(const turns *t, lever_error *err)
 }
 
 /* ---- what they say ---- */
-
-static lv_run_on conditions(const model_run *r, uint32_t rows)
-{
-    return (lv_run_on){ .machine = r->p->m,
-                        .n_ctx = r->kv.n_committed + (rows + 1) / 2,
-                        .kv = r->kv_type == LV_TYPE_Q8_0,
-                        .streamed_bytes = r->streamed_bytes,
-                        .uncorrected = true };
-}
 
 double lv_profile_factor(double measured, double predicted)
 {
@@ -193,7 +213,7 @@ static void conclude(model_run *r, lever_machine_model *to)
         put_run(to, row_counts[i], seconds, lv_profile_factor(seconds, c.compute * slower));
     }
     to->way = LEVER_MACHINE_WAY;
-    if (r->taken[PROJECT].n == 0) return;
+    if (r->on || r->taken[PROJECT].n == 0) return; /* the head is the CPU's */
     const lv_run_on on = conditions(r, 1);
     to->project_s = usual(&r->taken[PROJECT]);
     to->project_factor = lv_profile_factor(to->project_s, lv_project_s(&on, &r->shape, 1));
@@ -202,7 +222,7 @@ static void conclude(model_run *r, lever_machine_model *to)
     to->first_s = more > 0 ? more : 0;
 }
 
-static int open_run(model_run *r, lever_error *err)
+static int open_run(model_run *r, double seconds, lever_error *err)
 {
     r->rows = lv_alloc_array(r->e->plan.max_rows, sizeof *r->rows, 64);
     r->logits = lv_alloc_array(r->shape.n_vocab, sizeof *r->logits, 64);
@@ -210,7 +230,7 @@ static int open_run(model_run *r, lever_error *err)
     if (!r->rows || !r->logits || !r->taken) return lv_fail(err, LEVER_ENOMEM, 0, "rows of the measurement");
     for (uint32_t i = 0; i < KINDS; i++) r->taken[i].n = 0;
     LEVER_TRY(lv_kv_init(&r->kv, lv_model_hparams(r->m), r->kv_type, CTX, r->e->plan.max_rows, err));
-    return begin_text(r, err);
+    return begin_text(r, seconds, err);
 }
 
 static void close_run(model_run *r)
@@ -235,19 +255,29 @@ static int run_pair(lv_profile *p, model_run *target, model_run *draft, double s
 static void keep(lv_profile *p, model_run *r, const char *path)
 {
     const char *name = strrchr(path, '/');
-    conclude(r, lv_profile_model_entry(p->m, r->shape.key, name ? name + 1 : path));
+    if (r->on && lv_model_device_note(r->m)) return; /* it has left the device */
+    conclude(r, lv_profile_model_entry(p->m, r->shape.key, r->on, name ? name + 1 : path));
 }
 
-static int measure_models(lv_profile *p, lever_engine *e, double seconds, lever_error *err)
+static const lever_machine_device *entry_of(const lv_profile *p, const lv_device *d)
+{
+    return d ? lv_machine_device_find(p->m, d->traits.kind, d->traits.name, d->traits.driver) : NULL;
+}
+
+/* On the CPU, or on the devices of the engine: then models that run there. */
+static int measure_models(lv_profile *p, lever_engine *e, bool on_devices, double seconds, lever_error *err)
 {
     model_run target = { .p = p, .e = e, .m = e->target, .kv_type = e->kv_type,
-                         .streamed_bytes = e->plan.streamed_bytes };
-    model_run draft = { .p = p, .e = e, .m = e->draft, .kv_type = e->draft_kv_type };
+                         .on = entry_of(p, e->devices.target), .streamed_bytes = e->plan.streamed_bytes };
+    model_run draft = { .p = p, .e = e, .m = e->draft, .kv_type = e->draft_kv_type,
+                        .on = entry_of(p, e->devices.draft) };
     /* Models of more kinds of matrices than there is room for are left out. */
     model_run *t = lv_model_shape_of(&target.shape, e->target) ? &target : NULL;
     model_run *d = e->draft && lv_model_shape_of(&draft.shape, e->draft) ? &draft : NULL;
-    int rc = t ? open_run(t, err) : LEVER_OK;
-    if (rc >= 0 && d) rc = open_run(d, err);
+    if (on_devices && !target.on) t = NULL;
+    if (on_devices && !draft.on) d = NULL;
+    int rc = t ? open_run(t, seconds, err) : LEVER_OK;
+    if (rc >= 0 && d) rc = open_run(d, seconds, err);
     if (rc >= 0 && (t || d)) rc = run_pair(p, t, d, seconds, err);
     if (rc >= 0 && t) keep(p, t, p->params->model_path);
     if (rc >= 0 && d) keep(p, d, p->params->draft_path);
@@ -256,7 +286,16 @@ static int measure_models(lv_profile *p, lever_engine *e, double seconds, lever_
     return rc;
 }
 
-int lv_profile_models(lv_profile *p, double seconds, lever_error *err)
+static int open_and_measure(lv_profile *p, const lever_config *c, bool on_devices, double seconds, lever_error *err)
+{
+    lever_engine *e;
+    LEVER_TRY(lever_engine_open(&e, c, err));
+    const int rc = measure_models(p, e, on_devices, seconds, err);
+    lever_engine_close(&e);
+    return rc;
+}
+
+static lever_config usual_config(const lv_profile *p)
 {
     const lever_profile_params *params = p->params;
     lever_config c;
@@ -272,11 +311,26 @@ int lv_profile_models(lv_profile *p, double seconds, lever_error *err)
         c.flash_block_bytes = p->flash->reads.points[p->flash->reads.best].block_bytes;
         c.flash_depth = p->flash->reads.points[p->flash->reads.best].depth;
     }
+    return c;
+}
+
+/* What products by themselves do not show: rows that go there and back, jobs that overlap, larger matrices. */
+static int run_on_device(lv_profile *p, const lever_config *like, double seconds, lever_error *err)
+{
+    lever_config c = *like;
+    c.device = p->params->device;
+    c.draft_device = c.draft_path ? c.device : NULL;
+    c.device_cache_dir = p->params->device_cache;
+    c.device_min_rows = 1;
+    return open_and_measure(p, &c, true, seconds, err);
+}
+
+int lv_profile_models(lv_profile *p, double seconds, lever_error *err)
+{
+    const lever_config c = usual_config(p);
     const bool streams = p->flash && p->flash->reads.direct;
-    const double stream = streams ? 0.5 * seconds : 0;
-    lever_engine *e;
-    LEVER_TRY(lever_engine_open(&e, &c, err));
-    const int rc = measure_models(p, e, seconds - stream, err);
-    lever_engine_close(&e);
-    return rc >= 0 && streams ? lv_profile_stream(p, &c, stream, err) : rc;
+    const double there = p->on_device ? 0.3 * seconds : 0, stream = streams ? 0.5 * (seconds - there) : 0;
+    LEVER_TRY(open_and_measure(p, &c, false, seconds - there - stream, err));
+    if (p->on_device) LEVER_TRY(run_on_device(p, &c, there, err));
+    return streams ? lv_profile_stream(p, &c, stream, err) : LEVER_OK;
 }

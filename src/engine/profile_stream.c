@@ -117,7 +117,7 @@ static int stream(stream_run *r, double seconds, lever_error *err)
     const double alone = one.bytes_s;
     if (best <= 0 || alone <= 0 || one.wait_part < 0.3) return LEVER_OK; /* they do not wait for reads */
     for (uint32_t i = 0; i < r->p->m->n_models; i++)
-        if (r->p->m->models[i].key == r->shape.key)
+        if (r->p->m->models[i].key == r->shape.key && !r->p->m->models[i].kind[0])
             r->p->m->models[i].stream_factor = lv_profile_factor(alone, best);
     LEVER_TRY(measure(r, balanced_rows(r, alone), (1 - share) * seconds, &many, err));
     lv_profile_conclude_beside(&r->p->flash->beside, &many, alone);

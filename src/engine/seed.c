@@ -80,7 +80,7 @@ void lv_engine_seed(lever_engine *e, const lv_engine_setup *o)
     on.flash = find_flash(m, o->config.model_path);
     on.flash_bytes_s = (double)e->flash.bytes_per_s;
     if (!e->flash.bytes_per_s)
-        on.flash_bytes_s = lv_machine_stream_bytes_s(on.flash, lv_machine_model_find(m, target.key),
+        on.flash_bytes_s = lv_machine_stream_bytes_s(on.flash, lv_machine_model_find(m, target.key, NULL),
                                                      o->plan.extent_bytes, o->plan.ring_bytes);
     if (on.streamed_bytes && !on.flash && !(on.flash_bytes_s > 0)) return; /* half of the answer would be wrong */
     lv_cost_seed seed = { 0 };

@@ -59,7 +59,8 @@ static bool flash_valid(const lv_machine_flash *f)
 
 static bool model_valid(const lever_machine_model *m)
 {
-    bool good = is_text(m->name, sizeof m->name) && m->n_runs <= LEVER_MACHINE_RUNS &&
+    bool good = is_text(m->name, sizeof m->name) && is_text(m->kind, sizeof m->kind) &&
+                is_text(m->device, sizeof m->device) && m->n_runs <= LEVER_MACHINE_RUNS &&
                 is_time(m->project_s) && (m->project_factor == 0 || within(m->project_factor, 1e-3, 1e3)) &&
                 (m->stream_factor == 0 || within(m->stream_factor, 1e-2, 1e2)) && is_time(m->first_s);
     for (uint32_t i = 0; good && i < m->n_runs; i++)
@@ -110,10 +111,12 @@ const lv_machine_flash *lv_machine_flash_find(const lv_machine *m, const char *w
     return NULL;
 }
 
-const lever_machine_model *lv_machine_model_find(const lv_machine *m, uint64_t key)
+const lever_machine_model *lv_machine_model_find(const lv_machine *m, uint64_t key, const lv_machine_device *on)
 {
+    const char *kind = on ? on->kind : "", *name = on ? on->name : "";
     for (uint32_t i = 0; i < m->n_models; i++)
-        if (m->models[i].key == key) return &m->models[i];
+        if (m->models[i].key == key && !strcmp(m->models[i].kind, kind) && !strcmp(m->models[i].device, name))
+            return &m->models[i];
     return NULL;
 }
 

@@ -22,7 +22,8 @@ bool lv_machine_valid(const lv_machine *m);
 const lv_machine_device *lv_machine_device_find(const lv_machine *m, const char *kind, const char *name,
                                                 const char *driver);
 const lv_machine_flash *lv_machine_flash_find(const lv_machine *m, const char *where);
-const lever_machine_model *lv_machine_model_find(const lv_machine *m, uint64_t key);
+/* As it ran on a device; NULL: on the CPU. */
+const lever_machine_model *lv_machine_model_find(const lv_machine *m, uint64_t key, const lv_machine_device *on);
 
 /* y at `rows` of a curve through values at lever_machine_rows, made monotone (more rows never take less),
  * straight between its points and, beyond the last, on along its last piece. Unmeasured points (0) are left

@@ -156,9 +156,13 @@ static double at_once(double a, double b, double slow_a, double share_b)
     return a_done >= b_done ? b_done + a - b_done / slow_a : a_done + b - a_done * share_b;
 }
 
-static const lever_machine_model *measured_model(const lv_run_on *on, const lv_model_shape *s)
+/* On the CPU or, with a device, there; a model that did not run there is as far off as on the CPU. */
+static const lever_machine_model *measured_model(const lv_run_on *on, const lv_model_shape *s,
+                                                 const lv_machine_device *d)
 {
-    return on->uncorrected ? NULL : lv_machine_model_find(on->machine, s->key);
+    if (on->uncorrected) return NULL;
+    const lever_machine_model *there = d ? lv_machine_model_find(on->machine, s->key, d) : NULL;
+    return there ? there : lv_machine_model_find(on->machine, s->key, NULL);
 }
 
 bool lv_sweep_time(lv_sweep_cost *out, const lv_run_on *on, const lv_model_shape *s, double rows)
@@ -169,7 +173,7 @@ bool lv_sweep_time(lv_sweep_cost *out, const lv_run_on *on, const lv_model_shape
     out->rest = rest_s(on, s, rows);
     out->attend = attend_s(on, s, rows);
     out->compute = (out->products + out->pack + out->calls + out->rest + out->attend) *
-                   lv_machine_factor(measured_model(on, s), rows);
+                   lv_machine_factor(measured_model(on, s, on->products), rows);
     const double speed = on->flash_bytes_s > 0 ? on->flash_bytes_s : lv_machine_flash_bytes_s(on->flash);
     const lever_machine_beside *b = on->flash ? &on->flash->beside : &nothing;
     out->flash = speed > 0 ? (double)on->streamed_bytes / speed : 0;
@@ -200,7 +204,7 @@ double lv_project_s(const lv_run_on *on, const lv_model_shape *s, double rows)
     const double weights = (double)s->n_vocab * s->n_embd;
     const double products = d ? lv_machine_products_s(d, s->head_type, weights, rows) : -1;
     if (products < 0) return -1;
-    const lever_machine_model *m = measured_model(on, s);
+    const lever_machine_model *m = measured_model(on, s, NULL);
     const double all = products + pack_s(on, d, s->head_type, rows, s->n_embd) + d->call_s;
     return all * (m && m->project_factor > 0 ? m->project_factor : 1);
 }

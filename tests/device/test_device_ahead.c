@@ -136,7 +136,8 @@ int main(int argc, char **argv)
 {
     if (argc != 4) return 2;
     device = argv[1], target = argv[2], draft = argv[3];
-    setenv("POCL_CPU_MAX_CU_COUNT", "1", 0);
+    setenv("POCL_CPU_MAX_CU_COUNT", "1", 0); /* of PoCL 4 and later */
+    setenv("POCL_MAX_PTHREAD_COUNT", "1", 0);
     lever_error e = { 0 };
     lv_device *d = NULL;
     const lv_device_config sizes = { .max_rows = 1, .max_k = 256, .max_out = 256, .n_jobs = 1 };

@@ -254,6 +254,32 @@ static void models_that_were_run_correct_what_is_predicted(void)
     CHECK(near(lv_project_s(&on, &s, 1), 10e-6));
 }
 
+/* The device's sweeps are off by what they were off there; the head and, before they were run there, sweeps by the CPU's. */
+static void models_that_ran_on_a_device_correct_its_sweeps(void)
+{
+    make_machine();
+    const lv_model_shape s = small_shape();
+    m.n_devices = 2;
+    m.devices[1] = m.devices[0];
+    strcpy(m.devices[1].kind, "opencl");
+    strcpy(m.devices[1].name, "a GPU");
+    const lv_run_on on = { .machine = &m, .products = &m.devices[1] }, cpu = { .machine = &m };
+    lv_sweep_cost c, plain;
+    CHECK(lv_sweep_time(&plain, &on, &s, 1));
+    m.n_models = 2;
+    m.models[0] = (lever_machine_model){ .key = s.key, .n_runs = 1, .rows = { 1 }, .factor = { 2 }, .project_factor = 3 };
+    m.models[1] = (lever_machine_model){ .key = s.key, .n_runs = 1, .rows = { 1 }, .factor = { 1.5 },
+                                         .kind = "opencl", .device = "another" };
+    CHECK(lv_sweep_time(&c, &on, &s, 1));
+    CHECK(near(c.compute, 2 * plain.compute));
+    strcpy(m.models[1].device, "a GPU");
+    CHECK(lv_sweep_time(&c, &on, &s, 1));
+    CHECK(near(c.compute, 1.5 * plain.compute));
+    CHECK(near(lv_project_s(&on, &s, 1), 30e-6));
+    CHECK(lv_sweep_time(&c, &cpu, &s, 1));
+    CHECK(near(c.compute, 240e-6));
+}
+
 /* The processor takes 1 ns a weight up to 4 rows, then a quarter for each row. */
 static void a_device_has_the_sweeps_that_it_is_faster_with(void)
 {
@@ -367,6 +393,7 @@ int main(void)
     RUN(slices_of_streamed_weights_are_calls);
     RUN(devices_multiply_what_they_know);
     RUN(models_that_were_run_correct_what_is_predicted);
+    RUN(models_that_ran_on_a_device_correct_its_sweeps);
     RUN(a_device_has_the_sweeps_that_it_is_faster_with);
     RUN(keys_tell_shapes_apart);
     RUN(ids_differ_by_what_times_depend_on);

@@ -194,6 +194,36 @@ static void models_are_run(void)
     CHECK(lever_machine_is_valid(&m));
 }
 
+/* The target runs there, as far as it does not leave the device; what is known of the CPU stays beside it. */
+static void models_are_run_on_the_device_too(void)
+{
+    lever_error err = { 0 };
+    const lever_profile_params p = { .types = "Q8_0", .n_threads = 1, .seconds = 0.1, .model_path = model_path,
+                                     .draft_path = draft_path, .mem_bytes = 128 << 20, .device = "fake" };
+    lv_device_register("fake", fake_open);
+    fake_now = fake_works;
+    fake_now.types = 1u << LV_TYPE_Q8_0;
+    m = (lever_machine){ 0 };
+    CHECK_OK(lever_profile(&m, &p, &err), &err);
+    CHECK_EQ(m.n_models, 4);
+    CHECK(lever_machine_is_valid(&m));
+    for (int i = 0; i < 4; i++) {
+        const lever_machine_model *q = &m.models[i];
+        CHECK_STR(q->kind, i < 2 ? "" : "fake");
+        CHECK_STR(q->device, q->kind);
+        CHECK(q->n_runs >= 1 && q->rows[0] == 1 && q->sweep_s[0] > 0 && q->factor[0] > 0);
+        CHECK((q->project_s > 0) == (i < 2));
+        CHECK(q->key == m.models[i % 2].key && !strcmp(q->name, m.models[i % 2].name));
+    }
+    CHECK_OK(lever_profile(&m, &p, &err), &err);
+    CHECK_EQ(m.n_models, 4);
+    fake_now.types = 0; /* nothing that the models could do there */
+    m = (lever_machine){ 0 };
+    CHECK_OK(lever_profile(&m, &p, &err), &err);
+    CHECK_EQ(m.n_models, 2);
+    lv_device_register(NULL, NULL);
+}
+
 static bool near(double a, double b) { return fabs(a - b) < 1e-9; }
 
 static void streamed_sweeps_say_what_products_and_reads_cost_each_other(void)
@@ -252,7 +282,7 @@ static void the_oldest_entries_go(void)
     char name[16];
     for (int i = 0; i < 2 * LEVER_MACHINE_MODELS; i++) {
         snprintf(name, sizeof name, "%d", i);
-        CHECK_STR(lv_profile_model_entry(&n, (uint64_t)i, name)->name, name);
+        CHECK_STR(lv_profile_model_entry(&n, (uint64_t)i, NULL, name)->name, name);
         CHECK_STR(lv_profile_device_entry(&n, "kind", name, "")->name, name);
         CHECK_STR(lv_profile_flash_entry(&n, name)->where, name);
     }
@@ -261,7 +291,7 @@ static void the_oldest_entries_go(void)
     CHECK_EQ(n.models[0].key, LEVER_MACHINE_MODELS);
     CHECK_STR(n.devices[0].kind, "");
     CHECK_STR(n.devices[1].name, "29");
-    lv_profile_model_entry(&n, 20, "again");
+    lv_profile_model_entry(&n, 20, NULL, "again");
     CHECK(n.n_models == LEVER_MACHINE_MODELS);
 }
 
@@ -292,6 +322,7 @@ int main(void)
     make_models();
     RUN(shapes_are_those_of_files);
     RUN(models_are_run);
+    RUN(models_are_run_on_the_device_too);
     RUN(streamed_sweeps_say_what_products_and_reads_cost_each_other);
     RUN(engines_begin_with_what_is_predicted);
     remove(model_path);

@@ -45,6 +45,7 @@ static void make_machine(uint32_t n_threads)
     m.n_models = 1;
     m.models[0] = (lever_machine_model){ .name = "a.gguf", .key = 0xfedcba9876543210, .n_runs = 2, .rows = { 1, 16 },
                                          .sweep_s = { 0.25, 0.5 }, .factor = { 1.5, 1 }, .project_factor = 2,
+                                         .kind = "opencl", .device = "a GPU",
                                          .first_s = 0.125, .way = LEVER_MACHINE_WAY };
 }
 
@@ -70,6 +71,8 @@ static void what_is_kept_comes_back(void)
     json_decref(a);
     json_decref(b);
     CHECK(n.devices[1].unified && n.devices[0].products[0].weight_s[7] == m.devices[0].products[0].weight_s[7]);
+    CHECK_STR(n.models[0].kind, "opencl");
+    CHECK_STR(n.models[0].device, "a GPU");
     CHECK(n.models[0].first_s == 0.125 && n.models[0].way == LEVER_MACHINE_WAY);
     CHECK(n.models[0].key == m.models[0].key && n.flashes[0].beside.products[1] == 1.25);
     CHECK(n.flashes[0].reads.best == 1 && n.flashes[0].reads.n_points == 2);
