@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """What `lever plan` predicts beside what `lever run` measures: a grid of models, memory limits, policies and devices.
 
-First a record of the prompts is made (two runs per pair, under one limit); then rounds, each with one of
-the prompts: a profile of the machine with a pair, then the pair's configurations. Disks of shared machines change
-their speed within minutes: a prediction is the middle of those by the profiles of all rounds, and what is measured
-is the time of all rounds together; what a single profile is off by is told too. Memory does so when the host moves
-the processors (processors.py): profiles, and runs that read no flash, are made with processors that are near each
-other, and made again where they did not stay there. A run that was broken off goes on where it stopped. Drafting beside
-verification is off, as it is not predicted.
+First a record of the prompts is made (two runs per pair, under one limit); then rounds, each with one of the
+prompts, in two halves: a profile of the machine with a pair, then every other configuration of the pair. Disks
+of shared machines change their speed within minutes: a prediction is the middle of those by all profiles, and
+what is measured is the time of all rounds together; what single profiles are off by is told too. Memory does so
+when the host moves the processors (processors.py): profiles, and runs that read no flash, are made with
+processors that are near each other, and made again where they did not stay there. A run that was broken off
+goes on where it stopped. Drafting beside verification is off, as it is not predicted.
 
 A device that computes with cores of this machine is one with --cpus: the pair 8b-Q4_0+device, all of whose
 products of the device run there, however few rows they have. PoCL on one core: POCL_MAX_PTHREAD_COUNT=1
@@ -165,8 +165,8 @@ def remember(a):
 
 
 def profile(a, pair, number):
-    """Measure the machine with a pair; kept under a number, so that a run that was broken off finds it. The share of the
-    time for which processors were near."""
+    """Measure the machine with a pair; kept under a number, so that a run that was broken off finds it. The share of
+    the time for which processors were near."""
     kept, used = a.work / f"profile-{pair}-{number}.json", a.work / "lever/profile.json"
     near = kept.with_suffix(".near")
 
@@ -181,7 +181,7 @@ def profile(a, pair, number):
     used.parent.mkdir(parents=True, exist_ok=True)
     if not near.exists():
         print(f"profile {number}: {pair}", file=sys.stderr, flush=True)
-        found, share = a.processors.held(work, a.tries)
+        found, share = a.processors.held(work, a.tries, share=0.95)
         kept.write_bytes(found)
         near.write_text(f"{share:.2f}", encoding="utf-8")
     used.write_bytes(kept.read_bytes())
@@ -244,21 +244,23 @@ def measure_cells(a, todo, number, prompts):
         if kept.exists():
             continue
         m = measure(a, cell, every if cell[0] in TIMES else one)
+        speed, what = m["decode_tokens"] / m["decode_s"], " ".join(cell)
         print(
-            f"round {number}: {' '.join(cell)}: {m['decode_tokens'] / m['decode_s']:.3f} tokens/s, near {m['near']:.2f}",
-            file=sys.stderr,
-            flush=True,
+            f"round {number}: {what}: {speed:.3f} tokens/s, near {m['near']:.2f}", file=sys.stderr, flush=True
         )
         kept.write_text(json.dumps({"cell": cell, **m}))
 
 
 def measure_round(a, grid, number, prompts):
+    """What belongs to the profile of the first half is in the columns of `before`, of the second in `after`."""
     for pair, (limits, policies) in grid.items():
         part = {pair: (limits, policies)}
-        near = profile(a, pair, number)
-        predicted = predict(a, part)
-        measure_cells(a, cells(part), number, prompts)
-        finish_round(a, number, predicted, near)
+        near, predicted = [], []
+        for i in (0, 1):
+            near.append(profile(a, pair, f"{number}.{i}"))
+            predicted.append(predict(a, part))
+            measure_cells(a, cells(part)[i::2], number, prompts)
+        finish_round(a, number, predicted, " ".join(near))
 
 
 def finish_round(a, number, predicted, profile_near):
@@ -267,10 +269,11 @@ def finish_round(a, number, predicted, profile_near):
     for kept in sorted(a.work.glob(f"round-{number}-*.json")):
         m = json.loads(kept.read_text())
         cell = tuple(m["cell"])
-        if (number, *cell) in known or cell not in predicted[0]:
+        if (number, *cell) in known or cell not in predicted[0][0]:
             continue
         pair, mem, device, policy = cell
-        p = predicted[0][cell]
+        (choices, best), (later, _) = predicted
+        p, q = choices[cell], later[cell]
         rows.append(
             [datetime.date.today().isoformat(), commit(), machine(), a.session, number, pair]
             + [
@@ -283,8 +286,13 @@ def finish_round(a, number, predicted, profile_near):
             ]
             + [f"{m['decode_tokens'] / m['decode_s']:.5g}", m["decode_tokens"], m["cycles"]]
             + [f"{m[k]:.5g}" for k in ("draft_s", "verify_s", "project_s", "flash_wait_s", "decode_s")]
-            + [f"{p['tokens_per_s']:.5g}", "", f"{p['draft_s']:.5g}", f"{p['sweep_s']:.5g}"]
-            + [int(predicted[1][pair, mem, device] == policy), f"{m['near']:.2f}", profile_near]
+            + [
+                f"{p['tokens_per_s']:.5g}",
+                f"{q['tokens_per_s']:.5g}",
+                f"{p['draft_s']:.5g}",
+                f"{p['sweep_s']:.5g}",
+            ]
+            + [int(best[pair, mem, device] == policy), f"{m['near']:.2f}", profile_near]
         )
     append_csv(a.csv, COLUMNS, rows)
 
@@ -300,7 +308,7 @@ def summary(rows):
     return {
         cell: {
             "predicted": statistics.median(float(r[k]) for r in mine for k in ("before", "after") if r[k]),
-            "first": [float(r["before"]) for r in mine],
+            "single": [float(r[k]) for r in mine for k in ("before", "after") if r[k]],
             "measured": statistics.harmonic_mean([float(r["measured"]) for r in mine]),
             "chosen": sum(int(r["chosen"]) for r in mine) * 2 > len(mine),
         }
@@ -398,7 +406,7 @@ def main():
         draw(a.plot, cellsum)
     errors = [error(s) for s in cellsum.values()]
     share, where = choice_of_best(cellsum)
-    single = [abs(p / s["measured"] - 1) for s in cellsum.values() for p in s["first"]]
+    single = [abs(p / s["measured"] - 1) for s in cellsum.values() for p in s["single"]]
     print(
         f"\nby single profiles: half within {statistics.median(single):.1%}, worst {max(single):.0%}"
         f"\n{len(errors)} configurations; the plan's choice is furthest from the best at {where}"

@@ -67,8 +67,8 @@ class Processors:
             time.sleep(1)
 
     def held(self, work, tries, share=0.8, patience=20):
-        """What work() returns with processors that are near for at least `share` of its time, and that share: the best of
-        some tries."""
+        """What work() returns with processors that are near for at least `share` of its time, and that share: the best
+        of some tries."""
         best = None
         for _ in range(tries):
             self.gather(patience)

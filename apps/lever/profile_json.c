@@ -236,8 +236,9 @@ static json_t *model_to_json(const lever_machine_model *m)
 {
     char key[24];
     snprintf(key, sizeof key, "%016" PRIx64, m->key);
-    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:f, s:I}", "name", text(m->name), "key", key,
-                     "kind", text(m->kind), "device", text(m->device), "rows", rows_to_json(m->rows, m->n_runs), "sweep_s", numbers(m->sweep_s, m->n_runs), "factor",
+    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:f, s:I}", "name", text(m->name), "key",
+                     key, "kind", text(m->kind), "device", text(m->device), "rows",
+                     rows_to_json(m->rows, m->n_runs), "sweep_s", numbers(m->sweep_s, m->n_runs), "factor",
                      numbers(m->factor, m->n_runs), "project_s", m->project_s, "project_factor",
                      m->project_factor, "stream_factor", m->stream_factor, "first_s", m->first_s, "way",
                      (json_int_t)m->way);

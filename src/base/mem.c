@@ -104,7 +104,8 @@ void *lv_map_small(size_t bytes)
     return p;
 }
 
-/* Whole huge pages only: a last one would make up to 2 MiB resident that nobody asked for. A hint: refused is as good. */
+/* Whole huge pages only: a last one would make up to 2 MiB resident that nobody asked for. A hint: refused is
+ * as good. */
 void lv_prefer_huge(void *p, size_t bytes)
 {
     const uintptr_t from = lv_round_up((uintptr_t)p, HUGE), to = ((uintptr_t)p + bytes) & ~(uintptr_t)(HUGE - 1);

@@ -32,8 +32,8 @@ char *lv_strdup_n(const char *s, size_t len);                    /* copied, NUL 
 void *lv_map(size_t bytes);
 /* The same in small pages, which become resident one by one. */
 void *lv_map_small(size_t bytes);
-/* Memory of others, such as a driver, that nothing has touched yet: in huge pages where [p, p + bytes) holds whole ones and
- * the system allows it. */
+/* Memory of others, such as a driver, that nothing has touched yet: in huge pages where [p, p + bytes) holds
+ * whole ones and the system allows it. */
 void  lv_prefer_huge(void *p, size_t bytes);
 size_t lv_page_bytes(void); /* of a small one: 4, 16 or 64 KiB */
 void  lv_unmap(void *p, size_t bytes);

@@ -254,7 +254,8 @@ static void models_that_were_run_correct_what_is_predicted(void)
     CHECK(near(lv_project_s(&on, &s, 1), 10e-6));
 }
 
-/* The device's sweeps are off by what they were off there; the head and, before they were run there, sweeps by the CPU's. */
+/* The device's sweeps are off by what they were off there; the head and, before they were run there, sweeps by
+ * what they were on the CPU. */
 static void models_that_ran_on_a_device_correct_its_sweeps(void)
 {
     make_machine();
@@ -267,7 +268,8 @@ static void models_that_ran_on_a_device_correct_its_sweeps(void)
     lv_sweep_cost c, plain;
     CHECK(lv_sweep_time(&plain, &on, &s, 1));
     m.n_models = 2;
-    m.models[0] = (lever_machine_model){ .key = s.key, .n_runs = 1, .rows = { 1 }, .factor = { 2 }, .project_factor = 3 };
+    m.models[0] = (lever_machine_model){ .key = s.key, .n_runs = 1, .rows = { 1 }, .factor = { 2 },
+                                         .project_factor = 3 };
     m.models[1] = (lever_machine_model){ .key = s.key, .n_runs = 1, .rows = { 1 }, .factor = { 1.5 },
                                          .kind = "opencl", .device = "another" };
     CHECK(lv_sweep_time(&c, &on, &s, 1));

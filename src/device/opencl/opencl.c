@@ -64,7 +64,7 @@ static int memory_open(lv_device *base, lv_device_memory **out, size_t bytes, le
         memory_close(base, &m->base);
         return lv_cl_fail(err, rc, "OpenCL: a piece of memory");
     }
-    lv_prefer_huge(m->map, bytes + PAGE); /* drivers that compute with this machine's cores; others have no use for it */
+    lv_prefer_huge(m->map, bytes + PAGE); /* for drivers, and the CPU, where this is the machine's memory */
     *out = &m->base;
     return LEVER_OK;
 }
