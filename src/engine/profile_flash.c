@@ -51,27 +51,37 @@ int lv_profile_flash(lv_profile *p, double seconds, lever_error *err)
 
 /* ---- beside products ---- */
 
-enum { WINDOWS = 8, SLICE_BYTES = 4 << 20 };
+enum { WINDOWS = 8, WINDOWS_LEAST = 3, SLICE_BYTES = 4 << 20 };
 
 typedef struct beside_state {
     lv_profile *p;
     lv_flash_load *load;
-    uint32_t type, rows, n_out;
-    double window_s;
+    uint32_t type, rows, n_out, windows;
+    double window_s, flight_s;
 } beside_state;
 
+uint32_t lv_profile_windows(double seconds, double flight_s, double *window_s)
+{
+    const double least = 5 * flight_s, each = seconds / (2 * LEVER_MACHINE_BESIDE);
+    uint32_t n = WINDOWS;
+    while (n > WINDOWS_LEAST && each / n < least) n--;
+    *window_s = each / n > least ? each / n : least;
+    return n;
+}
+
 /* Slices of streamed size until the window is over; reads are started anew where the engine does it: at the
- * beginning of each product, by the thread that leads it. *flash: bytes per second. Returns seconds of a
- * product. */
+ * beginning of each product, by the thread that leads it. *flash: bytes per second, once as much has come as is in
+ * flight. Returns seconds of a product. */
 static double products(const beside_state *s, bool beside, double *flash)
 {
     lv_profile *p = s->p;
     const size_t bytes = s->n_out * lv_type_row_bytes(s->type, LV_PROFILE_K);
     const lv_beside pump = { beside ? lv_flash_load_pump : NULL, s->load };
     if (beside) lv_flash_load_pump(s->load);
-    const uint64_t before = lv_flash_load_bytes(s->load), t0 = lv_clock_ns();
+    const uint64_t t0 = lv_clock_ns();
+    uint64_t before = lv_flash_load_bytes(s->load);
     uint32_t n = 0;
-    double passed;
+    double passed, begun = 0;
     do {
         if (p->weights_at + bytes > p->weights_bytes) p->weights_at = 0;
         lv_cpu_matmul_beside(p->cpu, p->y, s->n_out, s->type, p->weights + p->weights_at, s->n_out, s->rows,
@@ -79,8 +89,12 @@ static double products(const beside_state *s, bool beside, double *flash)
         p->weights_at += bytes;
         n++;
         passed = (double)(lv_clock_ns() - t0) * 1e-9;
+        if (begun == 0 && passed >= s->flight_s && passed < s->window_s) {
+            begun = passed;
+            before = lv_flash_load_bytes(s->load);
+        }
     } while (passed < s->window_s);
-    *flash = (double)(lv_flash_load_bytes(s->load) - before) / passed;
+    *flash = (double)(lv_flash_load_bytes(s->load) - before) / (passed - begun);
     return passed / n;
 }
 
@@ -88,14 +102,14 @@ static int measure_beside(beside_state *s, double best, double *slower, double *
 {
     double slowed[WINDOWS], lost[WINDOWS], speed;
     lv_cpu_pack(s->p->cpu, (enum lv_act_kind)lv_type_act_kind(s->type), s->p->x, s->rows, LV_PROFILE_K);
-    for (uint32_t i = 0; i < WINDOWS; i++) {
+    for (uint32_t i = 0; i < s->windows; i++) {
         const double alone = products(s, false, &speed);
         slowed[i] = products(s, true, &speed) / alone;
         lost[i] = 1 - speed / best;
-        LEVER_TRY(lv_profile_progress(s->p, (double)i / WINDOWS, err));
+        LEVER_TRY(lv_profile_progress(s->p, (double)i / s->windows, err));
     }
     /* Not the best of them: products are fastest in windows in which reads stand still. */
-    const double factor = lv_middle(slowed, WINDOWS), share = 1 - lv_middle(lost, WINDOWS);
+    const double factor = lv_middle(slowed, s->windows), share = 1 - lv_middle(lost, s->windows);
     *slower = factor > 1 ? factor : 1;
     *kept = share > 1 ? 1 : share < 0.01 ? 0.01 : share;
     return LEVER_OK;
@@ -108,9 +122,9 @@ int lv_profile_beside(lv_profile *p, double seconds, lever_error *err)
         lv_profile_flash_entry(p->m, p->params->flash_where ? p->params->flash_where : "");
     const lever_flash_point *best = &f->reads.points[f->reads.best];
     if (!f->reads.direct || best->bytes_per_s <= 0) return LEVER_OK;
-    beside_state s = { .p = p,
-                       .type = p->types[0],
-                       .window_s = seconds / (2 * WINDOWS * LEVER_MACHINE_BESIDE) };
+    beside_state s = { .p = p, .type = p->types[0] };
+    s.flight_s = (double)best->block_bytes * best->depth / best->bytes_per_s;
+    s.windows = lv_profile_windows(seconds, s.flight_s, &s.window_s);
     s.n_out = SLICE_BYTES / (uint32_t)lv_type_row_bytes(s.type, LV_PROFILE_K);
     if (s.n_out > LV_PROFILE_SLICE) s.n_out = LV_PROFILE_SLICE;
     lv_profile_fill(p, s.type);

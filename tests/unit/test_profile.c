@@ -226,6 +226,20 @@ static void models_are_run_on_the_device_too(void)
 
 static bool near(double a, double b) { return fabs(a - b) < 1e-9; }
 
+/* 3 batches, each beside reads and without: with 10 ms of reads in flight, windows of 50 ms at least. */
+static void windows_beside_reads_are_as_long_as_reads_take_to_come(void)
+{
+    static const struct { double seconds, flight_s; uint32_t n; double window_s; } cases[] = {
+        { 4.8, 0.01, 8, 0.1 }, { 2.5, 0.01, 8, 2.5 / 48 }, { 2.2, 0.01, 7, 2.2 / 42 },
+        { 0.95, 0.01, 3, 0.95 / 18 }, { 0.1, 0.01, 3, 0.05 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        double window_s;
+        CHECK_EQ(lv_profile_windows(cases[i].seconds, cases[i].flight_s, &window_s), cases[i].n);
+        CHECK(near(window_s, cases[i].window_s));
+    }
+}
+
 static void streamed_sweeps_say_what_products_and_reads_cost_each_other(void)
 {
     const lever_machine_beside before = { .rows = { 1, 8, 32 }, .products = { 1.2, 1.1, 1 },
@@ -323,6 +337,7 @@ int main(void)
     RUN(shapes_are_those_of_files);
     RUN(models_are_run);
     RUN(models_are_run_on_the_device_too);
+    RUN(windows_beside_reads_are_as_long_as_reads_take_to_come);
     RUN(streamed_sweeps_say_what_products_and_reads_cost_each_other);
     RUN(engines_begin_with_what_is_predicted);
     remove(model_path);
