@@ -15,7 +15,7 @@ help:
 	@echo 'make bench-sessions  1, 2 and 4 conversations that share sweeps, on the grown pair (5 GB)'
 	@echo 'make bench-policies  Lever beside the tree policies of the literature, on the grown pair (5 GB, an hour)'
 	@echo 'make bench-serve  conversations at once over HTTP on the grown pair (5 GB), and a soak of the server'
-	@echo 'make bench-plan  predictions of lever plan beside measurements, 32 configurations (18 GB, 75 minutes)'
+	@echo 'make bench-plan  predictions of lever plan beside measurements, 34 configurations (19 GB, 90 minutes)'
 	@echo 'make man     write the man page and completions anew from what the program says'
 	@echo 'make recordings  record make demo and a talk of lever chat anew, for the README (docs/*.svg)'
 	@echo 'make fit-demo  train the exit predictor of the demo target on text it writes itself (10 minutes)'

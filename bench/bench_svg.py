@@ -25,7 +25,8 @@ def save(path, width, height, parts):
 
 def bars(path, title, panels):
     """panels: (name, unit, [(label, [(part, value), ...])]); the parts of a bar are stacked."""
-    left, line, width = 150, 22, 760
+    longest = max(len(label) for _, _, rows in panels for label, _ in rows)
+    left, line, width = max(150, 26 + 7 * longest), 22, 760
     parts, y = [text(10, 22, title)], 40
     for name, unit, rows in panels:
         y += 24
@@ -45,7 +46,8 @@ def bars(path, title, panels):
                 w = v / most * (width - left - 90)
                 parts.append(rect(at, y - 8, w, line - 8, COLORS[names.index(part)]))
                 at += w
-            parts.append(text(at + 6, y + 4, f"{sum(v for _, v in values):.3g}"))
+            whole = sum(v for _, v in values)
+            parts.append(text(at + 6, y + 4, f"{whole:.0f}" if whole >= 100 else f"{whole:.3g}"))
         y += 10
     save(path, width, y + 20, parts)
 
