@@ -53,7 +53,7 @@ struct lv_ahead {
     uint32_t  n_noted;
     bool      begun;      /* end is due */
     uint32_t  n_tokens;   /* of the text at begin */
-    double    idle_s;     /* running mean of a sweep */
+    double    idle_s, sweep_s; /* running means of sweeps: cores wait, and all of it */
     ahead_ready ready[LV_AHEAD_ROWS]; /* [n_ready] */
     uint32_t  n_ready;
     int32_t   root_list;
@@ -274,7 +274,11 @@ void lv_ahead_note(lv_ahead *a, const lv_tree_node *node, const int32_t *tokens,
 }
 
 /* Is there time for at least a batch, and a half for what the sweep loses by it? */
-static bool worth_it(const lv_ahead *a) { return a->always || a->idle_s > 1.5 * a->step_s; }
+/* Beside sweeps that mostly compute, it takes from them what it gives. */
+static bool worth_it(const lv_ahead *a)
+{
+    return a->always || (a->idle_s > 1.5 * a->step_s && a->idle_s > 0.25 * a->sweep_s);
+}
 
 void lv_ahead_begin(lv_ahead *a)
 {
@@ -311,6 +315,7 @@ void lv_ahead_observe(lv_ahead *a, uint64_t sweep_ns, uint64_t idle_ns)
     if (!a) return;
     const double idle = (double)(idle_ns < sweep_ns ? idle_ns : sweep_ns) * 1e-9;
     a->idle_s += rate_of_change * (idle - a->idle_s);
+    a->sweep_s += rate_of_change * ((double)sweep_ns * 1e-9 - a->sweep_s);
 }
 
 /* The node that was evaluated ahead below `end` for the last token of the text; -1: none. */
