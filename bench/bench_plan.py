@@ -11,7 +11,7 @@ goes on where it stopped. Drafting beside verification is off, as it is not pred
 
 A device that computes with cores of this machine is one with --cpus: the pair 8b-Q4_0+device, all of whose
 products of the device run there, however few rows they have. PoCL on one core: POCL_MAX_PTHREAD_COUNT=1
-(before 4.0; then POCL_CPU_MAX_CU_COUNT=1).
+(3.1; newer versions may want POCL_CPU_MAX_CU_COUNT=1).
 
 usage: bench_plan.py LEVER [--rounds N] [--tokens N] [--device NAME [--cpus LIST]] [--quick] [--grid PAIR...]
                      [--csv FILE] [--plot FILE.svg]

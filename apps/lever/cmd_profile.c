@@ -36,7 +36,7 @@ static const option options[] = {
     { "--file", OPTION_TEXT, "FILE", "read this file instead of the model's", offsetof(profile_args, file) },
     { "--dir", OPTION_TEXT, "DIR", "without a file: write 1 GiB here for the time of the measurement;\n"
       "default: .", offsetof(profile_args, folder) },
-    { "--device", OPTION_TEXT, "NAME", "products on this device too: opencl, opencl:NAME",
+    { "--device", OPTION_TEXT, "NAME", "products, and the models, on this device too: opencl, opencl:NAME",
       offsetof(profile_args, device) },
     { "--types", OPTION_TEXT, "LIST", "types of weights, beside those of the models;\n"
       "default: Q4_0,Q8_0,Q4_K,Q6_K,F16", offsetof(profile_args, types) },

@@ -29,7 +29,7 @@ typedef struct lever_profile_params {
     const char *flash_where;  /* what lever_machine_flash.where becomes */
     const char *model_path, *draft_path; /* nullable: their types of weights are measured, and they are run */
     bool        no_run;       /* models only name types */
-    const char *device;       /* as lever_config's; NULL: the CPU only */
+    const char *device;       /* products and models on it too; as lever_config's; NULL: the CPU only */
     const char *device_cache; /* folder for compiled kernels of devices; NULL: none */
     const char *types;        /* "Q4_0,F16": weights to measure; NULL: Q4_0, Q8_0, Q4_K, Q6_K and F16 */
     uint64_t    mem_bytes;    /* for running models, as lever_config's */

@@ -277,7 +277,7 @@ complete -c lever -n '__fish_seen_subcommand_from profile' -o md -l model-draft 
 complete -c lever -n '__fish_seen_subcommand_from profile' -l no-run -d 'do not run the models'
 complete -c lever -n '__fish_seen_subcommand_from profile' -l file -r -F -d 'read this file instead of the model\'s'
 complete -c lever -n '__fish_seen_subcommand_from profile' -l dir -x -a '(__fish_complete_directories)' -d 'without a file: write 1 GiB here for the time of the measurement'
-complete -c lever -n '__fish_seen_subcommand_from profile' -l device -x -d 'products on this device too'
+complete -c lever -n '__fish_seen_subcommand_from profile' -l device -x -d 'products, and the models, on this device too'
 complete -c lever -n '__fish_seen_subcommand_from profile' -l types -x -d 'types of weights, beside those of the models'
 complete -c lever -n '__fish_seen_subcommand_from profile' -l mem -x -d 'memory limit for running the models'
 complete -c lever -n '__fish_seen_subcommand_from profile' -s t -l threads -x -d 'threads'

@@ -273,8 +273,8 @@ void lv_ahead_note(lv_ahead *a, const lv_tree_node *node, const int32_t *tokens,
     memcpy(to->probs, probs, to->n * sizeof *probs);
 }
 
-/* Is there time for at least a batch, and a half for what the sweep loses by it? */
-/* Beside sweeps that mostly compute, it takes from them what it gives. */
+/* Is there time for at least a batch, and a half for what the sweep loses by it? Beside sweeps that mostly compute, it
+ * takes from them more than it gives. */
 static bool worth_it(const lv_ahead *a)
 {
     return a->always || (a->idle_s > 1.5 * a->step_s && a->idle_s > 0.25 * a->sweep_s);

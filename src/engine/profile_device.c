@@ -6,7 +6,7 @@
 #include "os/clock.h"
 #include "plan/machine.h"
 
-enum { PIECES = 32, PIECE_BYTES = 8 << 20, SMALL_BYTES = 512 << 10, MIN_OUT = 32 };
+enum { PIECES = 8, PIECE_BYTES = 8 << 20, SMALL_BYTES = 512 << 10, MIN_OUT = 32 };
 
 typedef struct device_state {
     lv_device_memory *pieces[PIECES]; /* more than caches hold, weights of `type` in all of them */

@@ -1,4 +1,5 @@
 /* Reading the flash: alone, and beside products. SPDX-License-Identifier: MIT */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -52,6 +53,7 @@ int lv_profile_flash(lv_profile *p, double seconds, lever_error *err)
 /* ---- beside products ---- */
 
 enum { WINDOWS = 8, WINDOWS_LEAST = 3, SLICE_BYTES = 4 << 20 };
+static const double window_most_s = 0.1; /* that slow reads may ask for */
 
 typedef struct beside_state {
     lv_profile *p;
@@ -62,10 +64,10 @@ typedef struct beside_state {
 
 uint32_t lv_profile_windows(double seconds, double flight_s, double *window_s)
 {
-    const double least = 5 * flight_s, each = seconds / (2 * LEVER_MACHINE_BESIDE);
+    const double least = fmin(5 * flight_s, window_most_s), each = seconds / (2 * LEVER_MACHINE_BESIDE);
     uint32_t n = WINDOWS;
     while (n > WINDOWS_LEAST && each / n < least) n--;
-    *window_s = each / n > least ? each / n : least;
+    *window_s = fmax(each / n, least);
     return n;
 }
 

@@ -83,7 +83,7 @@ int lv_profile_flash(lv_profile *p, double seconds, lever_error *err);
 /* How reads and products disturb each other; due after the two of them. */
 int lv_profile_beside(lv_profile *p, double seconds, lever_error *err);
 /* Into how many windows, and how long ones, the time for that is cut: in shorter ones than a few times what is
- * in flight takes, reads are begun and none arrives. It may take longer than `seconds`. */
+ * in flight takes, reads are begun and none arrives. It may take longer than `seconds`, by up to 2 s. */
 uint32_t lv_profile_windows(double seconds, double flight_s, double *window_s);
 int lv_profile_models(lv_profile *p, double seconds, lever_error *err);
 /* engine/profile_stream.c: the stream_factor of the model that `like` names, which was measured before, and the

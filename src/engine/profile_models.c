@@ -322,7 +322,8 @@ static int run_on_device(lv_profile *p, const lever_config *like, double seconds
     c.draft_device = c.draft_path ? c.device : NULL;
     c.device_cache_dir = p->params->device_cache;
     c.device_min_rows = 1;
-    return open_and_measure(p, &c, true, seconds, err);
+    const int rc = open_and_measure(p, &c, true, seconds, err);
+    return rc == LEVER_ELIMIT ? LEVER_OK : rc; /* no room for the driver: runs within this limit have none either */
 }
 
 int lv_profile_models(lv_profile *p, double seconds, lever_error *err)

@@ -136,7 +136,7 @@ int main(int argc, char **argv)
 {
     if (argc != 4) return 2;
     device = argv[1], target = argv[2], draft = argv[3];
-    setenv("POCL_CPU_MAX_CU_COUNT", "1", 0); /* of PoCL 4 and later */
+    setenv("POCL_CPU_MAX_CU_COUNT", "1", 0); /* of newer PoCL */
     setenv("POCL_MAX_PTHREAD_COUNT", "1", 0);
     lever_error e = { 0 };
     lv_device *d = NULL;

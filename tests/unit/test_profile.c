@@ -194,7 +194,7 @@ static void models_are_run(void)
     CHECK(lever_machine_is_valid(&m));
 }
 
-/* The target runs there, as far as it does not leave the device; what is known of the CPU stays beside it. */
+/* Both run there, unless they leave the device; what is known of the CPU stays beside it. */
 static void models_are_run_on_the_device_too(void)
 {
     lever_error err = { 0 };
@@ -217,6 +217,11 @@ static void models_are_run_on_the_device_too(void)
     }
     CHECK_OK(lever_profile(&m, &p, &err), &err);
     CHECK_EQ(m.n_models, 4);
+    fake_now.look = 0; /* the models leave the device as they are loaded */
+    m = (lever_machine){ 0 };
+    CHECK_OK(lever_profile(&m, &p, &err), &err);
+    CHECK(m.n_models == 2 && !m.models[1].kind[0]);
+    fake_now = fake_works;
     fake_now.types = 0; /* nothing that the models could do there */
     m = (lever_machine){ 0 };
     CHECK_OK(lever_profile(&m, &p, &err), &err);
@@ -232,6 +237,7 @@ static void windows_beside_reads_are_as_long_as_reads_take_to_come(void)
     static const struct { double seconds, flight_s; uint32_t n; double window_s; } cases[] = {
         { 4.8, 0.01, 8, 0.1 }, { 2.5, 0.01, 8, 2.5 / 48 }, { 2.2, 0.01, 7, 2.2 / 42 },
         { 0.95, 0.01, 3, 0.95 / 18 }, { 0.1, 0.01, 3, 0.05 },
+        { 0.1, 1, 3, 0.1 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         double window_s;
