@@ -135,11 +135,11 @@ static int draft_some(model_run *draft, uint32_t i, bool after_target, lever_err
 }
 
 /* As decoding goes: a tree has been drafted before its rows are verified; one row is plain decoding, and before it was
- * another one. */
+ * another one. The draft runs once even where there is time for nothing else. */
 static int cycle(model_run *target, model_run *draft, uint32_t i, lever_error *err)
 {
     double s;
-    if (draft && (!target || i)) LEVER_TRY(draft_some(draft, i, target != NULL, err));
+    if (draft && (!target || i || !draft->taken[0].n)) LEVER_TRY(draft_some(draft, i, target && i, err));
     if (draft && target && !i) LEVER_TRY(sweep(target, 1, &s, err));
     return target ? take_batch(target, i, err) : LEVER_OK;
 }

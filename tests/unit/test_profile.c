@@ -192,6 +192,11 @@ static void models_are_run(void)
     CHECK_OK(lever_profile(&m, &p, &err), &err); /* the same ones are no more */
     CHECK_EQ(m.n_models, 2);
     CHECK(lever_machine_is_valid(&m));
+    lever_profile_params in_a_hurry = p;
+    in_a_hurry.seconds = 1e-6;
+    m = (lever_machine){ 0 };
+    CHECK_OK(lever_profile(&m, &in_a_hurry, &err), &err);
+    CHECK(m.n_models == 2 && m.models[0].n_runs >= 1 && m.models[1].n_runs >= 1);
 }
 
 /* Both run there, unless they leave the device; what is known of the CPU stays beside it. */
