@@ -124,17 +124,23 @@ static int build_engine(lever_engine *e, lv_engine_setup *o, lever_error *err)
     return o->eval ? LEVER_OK : open_buffers(e, o, err);
 }
 
+/* Names a limit that will do the next time, too: what a driver takes differs a little from start to start. */
+static int too_small(const lv_engine_setup *o, lever_error *err)
+{
+    enum { DRIVERS_DIFFER_BYTES = 1 << 20 };
+    const bool device = o->devices.target || o->devices.draft;
+    const uint64_t needed = o->plan.needed_bytes + o->others_bytes + (device ? DRIVERS_DIFFER_BYTES : 0);
+    return lv_fail(err, LEVER_ELIMIT, 0, "the memory limit of %llu bytes is too small: '%s' needs at least %llu bytes "
+                   "with a context of %u%s; raise --mem or lower -c", (unsigned long long)o->config.mem_bytes,
+                   o->config.model_path, (unsigned long long)needed, o->plan.n_ctx,
+                   o->others_bytes ? ", beside the models that are open already" : "");
+}
+
 int lv_engine_load(lever_engine **out, lv_engine_setup *o, lever_error *err)
 {
     *out = NULL;
     lever_engine *e = NULL;
-    int rc = o->fits ? LEVER_OK
-                    : lv_fail(err, LEVER_ELIMIT, 0,
-                              "the memory limit of %llu bytes is too small: '%s' needs at "
-                              "least %llu bytes with a context of %u%s; raise --mem or lower -c",
-                              (unsigned long long)o->config.mem_bytes, o->config.model_path,
-                              (unsigned long long)(o->plan.needed_bytes + o->others_bytes), o->plan.n_ctx,
-                              o->others_bytes ? ", beside the models that are open already" : "");
+    int rc = o->fits ? LEVER_OK : too_small(o, err);
     if (rc >= 0 && !(e = lv_alloc(sizeof *e, 64))) rc = lv_fail(err, LEVER_ENOMEM, 0, "engine");
     if (rc >= 0) {
         lv_memory_trim(); /* the metadata of two files, which no line of the plan stands for */
