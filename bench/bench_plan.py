@@ -68,7 +68,10 @@ def options():
     p.add_argument("--rounds", type=int, default=4)
     p.add_argument("--tokens", type=int, default=64, help="of an answer")
     p.add_argument(
-        "--plain-tokens", type=int, default=16, help="of an answer without a draft that reads flash"
+        "--plain-tokens",
+        type=int,
+        default=16,
+        help="of an answer without a draft that reads flash, or whose layers are on the device",
     )
     p.add_argument("--prompts", type=int, default=4, help="one of each kind in turn; one for each round")
     p.add_argument("--grid", nargs="*", help=f"only these pairs: {' '.join(GRID)}")
@@ -210,7 +213,7 @@ def tokens_of(a, cell):
     """Of an answer; more of the demo pair, which gives thousands a second, fewer where every token is a sweep."""
     if cell[0] == "demo":
         return 2 * a.tokens
-    slow = cell[3] == "none" and cell[1] != AMPLE or cell[2] == "--device"
+    slow = cell[3] == "none" and (cell[1] != AMPLE or cell[2] == "--device")
     return a.plain_tokens if slow else a.tokens
 
 
