@@ -198,12 +198,12 @@ static void limits_that_are_named_allow_for_the_driver(void)
         lever_config c = base_config();
         lever_engine *e;
         lever_error err = { 0 };
-        char want[64];
+        char named[64];
         c.device = devices[i];
-        snprintf(want, sizeof want, "at least %" PRIu64 " bytes", tight(&c, i ? 1 << 20 : 0));
+        snprintf(named, sizeof named, "at least %" PRIu64 " bytes", tight(&c, i ? 1 << 20 : 0));
         c.mem_bytes = 1 << 20;
         CHECK_EQ(lever_engine_open(&e, &c, &err), LEVER_ELIMIT);
-        CHECK_STR(strstr(err.msg, want) ? want : err.msg, want);
+        CHECK_STR(strstr(err.msg, named) ? named : err.msg, named);
         lever_engine_close(&e);
     }
 }
