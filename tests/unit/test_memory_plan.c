@@ -189,6 +189,7 @@ static void reads_are_as_long_and_as_many_as_asked_for(void)
     static const uint32_t most[] = { 64 << 10, 512 << 10, 2 << 20 };
     for (int i = 0; i < 3; i++) {
         t.in.extent_most_bytes = most[i];
+        t.in.max_row_bytes = 512;
         CHECK_OK(lv_plan_memory(&p, &t.in, &e), &e);
         check_plan(&t, &p);
         CHECK_EQ(p.extent_bytes, most[i]);
@@ -200,6 +201,26 @@ static void reads_are_as_long_and_as_many_as_asked_for(void)
     CHECK_OK(lv_plan_memory(&p, &t.in, &e), &e);
     check_plan(&t, &p);
     CHECK(p.extent_bytes < usual && p.ring_bytes >= 64 * p.extent_bytes);
+}
+
+static void short_reads_are_raised_to_what_products_want(void)
+{
+    static toy t;
+    lv_plan p;
+    lever_error e = { 0 };
+    toy_init(&t, 24, 7, 8 * MIB, 60 * MIB);
+    t.in.limit_bytes = needed_by(&t) + 900 * MIB;
+    t.in.extent_most_bytes = 64 << 10;
+    static const uint32_t row[] = { 512, 4608, 13056, 100000 }, extent[] = { 64 << 10, 589824, 1671168, 4 << 20 };
+    for (int i = 0; i < 4; i++) {
+        t.in.max_row_bytes = row[i];
+        CHECK_OK(lv_plan_memory(&p, &t.in, &e), &e);
+        check_plan(&t, &p);
+        CHECK_EQ(p.extent_bytes, extent[i]);
+    }
+    t.in.limit_bytes = needed_by(&t); /* where memory is short, so are reads */
+    CHECK_OK(lv_plan_memory(&p, &t.in, &e), &e);
+    CHECK(p.extent_bytes < 4 << 20);
 }
 
 static void too_small_a_limit_says_what_is_needed(void)
@@ -342,6 +363,7 @@ int main(void)
     RUN(everything_fits_without_a_ring);
     RUN(memory_goes_in_the_budget_order);
     RUN(reads_are_as_long_and_as_many_as_asked_for);
+    RUN(short_reads_are_raised_to_what_products_want);
     RUN(too_small_a_limit_says_what_is_needed);
     RUN(never_above_the_limit_and_the_minimum_works);
     RUN(more_memory_never_keeps_less_resident);
