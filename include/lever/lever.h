@@ -84,8 +84,8 @@ typedef struct lever_config {
                          * and policy; policies must draw (none, chain, tree, specinfer, sequoia, dyspec), and
                          * lever_sampling.top_k be 1 to 256. Takes up to 9 KiB of memory per drafted token */
     const char *io_backend;    /* "auto", "uring", "pool", "sim"; NULL = auto */
-    uint32_t    flash_block_bytes; /* longest streamed read, 64 KiB .. 64 MiB; 0 = 4 MiB. Raised to 128 rows
-                                   * of the model's widest matrix, at most to 4 MiB: products of few rows are slow */
+    uint32_t    flash_block_bytes; /* longest streamed read, 64 KiB .. 64 MiB; 0 = 4 MiB. Doubled while
+                                   * less than 128 rows of the widest matrix, up to 4 MiB: products of few are slow */
     uint32_t    flash_depth;   /* streamed reads in flight at most, <= 256; 0 = 32 */
     const char *flash_model;   /* hold streamed reads back until this device would have delivered them: "ufs4.0",
                                 * "ufs3.1", "emmc5.1", "microsd-a1", "nvme"; NULL = none */

@@ -296,11 +296,13 @@ static int check(const lv_plan_input *in, lever_error *err)
     return LEVER_OK;
 }
 
-/* A request for short reads, of a profile say that found them as fast, is not worth slow products. */
+/* A request for short reads, of a profile say that found them as fast, is not worth slow products. Doubled, so that
+ * the halves choose_extent() tries, and with them needed_bytes, stay those of the request. */
 static uint32_t extent_most(const lv_plan_input *in)
 {
-    const uint64_t asked = in->extent_most_bytes ? in->extent_most_bytes : EXTENT_MOST;
-    return (uint32_t)max_u64(asked, min_u64(EXTENT_ROWS * in->max_row_bytes, EXTENT_MOST));
+    uint64_t most = in->extent_most_bytes ? in->extent_most_bytes : EXTENT_MOST;
+    while (most < EXTENT_ROWS * in->max_row_bytes && 2 * most <= EXTENT_MOST) most *= 2;
+    return (uint32_t)most;
 }
 
 static int prepare(work *w, const lv_plan_input *in, lever_error *err)

@@ -47,8 +47,8 @@ typedef struct lv_plan_input {
     uint32_t tree_rows;          /* rows one verification may have; >= 1 */
     uint32_t max_rows;           /* prefill chunk; 0 = chosen here. Raised to tree_rows */
     uint32_t rows_share;         /* a longer chunk may cost 1 / rows_share of the rest; 0 = 8, else >= 2 */
-    uint32_t extent_most_bytes;  /* longest streamed read; 0 = 4 MiB, else >= 64 KiB. Raised to 128
-                                    of the longest rows or 4 MiB, whichever is less: products want them */
+    uint32_t extent_most_bytes;  /* longest streamed read; 0 = 4 MiB, else >= 64 KiB. Doubled
+                                    while it holds less than 128 of the longest rows, up to 4 MiB */
     uint32_t reads_in_flight;    /* a ring is cut for this many; 0 = 6 */
     enum lv_residency_policy residency;
     bool     no_pin;             /* everything streams, the output head too */

@@ -211,16 +211,24 @@ static void short_reads_are_raised_to_what_products_want(void)
     toy_init(&t, 24, 7, 8 * MIB, 60 * MIB);
     t.in.limit_bytes = needed_by(&t) + 900 * MIB;
     t.in.extent_most_bytes = 64 << 10;
-    static const uint32_t row[] = { 512, 4608, 13056, 100000 }, extent[] = { 64 << 10, 589824, 1671168, 4 << 20 };
+    static const uint32_t row[] = { 512, 4608, 13056, 100000 }, extent[] = { 64 << 10, 1 << 20, 2 << 20, 4 << 20 };
     for (int i = 0; i < 4; i++) {
         t.in.max_row_bytes = row[i];
         CHECK_OK(lv_plan_memory(&p, &t.in, &e), &e);
         check_plan(&t, &p);
         CHECK_EQ(p.extent_bytes, extent[i]);
     }
-    t.in.limit_bytes = needed_by(&t); /* where memory is short, so are reads */
+    const uint64_t needed = needed_by(&t);
+    t.in.limit_bytes = needed; /* where memory is short, so are reads, */
     CHECK_OK(lv_plan_memory(&p, &t.in, &e), &e);
     CHECK(p.extent_bytes < 4 << 20);
+    t.in.extent_most_bytes = 0; /* and a wish changes nothing about what is needed */
+    CHECK_EQ(needed_by(&t), needed);
+    t.in.extent_most_bytes = 64 << 10;
+    t.in.max_row_bytes = 4608;
+    const uint64_t raised = needed_by(&t);
+    t.in.extent_most_bytes = 0;
+    CHECK_EQ(needed_by(&t), raised);
 }
 
 static void too_small_a_limit_says_what_is_needed(void)
